@@ -1,0 +1,56 @@
+//! IP addresses as tables hold them: 16 bytes, IPv4 mapped into IPv6 (RFC 4291, §2.5.5.2).
+
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+/// An IPv4 or IPv6 address, network byte order; IPv4 as `::ffff:a.b.c.d`.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    FromBytes,
+    IntoBytes,
+    Immutable,
+    KnownLayout,
+    Unaligned,
+)]
+#[repr(transparent)]
+pub struct Address(pub [u8; 16]);
+
+impl Address {
+    /// The last four bytes: the IPv4 address, if it is one.
+    #[inline(always)]
+    #[must_use]
+    pub const fn v4(&self) -> [u8; 4] {
+        let [_, _, _, _, _, _, _, _, _, _, _, _, a, b, c, d] = self.0;
+        [a, b, c, d]
+    }
+}
+
+impl From<IpAddr> for Address {
+    fn from(address: IpAddr) -> Self {
+        Self(match address {
+            IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+            IpAddr::V6(v6) => v6.octets(),
+        })
+    }
+}
+
+impl From<Ipv4Addr> for Address {
+    fn from(address: Ipv4Addr) -> Self {
+        Self::from(IpAddr::V4(address))
+    }
+}
+
+impl From<Address> for IpAddr {
+    fn from(address: Address) -> Self {
+        Ipv6Addr::from(address.0).to_canonical()
+    }
+}

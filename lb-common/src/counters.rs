@@ -1,0 +1,28 @@
+//! What is counted, per CPU.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Packets of one service and backend, in the map `STATS` under the pair's index.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct Traffic {
+    /// Packets towards the backend.
+    pub packets: u64,
+    /// Their bytes as received, Ethernet header included.
+    pub bytes: u64,
+    /// Packets of the way back.
+    pub return_packets: u64,
+    /// Their bytes.
+    pub return_bytes: u64,
+}
+
+impl core::ops::AddAssign for Traffic {
+    fn add_assign(&mut self, other: Self) {
+        self.packets = self.packets.wrapping_add(other.packets);
+        self.bytes = self.bytes.wrapping_add(other.bytes);
+        self.return_packets = self.return_packets.wrapping_add(other.return_packets);
+        self.return_bytes = self.return_bytes.wrapping_add(other.return_bytes);
+    }
+}

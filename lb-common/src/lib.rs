@@ -1,0 +1,30 @@
+//! What the kernel side and the user side of xlb agree on, and the data path itself.
+//!
+//! Read it in this order:
+//!
+//! 1. [`datapath`]: the packet's way from frame to [`Verdict`], one step a file. It is generic over
+//!    memory and tables, so that the same function runs in the kernel, in the host's unit tests and
+//!    in the differential test.
+//! 2. [`maps`]: every BPF map with its key, value, writer and reader; the values have a module each
+//!    ([`directory`], [`row`], [`backend`], [`next_hop`], [`route`], [`interface`], [`counters`]).
+//!
+//! Byte order: what lies on the wire is a byte array in network order; integers are host order.
+#![cfg_attr(not(test), no_std)]
+#![forbid(unsafe_code)]
+
+pub mod address;
+pub mod backend;
+pub mod checksum;
+pub mod counters;
+pub mod datapath;
+pub mod directory;
+pub mod hash;
+pub mod interface;
+pub mod maps;
+pub mod next_hop;
+pub mod route;
+pub mod row;
+pub mod verdict;
+pub mod wire;
+
+pub use verdict::{DropReason, PassReason, Verdict};

@@ -1,0 +1,93 @@
+//! The BPF maps: names, and who writes and reads them.
+//!
+//! | map | kind | value | writer | reader |
+//! |---|---|---|---|---|
+//! | `CONTROL` | array, memory-mapped | `u64` | daemon | data path |
+//! | `DIRECTORY` | array, memory-mapped | [`directory::Set`](crate::directory::Set) | daemon | data path |
+//! | `SLOTS` | array, memory-mapped | [`ROWS_PER_ELEMENT`](crate::row::ROWS_PER_ELEMENT) [`Row`](crate::row::Row)s | daemon | data path |
+//! | `BACKENDS` | array, memory-mapped | [`Backend`](crate::backend::Backend) | daemon | data path |
+//! | `NEXT_HOPS` | array, memory-mapped | [`NextHop`](crate::next_hop::NextHop) | daemon | data path |
+//! | `ROUTES` | array, memory-mapped | [`Route`](crate::route::Route) | daemon | data path |
+//! | `INTERFACES` | array, memory-mapped | [`Interface`](crate::interface::Interface) | daemon | data path |
+//! | `STATS` | per-CPU array | [`Traffic`](crate::counters::Traffic) | data path | daemon |
+//! | `REASONS` | per-CPU array | `u64`, packets | data path | daemon |
+//! | `META` | array | [`Meta`] | daemon | the next daemon |
+//!
+//! Sizes come from the configuration, at twice of what it needs.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Control words.
+pub const CONTROL: &str = "CONTROL";
+/// Services, NAT backends and addresses.
+pub const DIRECTORY: &str = "DIRECTORY";
+/// Slot tables.
+pub const SLOTS: &str = "SLOTS";
+/// Backends of services.
+pub const BACKENDS: &str = "BACKENDS";
+/// Next hops.
+pub const NEXT_HOPS: &str = "NEXT_HOPS";
+/// Routes to clients.
+pub const ROUTES: &str = "ROUTES";
+/// Interfaces the program is attached to.
+pub const INTERFACES: &str = "INTERFACES";
+/// Traffic of pairs.
+pub const STATS: &str = "STATS";
+/// Packets of reasons.
+pub const REASONS: &str = "REASONS";
+/// What the next daemon must know.
+pub const META: &str = "META";
+
+/// Name of the XDP program.
+pub const PROGRAM: &str = "xlb";
+
+/// Places in `CONTROL`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Control {
+    /// A [`directory::Seed`](crate::directory::Seed): seed and half of the directory.
+    Directory = 0,
+    /// Half of `ROUTES` in use: 0 or 1.
+    Routes = 1,
+}
+
+/// Length of `CONTROL`.
+pub const CONTROL_LEN: u32 = 2;
+
+/// Version of everything in this crate that lies in a map. A daemon adopts maps of its own version.
+pub const LAYOUT_VERSION: u32 = 1;
+
+/// The one value of `META`: what a daemon that finds the pins must know to adopt them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Meta {
+    /// [`LAYOUT_VERSION`] of who wrote it.
+    pub layout_version: u32,
+    /// Sets in one half of `DIRECTORY`.
+    pub sets: u32,
+    /// The flow hash's key.
+    pub hash_key: [u64; 2],
+    /// Seed of the slot tables.
+    pub seed: u64,
+    /// The loaded program's constants, [`Constants`].
+    pub constants: Constants,
+    /// SHA-like digest of the embedded object (its first eight bytes), to tell programs apart.
+    pub program: u64,
+}
+
+/// Read-only constants of the program, set before it is loaded: the verifier removes what they
+/// switch off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Constants {
+    /// Key of the flow hash.
+    pub hash_key: [u64; 2],
+    /// Sets in one half of `DIRECTORY`, less one: a power of two less one.
+    pub set_mask: u32,
+    /// 1 where a service has an IPv6 VIP, else 0.
+    pub ipv6: u32,
+    /// 1 where a service has an IPv4 VIP, else 0.
+    pub ipv4: u32,
+    /// 1 where the FIB helper may be asked, else 0.
+    pub fib: u32,
+}

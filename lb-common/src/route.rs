@@ -1,0 +1,42 @@
+//! The way back to clients: a few prefixes, compiled from the host's routes; the map `ROUTES`.
+//!
+//! Two halves of two families of [`LEN`] entries each, longest prefix first, the default route last
+//! in use. [`Control::Routes`](crate::maps::Control) names the half, so that a change of routes is
+//! one store.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::address::Address;
+
+/// Prefixes of one family in one half. A larger table of routes is left to the FIB helper.
+pub const LEN: u32 = 16;
+
+/// One prefix and what to do with packets for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C, align(8))]
+pub struct Route {
+    /// The prefix, host bits zero.
+    pub prefix: Address,
+    /// Ones over the prefix (an IPv4 prefix has 96 more at the front).
+    pub mask: Address,
+    /// An [`Action`] as number.
+    pub action: u32,
+    /// With [`Action::NextHop`]: index into `NEXT_HOPS`.
+    pub next_hop: u32,
+}
+
+const _: () = assert!(size_of::<Route>() == 40);
+
+/// What a [`Route`] says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u32)]
+pub enum Action {
+    /// End of the list: no route.
+    End = 0,
+    /// By a gateway that the daemon resolved.
+    NextHop = 1,
+    /// Neighbours on a link, or more routes than [`LEN`]: ask the kernel's FIB.
+    Fib = 2,
+    /// Without translation: the packet is left to the kernel as it is.
+    Direct = 3,
+}

@@ -1,0 +1,121 @@
+//! What becomes of a packet, and why.
+//!
+//! A reason's number is also the index of its counter, the label of its metric and its line in
+//! `xlb drops`. Numbers are never used again for another meaning.
+
+/// What becomes of a packet. Every packet ends in exactly one.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Sent out of the interface that it came in by.
+    Transmit,
+    /// Sent out of another interface, named by its index.
+    Redirect(u32),
+    /// Left to the kernel.
+    Pass(PassReason),
+    /// Thrown away.
+    Drop(DropReason),
+}
+
+/// Counters of reasons: the length of the map `REASONS`.
+pub const REASONS: u32 = 64;
+
+/// The first number of a [`DropReason`]; those below are [`PassReason`]s.
+pub const FIRST_DROP: u32 = 32;
+
+macro_rules! reasons {
+    ($(#[$doc:meta])* $name:ident { $($(#[doc = $text:literal])+ $variant:ident = $number:literal, $label:literal;)+ }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u32)]
+        pub enum $name { $($(#[doc = $text])+ $variant = $number,)+ }
+
+        impl $name {
+            /// Every reason, in the order of the numbers.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The name that operators see, as in `xlb_dropped_packets_total{reason="no_backend"}`.
+            #[must_use]
+            pub const fn label(self) -> &'static str {
+                match self { $(Self::$variant => $label,)+ }
+            }
+
+            /// One line of help.
+            #[must_use]
+            pub const fn explanation(self) -> &'static str {
+                match self { $(Self::$variant => concat!($($text),+),)+ }
+            }
+
+            /// Its counter's index.
+            #[must_use]
+            pub const fn index(self) -> u32 {
+                self as u32
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Why a packet was left to the kernel.
+    PassReason {
+        /// Neither IPv4 nor IPv6: ARP, LLDP, VLAN-tagged frames and the like.
+        NotIp = 0, "not_ip";
+        /// The frame is addressed to another machine, to a group or to all.
+        NotOurMac = 1, "not_our_mac";
+        /// Neither for a VIP nor from a NAT backend.
+        NotVip = 2, "not_vip";
+        /// A backend's packet for an address of this host: an answer to a probe, for one.
+        ToHost = 3, "to_host";
+        /// For a VIP that is also an address of this host, on a port without a service.
+        LocalPort = 4, "local_port";
+        /// ICMP or ICMPv6 for a VIP.
+        Icmp = 5, "icmp";
+        /// A header that is cut short or contradicts itself: the kernel counts those.
+        Malformed = 6, "malformed";
+        /// A backend's packet for a prefix that is reached without translation.
+        Direct = 7, "direct";
+        /// A translated reply whose next hop the kernel must resolve first.
+        ClientUnresolved = 8, "client_unresolved";
+        /// A fragment for a VIP that is also an address of this host.
+        LocalFragment = 9, "local_fragment";
+        /// More IPv6 extension headers than are followed.
+        ExtensionHeaders = 10, "extension_headers";
+    }
+}
+
+reasons! {
+    /// Why a packet was thrown away.
+    DropReason {
+        /// No backend of the service is live.
+        NoBackend = 32, "no_backend";
+        /// The VIP has no service on this port, and the address is not one of this host.
+        NoSuchPort = 33, "no_such_port";
+        /// The packet's time to live ran out.
+        TtlExpired = 34, "ttl_expired";
+        /// The backend's next hop is not resolved: it does not answer ARP or neighbour discovery.
+        BackendUnresolved = 35, "backend_unresolved";
+        /// No route leads to the client, and the kernel does not forward.
+        ClientUnroutable = 36, "client_unroutable";
+        /// It claims to come from a backend, but not by a backend's interface or MAC address.
+        ForgedBackend = 37, "forged_backend";
+        /// A backend calls its own VIP and was chosen itself: the reply would not cross xlb.
+        Hairpin = 38, "hairpin";
+        /// A fragment for a VIP: it does not carry the ports that a service is found by.
+        Fragment = 39, "fragment";
+        /// A table pointed outside of another one: a fault of xlb.
+        TableError = 40, "table_error";
+    }
+}
+
+const _: () = {
+    let mut i = 0;
+    while i < PassReason::ALL.len() {
+        assert!(PassReason::ALL[i].index() < FIRST_DROP);
+        i += 1;
+    }
+    let mut i = 0;
+    while i < DropReason::ALL.len() {
+        assert!(DropReason::ALL[i].index() >= FIRST_DROP && DropReason::ALL[i].index() < REASONS);
+        i += 1;
+    }
+};

@@ -1,0 +1,1 @@
+//! Headers as they lie on the wire.

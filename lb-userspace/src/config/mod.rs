@@ -1,0 +1,3 @@
+//! From YAML to a model that cannot be wrong.
+
+pub mod model;

@@ -1,0 +1,3 @@
+//! `xlb`: daemon and command line in one file.
+
+fn main() {}
