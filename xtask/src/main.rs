@@ -1,3 +1,90 @@
-//! `cargo xtask`: everything that a contributor runs.
+//! `cargo xtask`: everything that a contributor runs, each verb in a file of its own.
+//!
+//! A verb brings what it needs itself ([`setup`]), so that each works on a fresh machine.
+#![forbid(unsafe_code)]
 
-fn main() {}
+mod bench;
+mod build;
+mod demo;
+mod disasm;
+mod kernel;
+mod lint;
+mod setup;
+mod shell;
+mod test;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Sets up, builds, tests and shows xlb.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Brings everything that the other verbs need; says what it does and why
+    Setup,
+    /// Builds the eBPF object, target/bpf/xlb.o
+    BuildEbpf,
+    /// Builds xlb, the eBPF object inside
+    Build {
+        /// Optimised: target/release/xlb
+        #[arg(long)]
+        release: bool,
+    },
+    /// Builds xlb and runs its demonstration in network namespaces (root)
+    Demo {
+        /// Handed to `xlb demo`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Runs all tests, or those whose names contain FILTER (root)
+    Test {
+        /// Part of a test's name
+        filter: Option<String>,
+    },
+    /// Checks format, lints, licences and advisories
+    Lint,
+    /// Measures cost per packet, throughput, latency and memory (root)
+    Bench {
+        /// Handed to the bench
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Prints the instructions of the eBPF object
+    Disasm {
+        /// Names of functions; all without any
+        functions: Vec<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Args::parse().verb) {
+        Ok(code) => code,
+        Err(error) => {
+            shell::say(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(verb: Verb) -> Result<ExitCode> {
+    match verb {
+        Verb::Setup => setup::everything()?,
+        Verb::BuildEbpf => build::ebpf()?,
+        Verb::Build { release } => build::xlb(release)?,
+        Verb::Demo { args } => demo::run(&args)?,
+        Verb::Test { filter } => return test::run(filter.as_deref()),
+        Verb::Lint => lint::run()?,
+        Verb::Bench { args } => bench::run(&args)?,
+        Verb::Disasm { functions } => disasm::run(&functions)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
