@@ -1,1 +1,25 @@
-//! health.
+//! Is a backend fit to take flows? Probes ask it, a state machine judges the answers.
+//!
+//! ```text
+//! set_targets ─► scheduler (interval, jitter, bounded concurrency) ─► probe (TCP) ─► Outcome
+//!                    └─► Machine::observe ─► Option<Transition> ─► Event, Report
+//! ```
+//!
+//! * [`outcome`]: how a probe may end.
+//! * [`machine`]: rise and fall; pure, without clock or socket.
+//! * [`probe`]: one question to one address.
+//! * [`scheduler`]: who is asked when; events and the state of all targets.
+//!
+//! What the operator wants (drain, maint) stands beside these states and is none of this module's.
+
+pub mod machine;
+pub mod outcome;
+pub mod probe;
+mod registry;
+mod schedule;
+pub mod scheduler;
+
+pub use machine::{Health, Machine, Streak, Transition};
+pub use outcome::Outcome;
+pub use registry::{Event, Last, Report, Target};
+pub use scheduler::{Prober, Reports};

@@ -1,0 +1,281 @@
+//! Who is asked on whose behalf: targets, the questions they share, and the state of each.
+//!
+//! Invariant: a question is asked if and only if at least one target subscribes to it; a target
+//! subscribes to exactly one. Pure but for the instants it is handed.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    net::SocketAddr,
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use super::{
+    Outcome,
+    machine::{Health, Machine, Streak, Thresholds, Transition},
+    probe::Answer,
+};
+use crate::config::model;
+
+/// A backend of a service that is to be probed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The service's name.
+    pub service: String,
+    /// Where the backend listens.
+    pub backend: SocketAddr,
+    /// How it is probed.
+    pub probe: model::Probe,
+    /// Its state before the first probe: [`Health::Unknown`], or the installed one when it is adopted.
+    /// Without effect on a target that is already probed.
+    pub initial: Health,
+}
+
+/// The end of a probe, as one service sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// The service's name.
+    pub service: String,
+    /// Where the backend listens.
+    pub backend: SocketAddr,
+    /// The change that it made.
+    pub transition: Option<Transition>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// From the question to the answer or to giving up.
+    pub latency: Duration,
+    /// When it ended.
+    pub at: Instant,
+}
+
+/// What is known of a target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// The service's name.
+    pub service: String,
+    /// Where the backend listens.
+    pub backend: SocketAddr,
+    /// Its state.
+    pub health: Health,
+    /// Since when: the last change, or the beginning of its probing.
+    pub since: Instant,
+    /// Equal outcomes up to the last one.
+    pub streak: Streak,
+    /// The last probe; `None` before the first has ended.
+    pub last: Option<Last>,
+}
+
+/// The last probe of a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Last {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// From the question to the answer or to giving up.
+    pub latency: Duration,
+    /// When it ended.
+    pub at: Instant,
+}
+
+/// What is asked once for all targets that want it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Question {
+    pub(super) address: SocketAddr,
+    pub(super) interval: Duration,
+    pub(super) timeout: Duration,
+}
+
+impl From<&Target> for Question {
+    fn from(target: &Target) -> Self {
+        let model::Probe {
+            port,
+            interval,
+            timeout,
+            rise: _,
+            fall: _,
+        } = target.probe;
+        let port = port.unwrap_or_else(|| target.backend.port());
+        Self {
+            address: SocketAddr::new(target.backend.ip(), port),
+            interval,
+            timeout,
+        }
+    }
+}
+
+/// What a new set of targets changes.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    pub(super) started: BTreeSet<Question>,
+    pub(super) stopped: BTreeSet<Question>,
+    /// Targets that joined a question whose answer is known.
+    pub(super) events: Vec<Event>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct TargetId {
+    service: String,
+    backend: SocketAddr,
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    question: Question,
+    machine: Machine,
+    since: Instant,
+    last: Option<Last>,
+}
+
+#[derive(Debug, Default)]
+struct Subscription {
+    targets: Vec<TargetId>,
+    last: Option<Last>,
+}
+
+/// All targets and questions.
+#[derive(Debug, Default)]
+pub(super) struct Registry {
+    targets: BTreeMap<TargetId, Entry>,
+    questions: HashMap<Question, Subscription>,
+}
+
+impl Registry {
+    /// Makes `targets` the whole set. Those that stay keep state and streak, whatever else changes.
+    pub(super) fn set_targets(&mut self, targets: Vec<Target>, now: Instant) -> Changes {
+        let mut before = std::mem::take(&mut self.targets);
+        let mut new = Vec::new();
+        for target in targets {
+            let (id, entry) = entry_for(target, &mut before, now);
+            if entry.last.is_none() {
+                new.push(id.clone());
+            }
+            self.targets.insert(id, entry);
+        }
+        let mut changes = self.resubscribe();
+        changes.events = new
+            .into_iter()
+            .filter_map(|id| self.answer_from_memory(&id))
+            .collect();
+        changes
+    }
+
+    /// Takes the answer to a question; one event for each target that subscribes to it.
+    pub(super) fn record(
+        &mut self,
+        question: &Question,
+        answer: Answer,
+        at: Instant,
+    ) -> Vec<Event> {
+        let Some(subscription) = self.questions.get_mut(question) else {
+            return Vec::new();
+        };
+        let Answer { outcome, latency } = answer;
+        let last = Last {
+            outcome,
+            latency,
+            at,
+        };
+        subscription.last = Some(last);
+        let targets = &mut self.targets;
+        subscription
+            .targets
+            .iter()
+            .filter_map(|id| Some(targets.get_mut(id)?.observe(id, last)))
+            .collect()
+    }
+
+    pub(super) fn report(&self, service: &str, backend: SocketAddr) -> Option<Report> {
+        let id = TargetId {
+            service: service.to_owned(),
+            backend,
+        };
+        self.targets.get(&id).map(|entry| entry.report(&id))
+    }
+
+    pub(super) fn reports(&self) -> Vec<Report> {
+        let report = |(id, entry): (_, &Entry)| entry.report(id);
+        self.targets.iter().map(report).collect()
+    }
+
+    fn resubscribe(&mut self) -> Changes {
+        let mut before = std::mem::take(&mut self.questions);
+        let mut changes = Changes::default();
+        for (id, entry) in &self.targets {
+            let subscription = self.questions.entry(entry.question).or_insert_with(|| {
+                let last = before.remove(&entry.question).map(|known| known.last);
+                if last.is_none() {
+                    changes.started.insert(entry.question);
+                }
+                Subscription {
+                    targets: Vec::new(),
+                    last: last.flatten(),
+                }
+            });
+            subscription.targets.push(id.clone());
+        }
+        changes.stopped = before.into_keys().collect();
+        changes
+    }
+
+    fn answer_from_memory(&mut self, id: &TargetId) -> Option<Event> {
+        let entry = self.targets.get_mut(id)?;
+        let last = self.questions.get(&entry.question)?.last?;
+        Some(entry.observe(id, last))
+    }
+}
+
+fn entry_for(
+    target: Target,
+    before: &mut BTreeMap<TargetId, Entry>,
+    now: Instant,
+) -> (TargetId, Entry) {
+    let question = Question::from(&target);
+    let thresholds = Thresholds::new(target.probe.rise, target.probe.fall);
+    let id = TargetId {
+        service: target.service,
+        backend: target.backend,
+    };
+    let mut entry = before.remove(&id).unwrap_or_else(|| Entry {
+        question,
+        machine: Machine::new(target.initial, thresholds),
+        since: now,
+        last: None,
+    });
+    entry.question = question;
+    entry.machine.set_thresholds(thresholds);
+    (id, entry)
+}
+
+impl Entry {
+    fn observe(&mut self, id: &TargetId, last: Last) -> Event {
+        let Last {
+            outcome,
+            latency,
+            at,
+        } = last;
+        let transition = self.machine.observe(outcome);
+        if transition.is_some() {
+            self.since = at;
+        }
+        self.last = Some(last);
+        Event {
+            service: id.service.clone(),
+            backend: id.backend,
+            transition,
+            outcome,
+            latency,
+            at,
+        }
+    }
+
+    fn report(&self, id: &TargetId) -> Report {
+        Report {
+            service: id.service.clone(),
+            backend: id.backend,
+            health: self.machine.health(),
+            since: self.since,
+            streak: self.machine.streak(),
+            last: self.last,
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Who is asked when. One task per question sleeps, asks and records; a semaphore bounds how many ask
+//! at a time.
+//!
+//! Services that probe the same address and port in the same way share one question: a backend of
+//! ten services is asked once, and each service judges the answer by its own `rise` and `fall`.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher, RandomState},
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::{
+    sync::{
+        Semaphore,
+        mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    },
+    task::JoinHandle,
+    time::{Instant, sleep_until},
+};
+
+use super::{
+    probe::{Answer, Probe, tcp::Tcp},
+    registry::{Event, Question, Registry, Report, Target},
+    schedule::Schedule,
+};
+
+/// Probes at a time unless said otherwise.
+pub const CONCURRENCY: usize = 256;
+
+/// Probes a set of targets that may change at any time. Dropped, it stops.
+#[derive(Debug)]
+pub struct Prober<P: Probe = Tcp> {
+    shared: Arc<Shared<P>>,
+    running: HashMap<Question, Running>,
+}
+
+impl<P: Probe> Prober<P> {
+    /// A prober without targets that makes at most `concurrency` probes at a time.
+    ///
+    /// Each end of a probe is one [`Event`] for each service that asked. The channel has no bound, so
+    /// that a slow reader loses no transition.
+    #[must_use]
+    pub fn new(probe: P, concurrency: usize) -> (Self, UnboundedReceiver<Event>) {
+        let (events, receiver) = unbounded_channel();
+        let shared = Shared {
+            probe,
+            permits: Semaphore::new(concurrency.clamp(1, Semaphore::MAX_PERMITS)),
+            seed: RandomState::new().hash_one(()),
+            registry: Arc::default(),
+            events,
+        };
+        let prober = Self {
+            shared: Arc::new(shared),
+            running: HashMap::new(),
+        };
+        (prober, receiver)
+    }
+
+    /// Makes `targets` the whole set: new ones are probed within a quarter of a second, absent ones
+    /// are forgotten, those that stay keep their state and streak even if their probe is another.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn set_targets(&mut self, targets: Vec<Target>) {
+        let mut registry = lock(&self.shared.registry);
+        let changes = registry.set_targets(targets, Instant::now());
+        self.shared.send(changes.events);
+        drop(registry);
+        for question in &changes.stopped {
+            self.running.remove(question);
+        }
+        for question in changes.started {
+            let task = tokio::spawn(ask(Arc::clone(&self.shared), question));
+            self.running.insert(question, Running(task));
+        }
+    }
+
+    /// The state of all targets, for status; lives on its own.
+    #[must_use]
+    pub fn reports(&self) -> Reports {
+        Reports(Arc::clone(&self.shared.registry))
+    }
+}
+
+/// A view of the state of all targets, cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Reports(Arc<Mutex<Registry>>);
+
+impl Reports {
+    /// All targets, by service and address.
+    #[must_use]
+    pub fn all(&self) -> Vec<Report> {
+        lock(&self.0).reports()
+    }
+
+    /// One target; `None` if it is not probed.
+    #[must_use]
+    pub fn of(&self, service: &str, backend: SocketAddr) -> Option<Report> {
+        lock(&self.0).report(service, backend)
+    }
+}
+
+#[derive(Debug)]
+struct Shared<P> {
+    probe: P,
+    permits: Semaphore,
+    seed: u64,
+    registry: Arc<Mutex<Registry>>,
+    events: UnboundedSender<Event>,
+}
+
+impl<P> Shared<P> {
+    /// Sends under the lock, so that events leave in the order in which states changed.
+    fn record(&self, question: &Question, answer: Answer) {
+        let mut registry = lock(&self.registry);
+        self.send(registry.record(question, answer, Instant::now()));
+    }
+
+    fn send(&self, events: Vec<Event>) {
+        for event in events {
+            if self.events.send(event).is_err() {
+                // Nobody listens; whoever wants to know reads the reports.
+                return;
+            }
+        }
+    }
+}
+
+/// A task that ends with its handle.
+#[derive(Debug)]
+struct Running(JoinHandle<()>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+async fn ask<P: Probe>(shared: Arc<Shared<P>>, question: Question) {
+    let mut schedule = Schedule::new(&question, shared.seed);
+    let mut due = Instant::now() + schedule.first();
+    loop {
+        sleep_until(due).await;
+        let Ok(permit) = shared.permits.acquire().await else {
+            return;
+        };
+        let begun = Instant::now();
+        let answer = shared.probe.probe(question.address, question.timeout).await;
+        drop(permit);
+        shared.record(&question, answer);
+        due = begun + schedule.next();
+    }
+}
+
+/// No code panics under this lock, and a registry is consistent between any two statements of its own.
+fn lock(registry: &Mutex<Registry>) -> MutexGuard<'_, Registry> {
+    registry.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

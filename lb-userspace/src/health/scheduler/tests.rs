@@ -1,0 +1,303 @@
+//! Time logic under a paused clock, with a network that the test scripts; and once the real one.
+
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use proptest::{prelude::*, test_runner::TestRunner};
+use tokio::time::{sleep, timeout};
+
+use super::*;
+use crate::{
+    config::model,
+    health::{Health, Outcome, Transition},
+};
+
+const INTERVAL: Duration = Duration::from_millis(200);
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_backend_is_seen_in_time() {
+    for outcome in [Outcome::Refused, Outcome::Unreachable, Outcome::Timeout] {
+        let network = Network::default();
+        let (mut prober, mut events) = Prober::new(network.clone(), CONCURRENCY);
+        prober.set_targets(vec![target("web", 1, Health::Up)]);
+        sleep(Duration::from_secs(3)).await;
+
+        network.answer(1, outcome);
+        let died = Instant::now();
+        let event = next_transition(&mut events).await;
+        assert_eq!(event.transition.unwrap().to, Health::Down);
+        // Two probes, one tenth late, and the time-out of the last.
+        assert!(event.at - died <= INTERVAL * 2 + INTERVAL / 5 + INTERVAL);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_rises_after_its_row() {
+    let network = Network::default();
+    network.answer(1, Outcome::Refused);
+    let (mut prober, mut events) = Prober::new(network.clone(), CONCURRENCY);
+    prober.set_targets(vec![target("web", 1, Health::Unknown)]);
+    let first = next_transition(&mut events).await;
+    assert_eq!(
+        first.transition,
+        Some(Transition {
+            from: Health::Unknown,
+            to: Health::Down
+        })
+    );
+
+    network.answer(1, Outcome::Ok);
+    let asked = network.asked(1);
+    let second = next_transition(&mut events).await;
+    assert_eq!(second.transition.unwrap().to, Health::Up);
+    assert_eq!(network.asked(1) - asked, 2, "rise is 2");
+    let report = prober.reports().of("web", address(1)).unwrap();
+    assert_eq!((report.health, report.since), (Health::Up, second.at));
+    assert_eq!(report.last.unwrap().outcome, Outcome::Ok);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_rate_is_that_of_the_interval() {
+    let network = Network::default();
+    let (mut prober, _events) = Prober::new(network.clone(), CONCURRENCY);
+    prober.set_targets((1..=50).map(|n| target("web", n, Health::Up)).collect());
+    sleep(INTERVAL * 100).await;
+    for n in 1..=50 {
+        assert!(
+            (97..=104).contains(&network.asked(n)),
+            "{}",
+            network.asked(n)
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn services_share_a_question_and_judge_it_apart() {
+    let network = Network::default();
+    let (mut prober, mut events) = Prober::new(network.clone(), CONCURRENCY);
+    let mut patient = target("patient", 1, Health::Up);
+    patient.probe.fall = 5;
+    prober.set_targets(vec![target("web", 1, Health::Up), patient.clone()]);
+    sleep(Duration::from_secs(1)).await;
+    assert!(network.asked(1) <= 7, "asked once for both");
+
+    network.answer(1, Outcome::Refused);
+    let asked = network.asked(1);
+    assert_eq!(next_transition(&mut events).await.service, "web");
+    assert_eq!(network.asked(1) - asked, 2);
+    assert_eq!(next_transition(&mut events).await.service, "patient");
+    assert_eq!(network.asked(1) - asked, 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_newcomer_takes_the_known_answer() {
+    let network = Network::default();
+    let (mut prober, mut events) = Prober::new(network.clone(), CONCURRENCY);
+    let first = target("web", 1, Health::Up);
+    prober.set_targets(vec![first.clone()]);
+    sleep(Duration::from_secs(1)).await;
+
+    let asked = network.asked(1);
+    prober.set_targets(vec![first, target("api", 1, Health::Unknown)]);
+    let event = next_transition(&mut events).await;
+    assert_eq!((event.service.as_str(), network.asked(1)), ("api", asked));
+}
+
+#[tokio::test(start_paused = true)]
+async fn other_parameters_keep_the_state() {
+    let network = Network::default();
+    let (mut prober, mut events) = Prober::new(network.clone(), CONCURRENCY);
+    let mut web = target("web", 1, Health::Unknown);
+    prober.set_targets(vec![web.clone()]);
+    next_transition(&mut events).await;
+    let before = prober.reports().of("web", web.backend).unwrap();
+
+    web.probe.interval = INTERVAL * 5;
+    web.probe.port = Some(9);
+    web.initial = Health::Down;
+    prober.set_targets(vec![web.clone()]);
+    assert_eq!(prober.reports().of("web", web.backend).unwrap(), before);
+    let asked = network.asked(1);
+    sleep(INTERVAL * 50).await;
+    assert!((9..=13).contains(&(network.asked(1) - asked)));
+    assert_eq!(network.ports.lock().unwrap().last(), Some(&9));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removed_target_is_forgotten() {
+    let network = Network::default();
+    let (mut prober, mut events) = Prober::new(network.clone(), CONCURRENCY);
+    prober.set_targets(vec![
+        target("web", 1, Health::Up),
+        target("web", 2, Health::Up),
+    ]);
+    sleep(Duration::from_secs(1)).await;
+    prober.set_targets(vec![target("web", 2, Health::Up)]);
+    let asked = network.asked(1);
+    while events.try_recv().is_ok() {}
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(network.asked(1), asked);
+    assert!(prober.reports().of("web", address(1)).is_none());
+    assert_eq!(events.recv().await.unwrap().backend, address(2));
+
+    drop(prober);
+    while events.recv().await.is_some() {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_most_so_many_at_a_time() {
+    let network = Network::default();
+    (1..=200).for_each(|n| network.answer(n, Outcome::Timeout));
+    let (mut prober, _events) = Prober::new(network.clone(), 16);
+    prober.set_targets(
+        (1..=200)
+            .map(|n| target("web", n, Health::Unknown))
+            .collect(),
+    );
+    sleep(INTERVAL * 30).await;
+    assert_eq!(network.most.load(Ordering::Relaxed), 16);
+    // 16 at a time, each for a whole time-out: none starves.
+    let asked: Vec<_> = (1..=200).map(|n| network.asked(n)).collect();
+    assert!(asked.iter().all(|&n| n >= 1), "{asked:?}");
+}
+
+#[test]
+fn events_and_reports_tell_the_same_story() {
+    let runtime = || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap()
+    };
+    let steps = prop::collection::vec((1u8..5, any::<bool>(), 0u64..900), 1..20);
+    TestRunner::default()
+        .run(&steps, |steps| {
+            runtime().block_on(replay(steps));
+            Ok(())
+        })
+        .unwrap();
+}
+
+/// Whatever the network does: following the events leads to the states that the reports give.
+async fn replay(steps: Vec<(u8, bool, u64)>) {
+    let network = Network::default();
+    let (mut prober, mut events) = Prober::new(network.clone(), 2);
+    prober.set_targets((1..5).map(|n| target("web", n, Health::Unknown)).collect());
+    let mut states = BTreeMap::new();
+    for (n, good, millis) in steps {
+        network.answer(n, if good { Outcome::Ok } else { Outcome::Refused });
+        sleep(Duration::from_millis(millis)).await;
+        while let Ok(event) = events.try_recv() {
+            if let Some(Transition { from, to }) = event.transition {
+                let before = states.insert(event.backend, to).unwrap_or(Health::Unknown);
+                assert_eq!(before, from);
+            }
+        }
+        for report in prober.reports().all() {
+            let followed = states
+                .get(&report.backend)
+                .copied()
+                .unwrap_or(Health::Unknown);
+            assert_eq!(report.health, followed);
+        }
+    }
+}
+
+#[tokio::test]
+async fn real_connects_follow_a_real_listener() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let backend = listener.local_addr().unwrap();
+    let (mut prober, mut events) = Prober::new(Tcp, CONCURRENCY);
+    let target = Target {
+        backend,
+        ..target("web", 1, Health::Unknown)
+    };
+    prober.set_targets(vec![target]);
+    assert_eq!(next_transition(&mut events).await.outcome, Outcome::Ok);
+    drop(listener);
+    assert_eq!(next_transition(&mut events).await.outcome, Outcome::Refused);
+    let _listener = std::net::TcpListener::bind(backend).unwrap();
+    assert_eq!(next_transition(&mut events).await.outcome, Outcome::Ok);
+}
+
+/// Backends 10.0.0.1 to 10.0.0.255 that answer as the test says: at once, or never.
+#[derive(Clone, Debug, Default)]
+struct Network {
+    outcomes: Arc<Mutex<BTreeMap<u8, Outcome>>>,
+    asked: Arc<Mutex<BTreeMap<u8, usize>>>,
+    ports: Arc<Mutex<Vec<u16>>>,
+    running: Arc<AtomicUsize>,
+    most: Arc<AtomicUsize>,
+}
+
+impl Network {
+    fn answer(&self, backend: u8, outcome: Outcome) {
+        self.outcomes.lock().unwrap().insert(backend, outcome);
+    }
+
+    fn asked(&self, backend: u8) -> usize {
+        self.asked
+            .lock()
+            .unwrap()
+            .get(&backend)
+            .copied()
+            .unwrap_or(0)
+    }
+}
+
+impl Probe for Network {
+    async fn probe(&self, address: SocketAddr, timeout: Duration) -> Answer {
+        let SocketAddr::V4(v4) = address else {
+            panic!("{address}");
+        };
+        let [.., backend] = v4.ip().octets();
+        *self.asked.lock().unwrap().entry(backend).or_default() += 1;
+        self.ports.lock().unwrap().push(address.port());
+        let outcome = self.outcomes.lock().unwrap().get(&backend).copied();
+        let outcome = outcome.unwrap_or(Outcome::Ok);
+        let running = self.running.fetch_add(1, Ordering::Relaxed) + 1;
+        self.most.fetch_max(running, Ordering::Relaxed);
+        let latency = match outcome {
+            Outcome::Timeout => timeout,
+            _ => Duration::from_millis(1),
+        };
+        sleep(latency).await;
+        self.running.fetch_sub(1, Ordering::Relaxed);
+        Answer { outcome, latency }
+    }
+}
+
+async fn next_transition(events: &mut UnboundedReceiver<Event>) -> Event {
+    let wait = async {
+        loop {
+            let event = events.recv().await.unwrap();
+            if event.transition.is_some() {
+                return event;
+            }
+        }
+    };
+    timeout(Duration::from_secs(30), wait).await.unwrap()
+}
+
+fn address(n: u8) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, n], 80))
+}
+
+fn target(service: &str, n: u8, initial: Health) -> Target {
+    Target {
+        service: service.to_owned(),
+        backend: address(n),
+        probe: model::Probe {
+            port: None,
+            interval: INTERVAL,
+            timeout: INTERVAL,
+            rise: 2,
+            fall: 2,
+        },
+        initial,
+    }
+}
