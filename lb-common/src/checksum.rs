@@ -20,13 +20,6 @@ impl Delta {
         Self(fold(u32::from(!sum(old)) + u32::from(sum(new))))
     }
 
-    /// Both changes.
-    #[inline(always)]
-    #[must_use]
-    pub const fn and(self, other: Self) -> Self {
-        Self(fold(self.0 as u32 + other.0 as u32))
-    }
-
     /// The change back.
     #[inline(always)]
     #[must_use]
@@ -41,7 +34,14 @@ impl Delta {
     #[inline(always)]
     #[must_use]
     pub const fn update(self, checksum: u16) -> u16 {
-        !fold(!checksum as u32 + self.0 as u32)
+        self.update_with(Self::NONE, checksum)
+    }
+
+    /// The same after two changes at once.
+    #[inline(always)]
+    #[must_use]
+    pub const fn update_with(self, other: Self, checksum: u16) -> u16 {
+        !fold(!checksum as u32 + self.0 as u32 + other.0 as u32)
     }
 }
 

@@ -125,7 +125,10 @@ impl Seed {
     #[inline(always)]
     #[must_use]
     pub const fn set(self, tag: u64, set_mask: u32) -> u32 {
-        let mixed = (tag ^ self.0).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        // The fold lets kind and protocol, at the top of the tag, have a say in a multiplication's
+        // product, whose bits depend on lower ones only.
+        let keyed = tag ^ self.0;
+        let mixed = (keyed ^ keyed >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let within = (mixed >> 40) as u32 & set_mask;
         within + (self.0 as u32 & 1) * (set_mask + 1)
     }
@@ -170,6 +173,21 @@ impl Table {
     #[must_use]
     pub const fn slots(self) -> u32 {
         1 << self.log2()
+    }
+}
+
+impl Set {
+    /// The value under a key; `v6` says whether the tag leaves part of the address to compare.
+    #[inline(always)]
+    #[must_use]
+    pub fn find(&self, key: &Key, v6: bool) -> Option<u64> {
+        let [a, b, c, d] = &self.ways;
+        for way in [a, b, c, d] {
+            if way.tag == key.tag && (!v6 || way.rest == key.rest) {
+                return Some(way.value);
+            }
+        }
+        None
     }
 }
 

@@ -90,4 +90,8 @@ pub struct Constants {
     pub ipv4: u32,
     /// 1 where the FIB helper may be asked, else 0.
     pub fib: u32,
+    /// Routes that are walked: [`route::LEN`](crate::route::LEN).
+    pub routes: u32,
+    /// Free for later use; zero.
+    pub reserved: u32,
 }

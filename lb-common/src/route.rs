@@ -40,3 +40,10 @@ pub enum Action {
     /// Without translation: the packet is left to the kernel as it is.
     Direct = 3,
 }
+
+/// Index in `ROUTES` of entry `index` of a family in one half.
+#[inline(always)]
+#[must_use]
+pub const fn index(half: u32, v6: bool, index: u32) -> u32 {
+    (half * 2 + v6 as u32) * LEN + index
+}

@@ -17,6 +17,20 @@ pub enum Verdict {
     Drop(DropReason),
 }
 
+impl From<PassReason> for Verdict {
+    #[inline(always)]
+    fn from(reason: PassReason) -> Self {
+        Self::Pass(reason)
+    }
+}
+
+impl From<DropReason> for Verdict {
+    #[inline(always)]
+    fn from(reason: DropReason) -> Self {
+        Self::Drop(reason)
+    }
+}
+
 /// Counters of reasons: the length of the map `REASONS`.
 pub const REASONS: u32 = 64;
 

@@ -1,9 +1,44 @@
-//! The XDP program of xlb.
+//! The XDP program of xlb: frame and maps around the data path of `lb-common`.
+//!
+//! The only place that knows XDP's actions. Unsafe code is in [`frame`], [`maps`] and [`fib`].
 #![no_std]
 #![no_main]
 
+mod fib;
+mod frame;
+mod maps;
 mod pass;
 
+use aya_ebpf::{bindings::xdp_action, helpers::bpf_redirect, macros::xdp, programs::XdpContext};
+use lb_common::{Verdict, datapath};
+
+use crate::{frame::XdpCursor, maps::Maps};
+
+/// The data path. Attached to every configured interface.
+#[xdp]
+pub fn xlb(ctx: XdpContext) -> u32 {
+    let maps = Maps::new(&ctx);
+    match datapath::forward(XdpCursor::new(&ctx), &maps) {
+        Verdict::Transmit => xdp_action::XDP_TX,
+        Verdict::Redirect(ifindex) => redirect(ifindex),
+        Verdict::Pass(reason) => {
+            maps.count_reason(reason.index());
+            xdp_action::XDP_PASS
+        }
+        Verdict::Drop(reason) => {
+            maps.count_reason(reason.index());
+            xdp_action::XDP_DROP
+        }
+    }
+}
+
+#[inline(always)]
+fn redirect(ifindex: u32) -> u32 {
+    // SAFETY: the helper takes plain numbers; the kernel checks the interface when it sends.
+    unsafe { bpf_redirect(ifindex, 0) as u32 }
+}
+
+/// A reachable panic is an endless loop, which the verifier refuses: panics show at load time.
 #[cfg(not(test))]
 #[panic_handler]
 fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {

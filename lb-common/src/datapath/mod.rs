@@ -1,1 +1,78 @@
 //! The packet's way.
+//!
+//! ```text
+//! frame ─ parse ─► Packet ─ service ─► slot ─► backend ─ rewrite ─► next hop ─► verdict
+//!                    │ no service: is it a backend's reply? ─ rewrite back ─► route ─► verdict
+//!                    └ neither: is its address a VIP's? ─► verdict
+//! ```
+//!
+//! Nothing is written to the frame before it is certain that it will be sent (or, rewritten, given
+//! to the kernel to be sent): a packet that passes for another reason is as it came.
+
+mod other;
+mod parse;
+mod rewrite;
+mod tables;
+mod to_backend;
+mod to_client;
+
+pub use parse::{Packet, Portless, Transport};
+pub use tables::{Direction, Fib, Tables};
+
+use crate::{
+    PassReason, Verdict,
+    wire::{Cursor, Eth, Ip, IpAddress, Ipv4, Ipv6},
+};
+
+/// Decides what becomes of a frame, and rewrites it where that is called for.
+#[inline(always)]
+pub fn forward<'p, C: Cursor<'p>, T: Tables>(mut cursor: C, tables: &T) -> Verdict {
+    let Some(eth) = cursor.take::<Eth>() else {
+        return Verdict::Pass(PassReason::Malformed);
+    };
+    if !eth.is_for(tables.interface()) {
+        return Verdict::Pass(PassReason::NotOurMac);
+    }
+    match eth.ether_type() {
+        Eth::IPV4 if tables.serves(Ipv4::V6) => balance::<Ipv4, _, _>(eth, cursor, tables),
+        Eth::IPV6 if tables.serves(Ipv6::V6) => balance::<Ipv6, _, _>(eth, cursor, tables),
+        Eth::IPV4 | Eth::IPV6 => Verdict::Pass(PassReason::NotVip),
+        _ => Verdict::Pass(PassReason::NotIp),
+    }
+}
+
+#[inline(always)]
+fn balance<'p, I: Ip + 'p, C: Cursor<'p>, T: Tables>(
+    eth: &'p mut Eth,
+    mut cursor: C,
+    tables: &T,
+) -> Verdict {
+    let Some(ip) = cursor.take::<I>() else {
+        return Verdict::Pass(PassReason::Malformed);
+    };
+    let transport = match parse::transport(ip, &mut cursor) {
+        Ok(transport) => transport,
+        Err(portless) => return other::portless(portless, ip, tables),
+    };
+    let packet = Packet {
+        eth,
+        ip,
+        transport,
+        len: cursor.frame_len(),
+    };
+    if let Some(service) = tables.find(&packet.service_key(), I::V6) {
+        return to_backend::send(packet, service, tables);
+    }
+    if let Some(pair) = tables.find(&packet.backend_key(), I::V6) {
+        return to_client::send(packet, pair as u32, tables);
+    }
+    other::no_service(packet.ip, tables)
+}
+
+/// The constant of an address family, under the name of its header.
+trait Family: Ip {
+    /// Whether it is IPv6.
+    const V6: bool = <Self::Address as IpAddress>::V6;
+}
+
+impl<I: Ip> Family for I {}

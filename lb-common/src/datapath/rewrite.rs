@@ -1,0 +1,59 @@
+//! New addresses and ports, with incremental checksums (RFC 1624), and the way out.
+
+use super::{Packet, Tables};
+use crate::{
+    Verdict,
+    backend::Backend,
+    checksum::Delta,
+    next_hop::Macs,
+    wire::{Ip, IpAddress},
+};
+
+/// VIP → backend.
+#[inline(always)]
+pub(super) fn towards_backend<I: Ip>(packet: Packet<'_, I>, backend: &Backend, macs: &Macs) {
+    packet
+        .ip
+        .set_destination(I::Address::from_table(&backend.address));
+    packet.transport.ports.destination = backend.port;
+    packet.ip.spend_hop(Delta(backend.ip_delta));
+    packet.transport.checksum.update(Delta(backend.l4_delta));
+    packet.eth.macs = *macs;
+}
+
+/// Backend → VIP.
+#[inline(always)]
+pub(super) fn towards_client<I: Ip>(packet: Packet<'_, I>, backend: &Backend, macs: &Macs) {
+    packet.ip.spend_hop(Delta(backend.ip_delta).reversed());
+    packet.eth.macs = *macs;
+    set_sender(packet, backend);
+}
+
+/// Backend → VIP, for the kernel to forward: it takes the hop and writes the MAC addresses.
+#[inline(always)]
+pub(super) fn for_the_kernel<I: Ip>(packet: Packet<'_, I>, backend: &Backend) {
+    packet
+        .ip
+        .update_checksum(Delta(backend.ip_delta).reversed());
+    set_sender(packet, backend);
+}
+
+#[inline(always)]
+fn set_sender<I: Ip>(packet: Packet<'_, I>, backend: &Backend) {
+    packet.ip.set_source(I::Address::from_table(&backend.vip));
+    packet.transport.ports.source = backend.vip_port;
+    packet
+        .transport
+        .checksum
+        .update(Delta(backend.l4_delta).reversed());
+}
+
+/// Out by the interface it came in by, or by another one.
+#[inline(always)]
+pub(super) fn emit<T: Tables>(ifindex: u32, tables: &T) -> Verdict {
+    if ifindex == tables.ingress() {
+        Verdict::Transmit
+    } else {
+        Verdict::Redirect(ifindex)
+    }
+}

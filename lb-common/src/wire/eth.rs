@@ -1,0 +1,45 @@
+//! Ethernet (IEEE 802.3).
+
+use network_types::eth::EtherType;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use crate::{interface::Interface, next_hop::Macs};
+
+/// The header of an Ethernet frame.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
+)]
+#[repr(C)]
+pub struct Eth {
+    /// Destination and source address.
+    pub macs: Macs,
+    /// What the frame carries, network byte order.
+    pub ether_type: [u8; 2],
+}
+
+impl Eth {
+    /// Bytes of the header.
+    pub const LEN: usize = size_of::<Self>();
+    /// EtherType of IPv4, as [`Self::ether_type`] gives it.
+    pub const IPV4: u16 = EtherType::Ipv4 as u16;
+    /// EtherType of IPv6, as [`Self::ether_type`] gives it.
+    pub const IPV6: u16 = EtherType::Ipv6 as u16;
+
+    /// What the frame carries: a native load of bytes in network order, like the constants.
+    #[inline(always)]
+    #[must_use]
+    pub const fn ether_type(&self) -> u16 {
+        u16::from_ne_bytes(self.ether_type)
+    }
+
+    /// Whether the frame is addressed to this interface. One load: the two bytes after the
+    /// destination come along and are masked off.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_for(&self, interface: Interface) -> bool {
+        let [a, b, c, d, e, f] = self.macs.destination;
+        let [g, h, ..] = self.macs.source;
+        let word = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
+        (word ^ interface.0) & Interface::MAC == 0
+    }
+}

@@ -1,0 +1,89 @@
+//! What IPv4 and IPv6 have in common: the data path is written once, over these traits.
+
+use zerocopy::{Immutable, IntoBytes};
+
+use super::{Cursor, Header};
+use crate::{address, checksum::Delta, directory};
+
+/// An IP header, options and extension headers aside.
+pub trait Ip: Header {
+    /// Its address.
+    type Address: Address;
+
+    /// Checks the header against itself and the frame, and moves `cursor` to the transport header.
+    ///
+    /// # Errors
+    ///
+    /// [`Obstacle`] where there is no transport header to be found.
+    fn payload<'p, C: Cursor<'p>>(&self, cursor: &mut C) -> Result<Payload, Obstacle>;
+
+    /// Who sent it.
+    fn source(&self) -> Self::Address;
+
+    /// Whom it is for.
+    fn destination(&self) -> Self::Address;
+
+    /// Time to live, or hop limit.
+    fn hops(&self) -> u8;
+
+    /// Writes the sender's address.
+    fn set_source(&mut self, address: Self::Address);
+
+    /// Writes the receiver's address.
+    fn set_destination(&mut self, address: Self::Address);
+
+    /// Brings the header's checksum, if it has one, up to date.
+    fn update_checksum(&mut self, delta: Delta);
+
+    /// The same, and takes one from the time to live, which is not 0 (RFC 1812, §5.3.1; RFC 8200,
+    /// §3).
+    fn spend_hop(&mut self, delta: Delta);
+}
+
+/// What follows the IP header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Payload {
+    /// IP protocol number.
+    pub protocol: u8,
+    /// Its bytes, by the header's account.
+    pub len: usize,
+}
+
+/// Why there is no transport header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Obstacle {
+    /// The header is cut short, contradicts itself, or promises more than the frame holds.
+    Malformed,
+    /// A fragment: only the first has ports, and none is told from the first by itself.
+    Fragment,
+    /// More IPv6 extension headers than are followed.
+    ExtensionHeaders,
+}
+
+/// An address in registers: native loads of what lies on the wire in network byte order.
+pub trait Address: Copy + PartialEq + IntoBytes + Immutable {
+    /// Whether it is an IPv6 address.
+    const V6: bool;
+
+    /// The address that a table holds.
+    fn from_table(address: &address::Address) -> Self;
+
+    /// The words it is found by in the directory: the first twelve bytes, and what goes into the tag.
+    fn directory_words(self) -> ([u32; 3], u32);
+
+    /// Sender and receiver mixed with a key, 64 bits.
+    fn mix(source: Self, destination: Self, key: u64) -> u64;
+
+    /// Whether it lies in a prefix.
+    fn within(self, prefix: Self, mask: Self) -> bool;
+
+    /// Its key in the directory, as [`directory::Key::from_wire`] makes it.
+    #[inline(always)]
+    fn key(self, kind: directory::Kind, port: [u8; 2], protocol: u8) -> directory::Key {
+        let (rest, last) = self.directory_words();
+        directory::Key {
+            tag: directory::tag(kind, last, port, protocol, Self::V6),
+            rest,
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! IPv4 (RFC 791).
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use super::{
+    Cursor, Eth, Ip,
+    ip::{self, Obstacle, Payload},
+};
+use crate::{address::Address, checksum::Delta, directory::V4_PREFIX, hash};
+
+/// The header without its options, as five words.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
+)]
+#[repr(C)]
+pub struct Ipv4 {
+    /// Version and header length, type of service, total length.
+    pub version_length: [u8; 4],
+    /// Identification, flags and fragment offset.
+    pub fragment: [u8; 4],
+    /// Time to live, protocol, header checksum.
+    pub ttl_protocol_checksum: [u8; 4],
+    /// Sender.
+    pub source: [u8; 4],
+    /// Receiver.
+    pub destination: [u8; 4],
+}
+
+impl Ipv4 {
+    /// Bytes of the header without options.
+    pub const LEN: usize = size_of::<Self>();
+
+    /// More-fragments flag and fragment offset, as they lie in [`Self::fragment`].
+    const IS_FRAGMENT: u32 = u32::from_ne_bytes([0, 0, 0x3f, 0xff]);
+    /// What one hop less adds to the checksum: `~m + m'` with `m' = m - 0x0100`.
+    const HOP: Delta = Delta(!u16::from_ne_bytes([1, 0]));
+
+    #[inline(always)]
+    const fn ttl_word(&self) -> u32 {
+        u32::from_le_bytes(self.ttl_protocol_checksum)
+    }
+}
+
+impl Ip for Ipv4 {
+    type Address = u32;
+
+    #[inline(always)]
+    fn payload<'p, C: Cursor<'p>>(&self, cursor: &mut C) -> Result<Payload, Obstacle> {
+        let word = u32::from_be_bytes(self.version_length);
+        let total = (word & 0xffff) as usize;
+        let header = (word >> 22 & 0x3c) as usize;
+        if word >> 28 != 4
+            || header < Self::LEN
+            || total < header
+            || Eth::LEN + total > cursor.frame_len()
+        {
+            return Err(Obstacle::Malformed);
+        }
+        if u32::from_ne_bytes(self.fragment) & Self::IS_FRAGMENT != 0 {
+            return Err(Obstacle::Fragment);
+        }
+        if header > Self::LEN {
+            cursor.skip(header - Self::LEN);
+        }
+        Ok(Payload {
+            protocol: (self.ttl_word() >> 8) as u8,
+            len: total - header,
+        })
+    }
+
+    #[inline(always)]
+    fn source(&self) -> u32 {
+        u32::from_ne_bytes(self.source)
+    }
+
+    #[inline(always)]
+    fn destination(&self) -> u32 {
+        u32::from_ne_bytes(self.destination)
+    }
+
+    #[inline(always)]
+    fn hops(&self) -> u8 {
+        self.ttl_word() as u8
+    }
+
+    #[inline(always)]
+    fn set_source(&mut self, address: u32) {
+        self.source = address.to_ne_bytes();
+    }
+
+    #[inline(always)]
+    fn set_destination(&mut self, address: u32) {
+        self.destination = address.to_ne_bytes();
+    }
+
+    #[inline(always)]
+    fn update_checksum(&mut self, delta: Delta) {
+        let word = self.ttl_word();
+        let checksum = delta.update((word >> 16) as u16);
+        self.ttl_protocol_checksum = (word & 0xffff | (checksum as u32) << 16).to_le_bytes();
+    }
+
+    #[inline(always)]
+    fn spend_hop(&mut self, delta: Delta) {
+        let word = self.ttl_word();
+        let checksum = delta.update_with(Self::HOP, (word >> 16) as u16);
+        self.ttl_protocol_checksum =
+            ((word & 0xffff).wrapping_sub(1) | (checksum as u32) << 16).to_le_bytes();
+    }
+}
+
+impl ip::Address for u32 {
+    const V6: bool = false;
+
+    #[inline(always)]
+    fn from_table(address: &Address) -> Self {
+        Self::from_ne_bytes(address.v4())
+    }
+
+    #[inline(always)]
+    fn directory_words(self) -> ([u32; 3], u32) {
+        (V4_PREFIX, self)
+    }
+
+    #[inline(always)]
+    fn mix(source: Self, destination: Self, key: u64) -> u64 {
+        hash::mix((source.to_le() as u64 | (destination.to_le() as u64) << 32) ^ key)
+    }
+
+    #[inline(always)]
+    fn within(self, prefix: Self, mask: Self) -> bool {
+        self & mask == prefix
+    }
+}

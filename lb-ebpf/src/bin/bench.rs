@@ -1,0 +1,101 @@
+//! Programs of the bench: a front that puts the packet back before each run, and an empty program
+//! to subtract.
+//!
+//! `BPF_PROG_TEST_RUN` with `repeat` does not restore the packet: a program that rewrites would see
+//! its own output from the second run on, and measure the wrong path.
+#![no_std]
+#![no_main]
+#![feature(core_intrinsics)]
+#![expect(
+    internal_features,
+    reason = "the target has no stable atomics that add"
+)]
+
+use core::intrinsics::{AtomicOrdering, atomic_xadd};
+
+use aya_ebpf::{
+    bindings::xdp_action,
+    macros::{map, xdp},
+    maps::{Array, ProgramArray},
+    programs::XdpContext,
+};
+
+/// What the front writes: see `Front` of the bench.
+#[repr(C)]
+pub struct Front {
+    template: [u64; 10],
+    /// Flows less one: a power of two less one.
+    flow_mask: u64,
+    /// Where in the frame the client's address (its last four bytes) and port are.
+    address_at: u32,
+    port_at: u32,
+    runs: u64,
+}
+
+#[map]
+static FRONT: Array<Front> = Array::with_max_entries(1, 0);
+#[map]
+static NEXT: ProgramArray = ProgramArray::with_max_entries(1, 0);
+
+/// Restores 64 bytes, then runs the program under test.
+#[xdp]
+pub fn front_64(ctx: XdpContext) -> u32 {
+    front::<8>(&ctx)
+}
+
+/// Restores 80 bytes, then runs the program under test.
+#[xdp]
+pub fn front_80(ctx: XdpContext) -> u32 {
+    front::<10>(&ctx)
+}
+
+/// What is subtracted.
+#[xdp]
+pub fn empty(_ctx: XdpContext) -> u32 {
+    xdp_action::XDP_TX
+}
+
+#[inline(always)]
+fn front<const WORDS: usize>(ctx: &XdpContext) -> u32 {
+    let (Some(front), data) = (FRONT.get_ptr_mut(0), ctx.data()) else {
+        return xdp_action::XDP_ABORTED;
+    };
+    if data + 8 * WORDS > ctx.data_end() {
+        return xdp_action::XDP_ABORTED;
+    }
+    // SAFETY: an element of a map; test runs are one at a time.
+    let front = unsafe { &mut *front };
+    for word in 0..WORDS {
+        // SAFETY: within the frame by the check above.
+        unsafe { ((data + 8 * word) as *mut u64).write_unaligned(front.template[word]) };
+    }
+    let flow = (front.runs & front.flow_mask).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let flow = (flow ^ flow >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let (address, port) = (
+        data + (front.address_at & 63) as usize,
+        data + (front.port_at & 63) as usize,
+    );
+    if address + 4 > ctx.data_end() || port + 2 > ctx.data_end() {
+        return xdp_action::XDP_ABORTED;
+    }
+    if front.flow_mask != 0 {
+        // SAFETY: within the frame by the check above.
+        unsafe { (address as *mut u32).write_unaligned((flow >> 24) as u32 | 0x40) };
+        // SAFETY: within the frame by the check above.
+        unsafe { (port as *mut u16).write_unaligned((flow >> 8) as u16) };
+    }
+    // A locked instruction drains the store buffer: otherwise loads that straddle two of the stores
+    // above stall, which no NIC causes.
+    // SAFETY: an aligned field of a map's element.
+    unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::SeqCst }>(&raw mut front.runs, 1) };
+    // SAFETY: the helper checks the index; where it fails it comes back.
+    unsafe { NEXT.tail_call(ctx, 0) };
+    xdp_action::XDP_ABORTED
+}
+
+/// A reachable panic is an endless loop, which the verifier refuses.
+#[cfg(not(test))]
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}

@@ -1,0 +1,71 @@
+//! The kernel's forwarding table, asked through `bpf_fib_lookup`.
+
+use core::ffi::c_void;
+
+use aya_ebpf::{
+    bindings::{BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_SUCCESS},
+    helpers::bpf_fib_lookup,
+};
+use lb_common::{
+    datapath::Fib,
+    next_hop::Macs,
+    wire::{Ip, IpAddress},
+};
+use zerocopy::{FromZeros, IntoBytes};
+
+/// `struct bpf_fib_lookup` of the kernel's `include/uapi/linux/bpf.h`, without its unions. Aligned so
+/// that the compiler may fill it by eight bytes: the verifier refuses misaligned stores to the stack.
+#[derive(FromZeros, IntoBytes)]
+#[repr(C, align(8))]
+struct Params {
+    family: u8,
+    protocol: u8,
+    ports: [u16; 2],
+    /// 0: the kernel does not compare the length with the route's MTU.
+    total_len: u16,
+    /// In: where the packet came in. Out: where it leaves.
+    ifindex: u32,
+    tos_or_flow: u32,
+    source: [u8; 16],
+    destination: [u8; 16],
+    vlan: u32,
+    source_mac: [u8; 6],
+    destination_mac: [u8; 6],
+}
+
+const _: () = assert!(size_of::<Params>() == 64);
+
+const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
+
+/// Asks how a packet that came in by `ingress` would be forwarded.
+#[inline(always)]
+pub fn lookup<I: Ip>(
+    ctx: *mut c_void,
+    ingress: u32,
+    source: I::Address,
+    destination: I::Address,
+) -> Fib {
+    let mut params = Params::new_zeroed();
+    params.family = if I::Address::V6 { AF_INET6 } else { AF_INET };
+    params.ifindex = ingress;
+    let written = source.write_to_prefix(&mut params.source).is_ok()
+        && destination.write_to_prefix(&mut params.destination).is_ok();
+    if !written {
+        return Fib::Unroutable;
+    }
+    let size = size_of::<Params>() as i32;
+    // SAFETY: the verifier checks that `ctx` is the program's and that `size` bytes lie at `params`.
+    let answer = unsafe { bpf_fib_lookup(ctx, (&raw mut params).cast(), size, 0) };
+    match u32::try_from(answer) {
+        Ok(BPF_FIB_LKUP_RET_SUCCESS) => Fib::Resolved {
+            macs: Macs {
+                destination: params.destination_mac,
+                source: params.source_mac,
+            },
+            ifindex: params.ifindex,
+        },
+        Ok(BPF_FIB_LKUP_RET_NO_NEIGH) => Fib::Unresolved,
+        _ => Fib::Unroutable,
+    }
+}

@@ -1,0 +1,162 @@
+//! The contents of all maps, and the host build's view of them.
+
+use std::cell::RefCell;
+
+use lb_common::{
+    Verdict,
+    backend::Backend,
+    counters::Traffic,
+    datapath::{self, Direction, Fib, Tables},
+    directory::{Key, Seed, Set},
+    interface::Interface,
+    maps::{Constants, Control},
+    next_hop::NextHop,
+    route::{self, Route},
+    row::{ROWS_PER_ELEMENT, Row},
+    wire::{Ip, slice::SliceCursor},
+};
+
+/// The contents of all maps that the daemon writes.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "each field is the map of its name")]
+pub struct Image {
+    pub constants: Constants,
+    pub control: Vec<u64>,
+    pub directory: Vec<Set>,
+    pub slots: Vec<[u32; ROWS_PER_ELEMENT as usize]>,
+    pub backends: Vec<Backend>,
+    pub next_hops: Vec<NextHop>,
+    pub routes: Vec<Route>,
+    pub interfaces: Vec<Interface>,
+}
+
+/// What the host build made of a packet.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// The frame afterwards.
+    pub frame: Vec<u8>,
+    /// What was counted, under which pair.
+    pub counted: Vec<(u32, Traffic)>,
+}
+
+impl Image {
+    /// Runs the host build on a frame that came in by interface `ingress`.
+    #[must_use]
+    pub fn run(&self, ingress: u32, frame: &[u8]) -> Outcome {
+        let tables = HostTables {
+            image: self,
+            ingress,
+            counted: RefCell::default(),
+        };
+        let mut frame = frame.to_vec();
+        let verdict = datapath::forward(SliceCursor::new(&mut frame), &tables);
+        Outcome {
+            verdict,
+            frame,
+            counted: tables.counted.into_inner(),
+        }
+    }
+}
+
+struct HostTables<'a> {
+    image: &'a Image,
+    ingress: u32,
+    counted: RefCell<Vec<(u32, Traffic)>>,
+}
+
+impl HostTables<'_> {
+    fn control(&self, word: Control) -> Option<u64> {
+        self.image.control.get(word as usize).copied()
+    }
+}
+
+impl Tables for HostTables<'_> {
+    fn ingress(&self) -> u32 {
+        self.ingress
+    }
+
+    fn interface(&self) -> Interface {
+        self.image
+            .interfaces
+            .get(self.ingress as usize)
+            .copied()
+            .unwrap_or_default()
+    }
+
+    fn serves(&self, v6: bool) -> bool {
+        if v6 {
+            self.image.constants.ipv6 != 0
+        } else {
+            self.image.constants.ipv4 != 0
+        }
+    }
+
+    fn hash_key(&self) -> [u64; 2] {
+        self.image.constants.hash_key
+    }
+
+    fn find(&self, key: &Key, v6: bool) -> Option<u64> {
+        let seed = Seed(self.control(Control::Directory)?);
+        let set = seed.set(key.tag, self.image.constants.set_mask);
+        self.image.directory.get(set as usize)?.find(key, v6)
+    }
+
+    fn row(&self, element: u32, index: u32) -> Option<Row> {
+        let rows = self
+            .image
+            .slots
+            .get((element + index / ROWS_PER_ELEMENT) as usize)?;
+        rows.get((index % ROWS_PER_ELEMENT) as usize)
+            .map(|row| Row(*row))
+    }
+
+    fn backend(&self, pair: u32) -> Option<&Backend> {
+        self.image.backends.get(pair as usize)
+    }
+
+    fn next_hop(&self, index: u32) -> Option<&NextHop> {
+        if index == 0 {
+            None
+        } else {
+            self.image.next_hops.get(index as usize)
+        }
+    }
+
+    fn route(&self, v6: bool, index: u32) -> Option<&Route> {
+        let half = self.control(Control::Routes)? as u32 & 1;
+        self.image
+            .routes
+            .get(route::index(half, v6, index) as usize)
+    }
+
+    fn routes(&self) -> u32 {
+        self.image.constants.routes
+    }
+
+    /// The test namespace does not forward: that is the kernel's answer too.
+    fn fib<I: Ip>(&self, _: I::Address, _: I::Address) -> Fib {
+        Fib::Unroutable
+    }
+
+    fn count(&self, pair: u32, direction: Direction, bytes: usize) {
+        if pair as usize >= self.image.backends.len() {
+            return;
+        }
+        let bytes = bytes as u64;
+        let traffic = match direction {
+            Direction::Forward => Traffic {
+                packets: 1,
+                bytes,
+                ..Traffic::default()
+            },
+            Direction::Return => Traffic {
+                return_packets: 1,
+                return_bytes: bytes,
+                ..Traffic::default()
+            },
+        };
+        self.counted.borrow_mut().push((pair, traffic));
+    }
+}

@@ -1,0 +1,193 @@
+//! The real program over real maps, run by `BPF_PROG_TEST_RUN`.
+
+use aya::{
+    Ebpf, EbpfLoader, Pod,
+    maps::{Array, MapData, PerCpuArray},
+    programs::{ProgramFd, TestRun as _, TestRunOptions, Xdp},
+};
+use lb_common::{DropReason, PassReason, Verdict, counters::Traffic, maps, row::ROWS_PER_ELEMENT};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+use crate::image::Image;
+
+/// Interface that a test run's packets come in by: the namespace's loopback.
+pub const INGRESS: u32 = 1;
+
+const XDP_DROP: u32 = 1;
+const XDP_PASS: u32 = 2;
+const XDP_TX: u32 = 3;
+const XDP_REDIRECT: u32 = 4;
+
+/// The loaded program.
+pub struct Kernel {
+    /// The object, its maps filled.
+    pub ebpf: Ebpf,
+}
+
+impl std::fmt::Debug for Kernel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Kernel").finish_non_exhaustive()
+    }
+}
+
+/// What the program made of a packet.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// XDP's action.
+    pub action: u32,
+    /// The frame afterwards.
+    pub frame: Vec<u8>,
+}
+
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct Value<const N: usize>([u8; N]);
+
+/// The embedded object.
+///
+/// # Panics
+///
+/// Where it has not been built.
+#[must_use]
+pub fn object(name: &str) -> Vec<u8> {
+    let path = std::env::var("XLB_BPF_DIR").map_or_else(
+        |_| std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/bpf"),
+        std::path::PathBuf::from,
+    );
+    let file = path.join(format!("{name}.o"));
+    std::fs::read(&file)
+        .unwrap_or_else(|error| panic!("{}: {error}: run `cargo xtask build-ebpf`", file.display()))
+}
+
+impl Kernel {
+    /// Loads the program with maps that say what `image` says.
+    ///
+    /// # Panics
+    ///
+    /// Where the kernel refuses.
+    #[must_use]
+    pub fn load(image: &Image) -> Self {
+        let constants = Value::<{ size_of::<maps::Constants>() }>(
+            image.constants.as_bytes().try_into().expect("a size"),
+        );
+        let mut ebpf = EbpfLoader::new()
+            .override_global("CONSTANTS", &constants.0, true)
+            .map_max_entries(maps::DIRECTORY, image.directory.len() as u32)
+            .map_max_entries(maps::SLOTS, image.slots.len().max(1) as u32)
+            .map_max_entries(maps::BACKENDS, image.backends.len().max(1) as u32)
+            .map_max_entries(maps::STATS, image.backends.len().max(1) as u32)
+            .map_max_entries(maps::NEXT_HOPS, image.next_hops.len() as u32)
+            .map_max_entries(maps::INTERFACES, image.interfaces.len() as u32)
+            .load(&object("xlb"))
+            .expect("the object loads");
+        let program: &mut Xdp = ebpf
+            .program_mut(maps::PROGRAM)
+            .expect("a program")
+            .try_into()
+            .expect("XDP");
+        program.load().unwrap_or_else(|error| panic!("{error:#?}"));
+        let mut kernel = Self { ebpf };
+        kernel.fill(image);
+        kernel
+    }
+
+    /// Makes the maps say what `image` says; sizes and constants must be those of the one it was
+    /// loaded with.
+    pub fn fill(&mut self, image: &Image) {
+        self.write::<8, _>(maps::CONTROL, &image.control);
+        self.write::<128, _>(maps::DIRECTORY, &image.directory);
+        self.write::<{ 4 * ROWS_PER_ELEMENT as usize }, _>(maps::SLOTS, &image.slots);
+        self.write::<64, _>(maps::BACKENDS, &image.backends);
+        self.write::<16, _>(maps::NEXT_HOPS, &image.next_hops);
+        self.write::<40, _>(maps::ROUTES, &image.routes);
+        self.write::<8, _>(maps::INTERFACES, &image.interfaces);
+    }
+
+    fn write<const N: usize, T: IntoBytes + Immutable>(&mut self, name: &str, values: &[T])
+    where
+        [u8; N]: Pod,
+    {
+        let map = self.ebpf.map_mut(name).expect("the map");
+        let mut map: Array<&mut MapData, [u8; N]> = Array::try_from(map).expect("its value's size");
+        for (index, value) in values.iter().enumerate() {
+            let bytes: [u8; N] = value.as_bytes().try_into().expect("its value's size");
+            map.set(index as u32, bytes, 0)
+                .expect("an index within the map");
+        }
+    }
+
+    /// Runs the program on a frame.
+    #[must_use]
+    pub fn run(&self, frame: &[u8]) -> Outcome {
+        let program: &Xdp = self
+            .ebpf
+            .program(maps::PROGRAM)
+            .expect("a program")
+            .try_into()
+            .expect("XDP");
+        let mut out = vec![0; frame.len() + 256];
+        let result = program
+            .test_run(TestRunOptions {
+                data_in: Some(frame),
+                data_out: Some(&mut out),
+                ..TestRunOptions::default()
+            })
+            .expect("a test run");
+        out.truncate(result.data_size_out as usize);
+        Outcome {
+            action: result.return_value,
+            frame: out,
+        }
+    }
+
+    /// The loaded program.
+    #[must_use]
+    pub fn program(&self) -> &Xdp {
+        self.ebpf
+            .program(maps::PROGRAM)
+            .expect("a program")
+            .try_into()
+            .expect("XDP")
+    }
+
+    /// Its descriptor.
+    #[must_use]
+    pub fn fd(&self) -> &ProgramFd {
+        self.program().fd().expect("it is loaded")
+    }
+
+    /// Traffic of a pair, summed over CPUs.
+    #[must_use]
+    pub fn traffic(&self, pair: u32) -> Traffic {
+        let map = self.ebpf.map(maps::STATS).expect("the map");
+        let map: PerCpuArray<&MapData, [u8; 32]> =
+            PerCpuArray::try_from(map).expect("its value's size");
+        let mut sum = Traffic::default();
+        for value in map.get(&pair, 0).expect("an index within the map").iter() {
+            sum += Traffic::read_from_bytes(value).expect("its value's size");
+        }
+        sum
+    }
+
+    /// Packets counted under a reason's number.
+    #[must_use]
+    pub fn reason(&self, reason: u32) -> u64 {
+        let map = self.ebpf.map(maps::REASONS).expect("the map");
+        let map: PerCpuArray<&MapData, u64> = PerCpuArray::try_from(map).expect("its value's size");
+        map.get(&reason, 0)
+            .expect("an index within the map")
+            .iter()
+            .sum()
+    }
+}
+
+/// XDP's action for a verdict, and the counter that moves with it.
+#[must_use]
+pub fn action(verdict: Verdict) -> (u32, Option<u32>) {
+    match verdict {
+        Verdict::Transmit => (XDP_TX, None),
+        Verdict::Redirect(_) => (XDP_REDIRECT, None),
+        Verdict::Pass(reason) => (XDP_PASS, Some(PassReason::index(reason))),
+        Verdict::Drop(reason) => (XDP_DROP, Some(DropReason::index(reason))),
+    }
+}

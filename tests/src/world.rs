@@ -1,0 +1,271 @@
+//! Services, backends and routes in a few words, made into an [`Image`].
+
+use std::net::{IpAddr, SocketAddr};
+
+use lb_common::{
+    address::Address,
+    backend::{Backend, ON_LINK, State},
+    checksum::Delta,
+    directory::{self, Key, Kind, Seed, Set, Table, Way},
+    interface::Interface,
+    maps::Constants,
+    next_hop::{Macs, NextHop},
+    route::{self, Action, Route},
+    row::{ROWS_PER_ELEMENT, Row},
+};
+use zerocopy::FromZeros as _;
+
+use crate::image::Image;
+
+/// A small world.
+#[derive(Clone, Debug, Default)]
+pub struct World {
+    /// Interfaces by index: MAC address and whether backends may be behind it.
+    pub interfaces: Vec<(u32, [u8; 6], bool)>,
+    /// Services.
+    pub services: Vec<Service>,
+    /// This host's addresses.
+    pub local: Vec<IpAddr>,
+    /// Prefix, its length, and what to do.
+    pub routes: Vec<(IpAddr, u8, Action, u32)>,
+    /// Next hops; the first has index 1.
+    pub next_hops: Vec<NextHop>,
+    /// Key of the flow hash.
+    pub hash_key: [u64; 2],
+}
+
+/// A service of a [`World`].
+#[derive(Clone, Debug)]
+pub struct Service {
+    /// VIP address and port.
+    pub vip: SocketAddr,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// Backends: address and port, index of the next hop (0: unresolved), whether on the link.
+    pub backends: Vec<(SocketAddr, u32, bool)>,
+    /// Logarithm of the number of slots.
+    pub log2: u32,
+    /// Owner of each slot, as place in `backends`; `None`: nobody.
+    pub owners: Vec<Option<u16>>,
+}
+
+impl Service {
+    /// A service whose backends own the slots in turn.
+    #[must_use]
+    pub fn new(
+        vip: SocketAddr,
+        protocol: u8,
+        backends: Vec<(SocketAddr, u32, bool)>,
+        log2: u32,
+    ) -> Self {
+        let n = backends.len() as u16;
+        let owners = (0..1u32 << log2)
+            .map(|slot| (n > 0).then(|| (slot % u32::from(n.max(1))) as u16))
+            .collect();
+        Self {
+            vip,
+            protocol,
+            backends,
+            log2,
+            owners,
+        }
+    }
+}
+
+/// A next hop.
+#[must_use]
+pub const fn hop(ifindex: u32, destination: [u8; 6], source: [u8; 6]) -> NextHop {
+    NextHop {
+        macs: Macs {
+            destination,
+            source,
+        },
+        ifindex,
+    }
+}
+
+/// The entry of `BACKENDS` for a backend of a service.
+#[must_use]
+pub fn backend(vip: SocketAddr, address: SocketAddr, next_hop: u32) -> Backend {
+    let (from, to) = (Address::from(vip.ip()), Address::from(address.ip()));
+    let ports = (vip.port().to_be_bytes(), address.port().to_be_bytes());
+    let ends = |address: &Address, port: [u8; 2]| [&address.0[..], &port[..]].concat();
+    Backend {
+        address: to,
+        vip: from,
+        port: ports.1,
+        vip_port: ports.0,
+        ip_delta: Delta::of(&from.0, &to.0).0,
+        l4_delta: Delta::of(&ends(&from, ports.0), &ends(&to, ports.1)).0,
+        next_hop,
+        state: State::Up as u32,
+        weight: 1,
+        reserved: [0; 3],
+    }
+}
+
+impl World {
+    /// The maps' contents.
+    #[must_use]
+    pub fn image(&self) -> Image {
+        // One entry a set on average, of four that fit.
+        let entries: usize = self
+            .services
+            .iter()
+            .map(|service| 2 + service.backends.len())
+            .sum();
+        let sets = (entries + self.local.len()).next_power_of_two().max(64);
+        let mut image = Image {
+            constants: Constants {
+                hash_key: self.hash_key,
+                set_mask: sets as u32 - 1,
+                ipv6: self
+                    .services
+                    .iter()
+                    .any(|service| service.vip.is_ipv6())
+                    .into(),
+                ipv4: self
+                    .services
+                    .iter()
+                    .any(|service| service.vip.is_ipv4())
+                    .into(),
+                fib: 1,
+                routes: route::LEN,
+                reserved: 0,
+            },
+            control: vec![0, 0],
+            directory: vec![Set::new_zeroed(); 2 * sets],
+            slots: Vec::new(),
+            backends: Vec::new(),
+            next_hops: vec![NextHop::new_zeroed()],
+            routes: vec![Route::new_zeroed(); 4 * route::LEN as usize],
+            interfaces: vec![Interface::default(); 64],
+        };
+        image.next_hops.extend(&self.next_hops);
+        for (ifindex, mac, from_backends) in &self.interfaces {
+            image.interfaces[*ifindex as usize] = Interface::new(*mac, *from_backends);
+        }
+        let mut entries = self.addresses();
+        for service in &self.services {
+            service.install(&mut image, &mut entries);
+        }
+        self.install_routes(&mut image);
+        install_directory(&mut image, &entries);
+        image
+    }
+
+    fn addresses(&self) -> Vec<(Key, u64)> {
+        let vips: std::collections::BTreeSet<IpAddr> =
+            self.services.iter().map(|s| s.vip.ip()).collect();
+        let all: std::collections::BTreeSet<IpAddr> =
+            vips.iter().chain(&self.local).copied().collect();
+        all.into_iter()
+            .map(|address| {
+                let vip = if vips.contains(&address) {
+                    directory::VIP
+                } else {
+                    0
+                };
+                let local = if self.local.contains(&address) {
+                    directory::LOCAL
+                } else {
+                    0
+                };
+                (Key::new(Kind::Address, address.into(), 0, 0), vip | local)
+            })
+            .collect()
+    }
+
+    fn install_routes(&self, image: &mut Image) {
+        for v6 in [false, true] {
+            let family = self
+                .routes
+                .iter()
+                .filter(|(prefix, ..)| prefix.is_ipv6() == v6);
+            for (i, (prefix, length, action, next_hop)) in family.enumerate() {
+                let bits = if v6 { *length } else { *length + 96 };
+                let mask = u128::MAX
+                    .checked_shl(128 - u32::from(bits))
+                    .unwrap_or(0)
+                    .to_be_bytes();
+                image.routes[route::index(0, v6, i as u32) as usize] = Route {
+                    prefix: Address::from(*prefix),
+                    mask: Address(mask),
+                    action: *action as u32,
+                    next_hop: *next_hop,
+                };
+            }
+        }
+    }
+}
+
+impl Service {
+    fn install(&self, image: &mut Image, entries: &mut Vec<(Key, u64)>) {
+        let extent = image.backends.len() as u32;
+        let element = image.slots.len() as u32;
+        image.backends.push(Backend::new_zeroed());
+        for (place, (address, next_hop, on_link)) in self.backends.iter().enumerate() {
+            let next_hop = if *on_link {
+                next_hop | ON_LINK
+            } else {
+                *next_hop
+            };
+            image.backends.push(backend(self.vip, *address, next_hop));
+            let key = Key::new(
+                Kind::Backend,
+                address.ip().into(),
+                address.port(),
+                self.protocol,
+            );
+            entries.push((key, u64::from(extent + 1 + place as u32)));
+        }
+        for rows in self.owners.chunks(ROWS_PER_ELEMENT as usize) {
+            image.slots.push(std::array::from_fn(|i| {
+                rows.get(i)
+                    .copied()
+                    .flatten()
+                    .map_or(Row::EMPTY, |owner| Row::stable(owner + 1))
+                    .0
+            }));
+        }
+        let key = Key::new(
+            Kind::Service,
+            self.vip.ip().into(),
+            self.vip.port(),
+            self.protocol,
+        );
+        entries.push((key, Way::service(Table::new(element, self.log2), extent)));
+    }
+}
+
+/// Tries seeds until no set overflows; first come, first served for equal keys.
+fn install_directory(image: &mut Image, entries: &[(Key, u64)]) {
+    let seed = (0..1000u64).map(|n| Seed(n << 1)).find(|seed| {
+        let mut sets = vec![Set::new_zeroed(); image.directory.len()];
+        let fits = entries
+            .iter()
+            .all(|(key, value)| insert(&mut sets, *seed, image.constants.set_mask, key, *value));
+        if fits {
+            image.directory = sets;
+        }
+        fits
+    });
+    image.control[0] = seed.expect("a seed under which no set overflows").0;
+}
+
+fn insert(sets: &mut [Set], seed: Seed, set_mask: u32, key: &Key, value: u64) -> bool {
+    let set = &mut sets[seed.set(key.tag, set_mask) as usize];
+    if set.find(key, true).is_some() {
+        return true;
+    }
+    let Some(way) = set.ways.iter_mut().find(|way| way.tag == 0) else {
+        return false;
+    };
+    *way = Way {
+        tag: key.tag,
+        value,
+        rest: key.rest,
+        reserved: 0,
+    };
+    true
+}
