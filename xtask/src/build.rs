@@ -18,8 +18,12 @@ pub(crate) fn ebpf() -> Result<()> {
     let toolchain = setup::ebpf()?;
     step("building the eBPF object");
     run(&mut toolchain.cargo("build"))?;
-    let built = workspace::target().join("bpf/bpfel-unknown-none/release/xlb");
-    copy_if_changed(&built, &workspace::object())
+    let built = workspace::target().join("bpf/bpfel-unknown-none/release");
+    copy_if_changed(&built.join("xlb"), &workspace::object())?;
+    copy_if_changed(
+        &built.join("bench"),
+        &workspace::object().with_file_name("bench.o"),
+    )
 }
 
 /// Keeps the modification time of an unchanged object, so that nothing that embeds it is rebuilt.
