@@ -11,12 +11,14 @@
 //! * [`dataplane`]: programs, links and maps: load, pin, adopt, write, read.
 //! * [`health`]: probes, and the state machine that judges them.
 //! * [`net`]: the host's links, addresses, routes and neighbours, followed as they change.
+//! * [`daemon`]: the one loop that ties all this together.
 //! * [`api`], [`cli`], [`metrics`]: what people and programs see.
 //! * [`lab`], [`demo`]: network namespaces, and the demonstration in them.
 
 pub mod api;
 pub mod cli;
 pub mod config;
+pub mod daemon;
 pub mod dataplane;
 pub mod demo;
 pub mod desired;

@@ -1,0 +1,134 @@
+//! The command line's end of the API.
+
+use std::{
+    io::{self, ErrorKind},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use http_body_util::{BodyExt, Full};
+use hyper::{Method, Request, body::Bytes, client::conn::http1, header::CONTENT_TYPE};
+use hyper_util::rt::TokioIo;
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::net::UnixStream;
+
+use super::{
+    error::{Code, Error, ErrorBody},
+    types::{Applied, ApplyRequest, BackendRequest, Changed, Detached, Observation},
+};
+
+/// How long one request may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Speaks with the daemon behind one socket.
+#[derive(Clone, Debug)]
+pub struct Client {
+    socket: PathBuf,
+}
+
+impl Client {
+    /// A client for the daemon that listens on `socket`.
+    #[must_use]
+    pub const fn new(socket: PathBuf) -> Self {
+        Self { socket }
+    }
+
+    /// All there is to see.
+    ///
+    /// # Errors
+    /// [`Code::Unreachable`], or what the daemon answers.
+    pub async fn observe(&self) -> Result<Observation, Error> {
+        self.call::<(), _>(Method::GET, "/v1/observation", None).await
+    }
+
+    /// Changes a backend.
+    ///
+    /// # Errors
+    /// [`Code::Unreachable`], or what the daemon answers.
+    pub async fn change(&self, request: &BackendRequest) -> Result<Changed, Error> {
+        self.call(Method::POST, "/v1/backends", Some(request)).await
+    }
+
+    /// Applies a configuration.
+    ///
+    /// # Errors
+    /// [`Code::Unreachable`], or what the daemon answers.
+    pub async fn apply(&self, request: &ApplyRequest) -> Result<Applied, Error> {
+        self.call(Method::POST, "/v1/apply", Some(request)).await
+    }
+
+    /// Takes the data path down; the daemon exits.
+    ///
+    /// # Errors
+    /// [`Code::Unreachable`], or what the daemon answers.
+    pub async fn detach(&self) -> Result<Detached, Error> {
+        self.call::<(), _>(Method::POST, "/v1/detach", None).await
+    }
+
+    async fn call<Q, A>(&self, method: Method, path: &str, body: Option<&Q>) -> Result<A, Error>
+    where
+        Q: Serialize + Sync,
+        A: DeserializeOwned,
+    {
+        let request = request(method, path, body).map_err(broken)?;
+        match tokio::time::timeout(PATIENCE, self.exchange(request)).await {
+            Ok(answer) => read(&answer?),
+            Err(_) => Err(Error::new(
+                Code::Unreachable,
+                format!("no answer on {} for {PATIENCE:?}", self.socket.display()),
+            )),
+        }
+    }
+
+    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<(bool, Bytes), Error> {
+        let stream = UnixStream::connect(&self.socket)
+            .await
+            .map_err(|error| unreachable(&self.socket, &error))?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(broken)?;
+        let connection = tokio::spawn(connection);
+        let response = sender.send_request(request).await.map_err(broken)?;
+        let good = response.status().is_success();
+        let body = response.collect().await.map_err(broken)?.to_bytes();
+        connection.abort();
+        Ok((good, body))
+    }
+}
+
+fn request<Q: Serialize>(
+    method: Method,
+    path: &str,
+    body: Option<&Q>,
+) -> anyhow::Result<Request<Full<Bytes>>> {
+    let body = body.map(serde_json::to_vec).transpose()?.unwrap_or_default();
+    Ok(Request::builder()
+        .method(method)
+        .uri(path)
+        .header("host", "xlb")
+        .header(CONTENT_TYPE, "application/json")
+        .body(Full::new(Bytes::from(body)))?)
+}
+
+fn read<A: DeserializeOwned>((good, body): &(bool, Bytes)) -> Result<A, Error> {
+    if *good {
+        return serde_json::from_slice(body).map_err(broken);
+    }
+    Err(match serde_json::from_slice::<ErrorBody>(body) {
+        Ok(body) => body.error,
+        Err(_) => Error::new(Code::Failed, String::from_utf8_lossy(body)),
+    })
+}
+
+fn unreachable(socket: &Path, error: &io::Error) -> Error {
+    let socket = socket.display();
+    let message = format!("cannot reach the daemon on {socket}: {error}");
+    Error::new(Code::Unreachable, message).hint(match error.kind() {
+        ErrorKind::PermissionDenied => "the socket is for root: use sudo",
+        _ => "start it with `xlb run -c FILE`, or name its --instance and --run-dir",
+    })
+}
+
+fn broken(error: impl std::fmt::Display) -> Error {
+    Error::new(Code::Failed, format!("talk with the daemon broke off: {error}"))
+}

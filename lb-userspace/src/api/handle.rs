@@ -1,0 +1,86 @@
+//! How requests reach the daemon's loop: commands with a place for the answer.
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    error::{Code, Error},
+    types::{Applied, ApplyRequest, BackendRequest, Changed, Detached, Observation},
+};
+
+/// A request on its way to the daemon's loop.
+#[derive(Debug)]
+pub enum Command {
+    /// Tell all there is to see.
+    Observe(Reply<Observation>),
+    /// Change a backend.
+    Change(BackendRequest, Reply<Changed>),
+    /// Apply a configuration.
+    Apply(ApplyRequest, Reply<Applied>),
+    /// Take the data path down and exit.
+    Detach(Reply<Detached>),
+}
+
+/// Where an answer goes.
+pub type Reply<T> = oneshot::Sender<Result<T, Error>>;
+
+/// Sends commands to the daemon's loop.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    commands: mpsc::Sender<Command>,
+}
+
+/// Commands that may wait for the loop.
+const WAITING: usize = 64;
+
+impl Handle {
+    /// A handle, and the loop's end of it.
+    #[must_use]
+    pub fn channel() -> (Self, mpsc::Receiver<Command>) {
+        let (commands, receiver) = mpsc::channel(WAITING);
+        (Self { commands }, receiver)
+    }
+
+    /// Asks for all there is to see.
+    ///
+    /// # Errors
+    /// Where the loop cannot read it, or ended.
+    pub async fn observe(&self) -> Result<Observation, Error> {
+        self.ask(Command::Observe).await
+    }
+
+    /// Changes a backend.
+    ///
+    /// # Errors
+    /// Where it does not exist, a guard refuses, or the data path cannot be written.
+    pub async fn change(&self, request: BackendRequest) -> Result<Changed, Error> {
+        self.ask(|reply| Command::Change(request, reply)).await
+    }
+
+    /// Applies a configuration.
+    ///
+    /// # Errors
+    /// Where it has mistakes or cannot be applied.
+    pub async fn apply(&self, request: ApplyRequest) -> Result<Applied, Error> {
+        self.ask(|reply| Command::Apply(request, reply)).await
+    }
+
+    /// Takes the data path down; the daemon exits.
+    ///
+    /// # Errors
+    /// Where a link or pin cannot be removed.
+    pub async fn detach(&self) -> Result<Detached, Error> {
+        self.ask(Command::Detach).await
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, Error> {
+        let (reply, answer) = oneshot::channel();
+        if self.commands.send(command(reply)).await.is_err() {
+            return Err(stopping());
+        }
+        answer.await.unwrap_or_else(|_| Err(stopping()))
+    }
+}
+
+fn stopping() -> Error {
+    Error::new(Code::Unreachable, "the daemon is stopping")
+}

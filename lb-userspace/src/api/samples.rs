@@ -1,0 +1,97 @@
+//! An instance as tests like to see it.
+
+use lb_common::{DropReason, PassReason};
+
+use super::types::{
+    Admin, BackendItem, ConfigItem, Health, InterfaceItem, MapItem, Observation, OverrideItem,
+    ReasonItem, Schema, ServiceItem, Status,
+};
+
+/// One service `web` with `b1`, which is up, and `b2`, which is down.
+pub(crate) fn observation() -> Observation {
+    Observation {
+        status: status(),
+        backends: vec![
+            backend("b1", "10.0.0.11:8080", Health::Up),
+            backend("b2", "10.0.0.12:8080", Health::Down),
+        ],
+    }
+}
+
+fn status() -> Status {
+    let reason = |reason: &str| ReasonItem {
+        reason: reason.to_owned(),
+        packets: 0,
+    };
+    Status {
+        schema: Schema::V1,
+        kind: "Status".to_owned(),
+        instance: "test".to_owned(),
+        version: "0.1.0".to_owned(),
+        pid: 7,
+        revision: 3,
+        generation: 2,
+        uptime_seconds: 90_061,
+        adopted: false,
+        metrics: None,
+        config: ConfigItem {
+            path: "/etc/xlb/xlb.yaml".to_owned(),
+            last_reload_successful: true,
+            ..ConfigItem::default()
+        },
+        interfaces: vec![InterfaceItem {
+            name: "eth0".to_owned(),
+            mode: "native".to_owned(),
+            program_id: 155,
+            warnings: Vec::new(),
+        }],
+        services: vec![service()],
+        maps: vec![MapItem {
+            name: "SLOTS".to_owned(),
+            entries: 512,
+            bytes: 32_768,
+        }],
+        drops: DropReason::ALL.iter().map(|r| reason(r.label())).collect(),
+        passes: PassReason::ALL.iter().map(|r| reason(r.label())).collect(),
+    }
+}
+
+fn service() -> ServiceItem {
+    ServiceItem {
+        name: "web".to_owned(),
+        vip: "203.0.113.10:80/tcp".to_owned(),
+        mode: "nat".to_owned(),
+        scheduler: "maglev".to_owned(),
+        up: true,
+        backends_up: 1,
+        backends_total: 2,
+        slots: 4096,
+        table_checksum: "00c0ffee".to_owned(),
+        packets: 7,
+        bytes: 420,
+        dropped_packets: 0,
+    }
+}
+
+fn backend(name: &str, address: &str, state: Health) -> BackendItem {
+    let up = state == Health::Up;
+    BackendItem {
+        service: "web".to_owned(),
+        name: name.to_owned(),
+        address: address.parse().unwrap(),
+        weight: 1,
+        state,
+        admin: if up { Admin::Ready } else { Admin::Drain },
+        packets: if up { 7 } else { 0 },
+        bytes: if up { 420 } else { 0 },
+        return_packets: 0,
+        return_bytes: 0,
+        slots: if up { 4096 } else { 0 },
+        share: if up { 1.0 } else { 0.0 },
+        last_probe: Some("tcp ok 0.4ms".to_owned()),
+        overridden: (!up).then(|| OverrideItem {
+            what: "drain".to_owned(),
+            expires_in_seconds: Some(1680),
+        }),
+    }
+}

@@ -1,0 +1,164 @@
+//! The daemon's end: routes, and what each one asks of the daemon's loop.
+//!
+//! A GET changes nothing. Every POST is logged with who sent it.
+
+use axum::{
+    Json, Router,
+    extract::{
+        ConnectInfo, DefaultBodyLimit, State,
+        connect_info::Connected,
+        rejection::JsonRejection,
+    },
+    http::StatusCode,
+    response::{IntoResponse, Response},
+    routing::{get, post},
+    serve::IncomingStream,
+};
+use nix::unistd::{Uid, User};
+use tokio::net::UnixListener;
+use tracing::info;
+
+use super::{
+    error::{Code, Error, ErrorBody},
+    handle::Handle,
+    types::{
+        Applied, ApplyRequest, BackendItem, BackendRequest, Changed, Detached, List, Observation,
+        ServiceItem, Status,
+    },
+};
+
+/// The largest request in bytes: a configuration and what JSON adds to it.
+pub const MAX_REQUEST: usize = 4 << 20;
+
+/// Serves the API on `listener` until the task is dropped.
+///
+/// # Errors
+/// Where the listener fails for good.
+pub async fn serve(listener: UnixListener, handle: Handle) -> std::io::Result<()> {
+    let service = router(handle).into_make_service_with_connect_info::<Peer>();
+    axum::serve(listener, service).await
+}
+
+fn router(handle: Handle) -> Router {
+    Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/services", get(services))
+        .route("/v1/backends", get(backends).post(change))
+        .route("/v1/observation", get(observation))
+        .route("/v1/apply", post(apply))
+        .route("/v1/detach", post(detach))
+        .fallback(unknown_path)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(DefaultBodyLimit::max(MAX_REQUEST))
+        .with_state(handle)
+}
+
+/// Who is at the other end of the socket.
+#[derive(Clone, Debug)]
+struct Peer {
+    user: String,
+    pid: i32,
+}
+
+impl Connected<IncomingStream<'_, UnixListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
+        stream.io().peer_cred().map_or_else(
+            |_| Self {
+                user: "unknown".to_owned(),
+                pid: 0,
+            },
+            |peer| Self {
+                user: user_name(peer.uid()),
+                pid: peer.pid().unwrap_or(0),
+            },
+        )
+    }
+}
+
+fn user_name(uid: u32) -> String {
+    match User::from_uid(Uid::from_raw(uid)) {
+        Ok(Some(user)) => user.name,
+        Ok(None) | Err(_) => uid.to_string(),
+    }
+}
+
+type Answer<T> = Result<Json<T>, Error>;
+type Body<T> = Result<Json<T>, JsonRejection>;
+
+async fn observation(State(handle): State<Handle>) -> Answer<Observation> {
+    handle.observe().await.map(Json)
+}
+
+async fn status(State(handle): State<Handle>) -> Answer<Status> {
+    Ok(Json(handle.observe().await?.status))
+}
+
+async fn services(State(handle): State<Handle>) -> Answer<List<ServiceItem>> {
+    Ok(Json(List::new(handle.observe().await?.status.services)))
+}
+
+async fn backends(State(handle): State<Handle>) -> Answer<List<BackendItem>> {
+    Ok(Json(List::new(handle.observe().await?.backends)))
+}
+
+async fn change(
+    State(handle): State<Handle>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    body: Body<BackendRequest>,
+) -> Answer<Changed> {
+    let Json(request) = body?;
+    let (service, backend) = (request.service.clone(), request.backend.clone());
+    let verb = request.verb.word();
+    let answer = handle.change(request).await;
+    info!(user = %peer.user, pid = peer.pid, %service, %backend, verb, result = result(&answer), "backend changed by hand");
+    answer.map(Json)
+}
+
+async fn apply(
+    State(handle): State<Handle>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    body: Body<ApplyRequest>,
+) -> Answer<Applied> {
+    let Json(request) = body?;
+    let answer = handle.apply(request).await;
+    info!(user = %peer.user, pid = peer.pid, result = result(&answer), "apply");
+    answer.map(Json)
+}
+
+async fn detach(
+    State(handle): State<Handle>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+) -> Answer<Detached> {
+    let answer = handle.detach().await;
+    info!(user = %peer.user, pid = peer.pid, result = result(&answer), "detach");
+    answer.map(Json)
+}
+
+fn result<T>(answer: &Result<T, Error>) -> &str {
+    match answer {
+        Ok(_) => "ok",
+        Err(error) => error.message.lines().next().unwrap_or("failed"),
+    }
+}
+
+async fn unknown_path() -> Error {
+    Error::new(Code::NotFound, "no such path in this API").hint("is the daemon older than xlb?")
+}
+
+async fn wrong_method() -> Error {
+    Error::new(Code::Usage, "this path does not know that method")
+}
+
+impl From<JsonRejection> for Error {
+    fn from(rejection: JsonRejection) -> Self {
+        Self::new(Code::Usage, rejection.body_text())
+    }
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.code.http_status())
+            .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        (status, Json(ErrorBody { error: self })).into_response()
+    }
+}

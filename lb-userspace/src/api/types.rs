@@ -1,0 +1,409 @@
+//! What daemon and command line say to each other: `xlb/v1`. Fields are only ever added.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+/// Name and version of the vocabulary.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Schema {
+    /// Version 1.
+    #[default]
+    #[serde(rename = "xlb/v1")]
+    V1,
+}
+
+/// The envelope of everything that comes in lists.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(bound(deserialize = "T: DeserializeOwned"))]
+pub struct List<T> {
+    /// Always `xlb/v1`.
+    pub schema: Schema,
+    /// What the items are: `BackendList` and the like.
+    pub kind: String,
+    /// The items.
+    pub items: Vec<T>,
+}
+
+impl<T: Item> List<T> {
+    /// Puts items into their envelope.
+    #[must_use]
+    pub fn new(items: Vec<T>) -> Self {
+        Self {
+            schema: Schema::V1,
+            kind: T::KIND.to_owned(),
+            items,
+        }
+    }
+}
+
+/// What may stand in a [`List`].
+pub trait Item {
+    /// The list's `kind`.
+    const KIND: &'static str;
+}
+
+impl Item for BackendItem {
+    const KIND: &'static str = "BackendList";
+}
+
+impl Item for ServiceItem {
+    const KIND: &'static str = "ServiceList";
+}
+
+impl Item for Changed {
+    const KIND: &'static str = "ChangeList";
+}
+
+impl Item for Applied {
+    const KIND: &'static str = "ApplyList";
+}
+
+/// What probes say of a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Health {
+    /// It answers.
+    Up,
+    /// It does not.
+    Down,
+    /// Its first probe has not ended.
+    Unknown,
+}
+
+/// What the operator wants of a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Admin {
+    /// It takes flows.
+    Ready,
+    /// It takes no flows; probes go on.
+    Drain,
+    /// It takes no flows and is not probed.
+    Maint,
+}
+
+macro_rules! words {
+    ($type:ident { $($variant:ident = $word:literal),+ }) => {
+        impl $type {
+            /// Every one.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The word in tables, JSON and metrics.
+            #[must_use]
+            pub const fn word(self) -> &'static str {
+                match self { $(Self::$variant => $word),+ }
+            }
+        }
+    };
+}
+
+words!(Health { Up = "up", Down = "down", Unknown = "unknown" });
+words!(Admin { Ready = "ready", Drain = "drain", Maint = "maint" });
+
+/// A backend of a service.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BackendItem {
+    /// Its service's name.
+    pub service: String,
+    /// Its name.
+    pub name: String,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its weight, with overrides.
+    pub weight: u16,
+    /// What probes say.
+    pub state: Health,
+    /// What the operator says.
+    pub admin: Admin,
+    /// Packets towards it.
+    pub packets: u64,
+    /// Their bytes, Ethernet headers included.
+    pub bytes: u64,
+    /// Packets of the way back.
+    pub return_packets: u64,
+    /// Their bytes.
+    pub return_bytes: u64,
+    /// Slots that it owns.
+    pub slots: u32,
+    /// Slots that it owns of all slots of its service, 0 to 1.
+    pub share: f64,
+    /// How the last probe ended, in words.
+    pub last_probe: Option<String>,
+    /// What was set by hand, if anything.
+    #[serde(rename = "override")]
+    pub overridden: Option<OverrideItem>,
+}
+
+/// What was set by hand.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OverrideItem {
+    /// What: `drain`, `weight 5`, `added` and the like.
+    pub what: String,
+    /// Seconds until it ends by itself.
+    pub expires_in_seconds: Option<u64>,
+}
+
+/// A service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceItem {
+    /// Its name.
+    pub name: String,
+    /// Address, port and protocol.
+    pub vip: String,
+    /// Forwarding mode.
+    pub mode: String,
+    /// Scheduler.
+    pub scheduler: String,
+    /// Whether a backend takes its flows.
+    pub up: bool,
+    /// Backends that take flows.
+    pub backends_up: u32,
+    /// All its backends.
+    pub backends_total: u32,
+    /// Slots of its table.
+    pub slots: u32,
+    /// Checksum of its slot table, hexadecimal: equal where tables are equal.
+    pub table_checksum: String,
+    /// Packets towards its backends.
+    pub packets: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Packets for it that were dropped.
+    pub dropped_packets: u64,
+}
+
+/// An interface that the program is attached to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterfaceItem {
+    /// Its name.
+    pub name: String,
+    /// How: `native` or `generic`.
+    pub mode: String,
+    /// The kernel's number of the program.
+    pub program_id: u32,
+    /// What keeps it from working as it is set up, each with the command that mends it.
+    #[serde(default)]
+    pub warnings: Vec<String>,
+}
+
+/// A BPF map.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MapItem {
+    /// Its name.
+    pub name: String,
+    /// Its length.
+    pub entries: u32,
+    /// Kernel memory.
+    pub bytes: u64,
+}
+
+/// Packets that ended for one reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReasonItem {
+    /// The reason's label.
+    pub reason: String,
+    /// Packets.
+    pub packets: u64,
+}
+
+/// The configuration in force.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigItem {
+    /// The file it was read from.
+    pub path: String,
+    /// Digest of its text, hexadecimal: equal where the texts are equal.
+    pub digest: String,
+    /// When it was applied, seconds since 1970.
+    pub applied_at: u64,
+    /// What `check` notes about it.
+    pub notes: Vec<String>,
+    /// Whether the last reload was applied.
+    pub last_reload_successful: bool,
+}
+
+/// The whole instance at a glance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Always `xlb/v1`.
+    pub schema: Schema,
+    /// Always `Status`.
+    pub kind: String,
+    /// The instance's name.
+    pub instance: String,
+    /// Version of the daemon.
+    pub version: String,
+    /// The daemon's process.
+    pub pid: u32,
+    /// Changes applied since the instance exists.
+    pub revision: u64,
+    /// Changes of the slot tables since the daemon started.
+    pub generation: u64,
+    /// Seconds since the daemon started.
+    pub uptime_seconds: u64,
+    /// Whether it found a data path at its start and took it over.
+    pub adopted: bool,
+    /// Where metrics are served; `None`: nowhere.
+    pub metrics: Option<SocketAddr>,
+    /// The configuration.
+    pub config: ConfigItem,
+    /// Interfaces.
+    pub interfaces: Vec<InterfaceItem>,
+    /// Services.
+    pub services: Vec<ServiceItem>,
+    /// BPF maps.
+    pub maps: Vec<MapItem>,
+    /// Dropped packets, every reason.
+    pub drops: Vec<ReasonItem>,
+    /// Packets left to the kernel, every reason.
+    pub passes: Vec<ReasonItem>,
+}
+
+impl Status {
+    /// Whether every service is up with every backend.
+    #[must_use]
+    pub fn healthy(&self) -> bool {
+        self.services
+            .iter()
+            .all(|service| service.up && service.backends_up == service.backends_total)
+    }
+}
+
+/// Everything there is to see, at one moment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Observation {
+    /// The instance.
+    pub status: Status,
+    /// All backends of all services.
+    pub backends: Vec<BackendItem>,
+}
+
+/// A change to one backend.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackendRequest {
+    /// The service's name.
+    pub service: String,
+    /// Name, address:port, or address if that is unique; for `add` the address:port.
+    pub backend: String,
+    /// What to do.
+    #[serde(flatten)]
+    pub verb: BackendVerb,
+    /// Undone after so many seconds.
+    #[serde(default)]
+    pub for_seconds: Option<u64>,
+    /// Do it also where it leaves the service without a backend.
+    #[serde(default)]
+    pub force: bool,
+}
+
+/// What to do with a backend.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "verb", rename_all = "lowercase")]
+pub enum BackendVerb {
+    /// Add it.
+    Add {
+        /// Its name; the address as written without one.
+        name: Option<String>,
+        /// Its weight.
+        weight: u16,
+    },
+    /// Take it out for good.
+    Remove,
+    /// Give it no flows; probes go on.
+    Drain,
+    /// Give it flows.
+    Ready,
+    /// Give it no flows and do not probe it.
+    Maint,
+    /// Forget what was set by hand.
+    Reset,
+    /// Set its weight.
+    Weight {
+        /// 0 to 1,000; 0 takes no flows.
+        weight: u16,
+    },
+}
+
+impl BackendVerb {
+    /// The word on the command line.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Add { .. } => "add",
+            Self::Remove => "remove",
+            Self::Drain => "drain",
+            Self::Ready => "ready",
+            Self::Maint => "maint",
+            Self::Reset => "reset",
+            Self::Weight { .. } => "weight",
+        }
+    }
+}
+
+/// What a [`BackendRequest`] did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Changed {
+    /// The service.
+    pub service: String,
+    /// The backend's name.
+    pub backend: String,
+    /// What was done.
+    pub verb: String,
+    /// Whether that made a difference.
+    pub changed: bool,
+    /// The revision in force.
+    pub revision: u64,
+    /// Slots of the service that got another owner.
+    pub slots_moved: u32,
+    /// Slots of the service.
+    pub slots: u32,
+    /// Seconds until it is undone by itself.
+    pub expires_in_seconds: Option<u64>,
+    /// Words after `xlb` that undo it.
+    pub undo: Option<Vec<String>>,
+}
+
+/// A configuration to apply; without a source the daemon reads its own file again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApplyRequest {
+    /// The configuration.
+    #[serde(default)]
+    pub source: Option<Source>,
+}
+
+/// A configuration's text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// Where it was read.
+    pub path: String,
+    /// What it says.
+    pub text: String,
+}
+
+/// What an [`ApplyRequest`] did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Applied {
+    /// Where the configuration was read.
+    pub path: String,
+    /// Whether it differed from the one in force.
+    pub changed: bool,
+    /// The revision in force.
+    pub revision: u64,
+    /// Slots of all services that got another owner.
+    pub slots_moved: u32,
+    /// How long it took, in microseconds.
+    pub took_us: u64,
+    /// What `check` notes about it.
+    pub notes: Vec<String>,
+}
+
+/// What `detach` did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Detached {
+    /// Interfaces that the program was taken from.
+    pub interfaces: Vec<String>,
+}
+
+impl Item for Detached {
+    const KIND: &'static str = "DetachList";
+}

@@ -1,0 +1,5 @@
+//! The daemon.
+
+pub mod instance;
+
+pub use instance::Instance;

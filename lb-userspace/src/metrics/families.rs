@@ -1,0 +1,291 @@
+//! What the maps and the daemon say at the moment of a scrape.
+
+use prometheus::{
+    Opts,
+    core::{Collector, Desc},
+    proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType},
+};
+
+use crate::api::types::{BackendItem, Health, Observation, ServiceItem, Status};
+
+/// A collector of one observation.
+#[derive(Debug)]
+pub struct Scrape {
+    observation: Observation,
+    descriptions: Vec<Desc>,
+}
+
+impl Scrape {
+    /// A collector of this observation.
+    #[must_use]
+    pub fn new(observation: Observation) -> Self {
+        // The registry wants one description at least; it goes by it only to find collisions.
+        let opts = Opts::new("xlb_scrape", "One observation of the data path.");
+        let description = Desc::new(opts.fq_name(), opts.help, Vec::new(), opts.const_labels);
+        Self {
+            observation,
+            descriptions: description.into_iter().collect(),
+        }
+    }
+}
+
+impl Collector for Scrape {
+    fn desc(&self) -> Vec<&Desc> {
+        self.descriptions.iter().collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let Observation { status, backends } = &self.observation;
+        let mut families = instance(status);
+        families.extend(data_path(status));
+        families.extend(services(&status.services));
+        families.push(service_backends(&status.services, backends));
+        families.extend(traffic(backends));
+        families.extend(states(backends));
+        families
+    }
+}
+
+fn instance(status: &Status) -> Vec<MetricFamily> {
+    let config = &status.config;
+    let revision = status.revision.to_string();
+    vec![
+        gauge("xlb_build_info", "1; the daemon's version.")
+            .sample(&[("version", &status.version)], 1),
+        gauge("xlb_config_info", "1; the configuration in force.").sample(
+            &[("revision", &revision), ("digest", &config.digest)],
+            1,
+        ),
+        gauge(
+            "xlb_config_last_reload_successful",
+            "Whether the last configuration that was read is in force.",
+        )
+        .sample(&[], config.last_reload_successful),
+        gauge(
+            "xlb_config_last_applied_timestamp_seconds",
+            "When the configuration in force was applied, since 1970.",
+        )
+        .sample(&[], config.applied_at),
+        counter(
+            "xlb_table_changes_total",
+            "Changes of the slot tables since the daemon started.",
+        )
+        .sample(&[], status.generation),
+    ]
+    .into_iter()
+    .map(Family::finish)
+    .collect()
+}
+
+fn data_path(status: &Status) -> Vec<MetricFamily> {
+    let mut attached = gauge("xlb_xdp_attached", "1 where the program is attached.");
+    for interface in &status.interfaces {
+        attached.add(
+            &[("interface", &interface.name), ("mode", &interface.mode)],
+            1,
+        );
+    }
+    let mut dropped = counter("xlb_dropped_packets_total", "Packets thrown away.");
+    for drop in &status.drops {
+        dropped.add(&[("reason", &drop.reason)], drop.packets);
+    }
+    let mut passed = counter("xlb_passed_packets_total", "Packets left to the kernel.");
+    for pass in &status.passes {
+        passed.add(&[("reason", &pass.reason)], pass.packets);
+    }
+    let mut entries = gauge("xlb_map_max_entries", "Length of a BPF map.");
+    let mut bytes = gauge("xlb_map_bytes", "Kernel memory of a BPF map.");
+    for map in &status.maps {
+        entries.add(&[("map", &map.name)], map.entries);
+        bytes.add(&[("map", &map.name)], map.bytes);
+    }
+    [attached, dropped, passed, entries, bytes]
+        .map(Family::finish)
+        .into()
+}
+
+fn services(services: &[ServiceItem]) -> [MetricFamily; 4] {
+    let mut info = gauge("xlb_service_info", "1; what a service is.");
+    let mut up = gauge("xlb_service_up", "Whether a backend takes the flows.");
+    let mut dropped = counter(
+        "xlb_service_dropped_packets_total",
+        "Packets for a service that were thrown away.",
+    );
+    let mut slots = gauge("xlb_service_slots", "Slots of a service's table.");
+    for service in services {
+        let name = [("service", service.name.as_str())];
+        info.add(
+            &[
+                ("service", &service.name),
+                ("vip", &service.vip),
+                ("mode", &service.mode),
+                ("scheduler", &service.scheduler),
+            ],
+            1,
+        );
+        up.add(&name, service.up);
+        dropped.add(&name, service.dropped_packets);
+        slots.add(&name, service.slots);
+    }
+    [info, up, dropped, slots].map(Family::finish)
+}
+
+fn service_backends(services: &[ServiceItem], backends: &[BackendItem]) -> MetricFamily {
+    let mut family = gauge("xlb_service_backends", "Backends of a service by state.");
+    for service in services {
+        for &state in Health::ALL {
+            let count = backends
+                .iter()
+                .filter(|backend| backend.service == service.name && backend.state == state)
+                .count();
+            let labels = [("service", service.name.as_str()), ("state", state.word())];
+            family.add(&labels, u32::try_from(count).unwrap_or(u32::MAX));
+        }
+    }
+    family.finish()
+}
+
+fn traffic(backends: &[BackendItem]) -> [MetricFamily; 4] {
+    let each = |name, help, value: fn(&BackendItem) -> u64| {
+        let mut family = counter(name, help);
+        for backend in backends {
+            family.add(&labels(backend), value(backend));
+        }
+        family.finish()
+    };
+    [
+        each(
+            "xlb_backend_packets_total",
+            "Packets towards a backend.",
+            |backend| backend.packets,
+        ),
+        each(
+            "xlb_backend_bytes_total",
+            "Bytes towards a backend, Ethernet headers included.",
+            |backend| backend.bytes,
+        ),
+        each(
+            "xlb_backend_return_packets_total",
+            "Packets of the way back from a backend.",
+            |backend| backend.return_packets,
+        ),
+        each(
+            "xlb_backend_return_bytes_total",
+            "Bytes of the way back from a backend, Ethernet headers included.",
+            |backend| backend.return_bytes,
+        ),
+    ]
+}
+
+fn states(backends: &[BackendItem]) -> [MetricFamily; 4] {
+    let mut up = gauge("xlb_backend_up", "Whether probes reach a backend.");
+    let mut admin = gauge("xlb_backend_admin", "1 for what the operator says.");
+    let mut weight = gauge("xlb_backend_weight", "A backend's weight.");
+    let mut slots = gauge("xlb_backend_slots", "Slots that a backend owns.");
+    for backend in backends {
+        let pair = labels(backend);
+        up.add(&pair, backend.state == Health::Up);
+        weight.add(&pair, backend.weight);
+        slots.add(&pair, backend.slots);
+        let [service, name] = pair;
+        admin.add(&[service, name, ("state", backend.admin.word())], 1);
+    }
+    [up, admin, weight, slots].map(Family::finish)
+}
+
+fn labels(backend: &BackendItem) -> [(&'static str, &str); 2] {
+    [("service", &backend.service), ("backend", &backend.name)]
+}
+
+/// A family in the making.
+struct Family {
+    family: MetricFamily,
+    kind: MetricType,
+}
+
+fn gauge(name: &str, help: &str) -> Family {
+    Family::new(name, help, MetricType::GAUGE)
+}
+
+fn counter(name: &str, help: &str) -> Family {
+    Family::new(name, help, MetricType::COUNTER)
+}
+
+impl Family {
+    fn new(name: &str, help: &str, kind: MetricType) -> Self {
+        let mut family = MetricFamily::default();
+        family.set_name(name.to_owned());
+        family.set_help(help.to_owned());
+        family.set_field_type(kind);
+        Self { family, kind }
+    }
+
+    fn add(&mut self, labels: &[(&str, &str)], value: impl Value) {
+        let mut metric = Metric::from_label(labels.iter().map(label).collect());
+        if self.kind == MetricType::COUNTER {
+            let mut counter = Counter::default();
+            counter.set_value(value.as_f64());
+            metric.set_counter(counter);
+        } else {
+            let mut gauge = Gauge::default();
+            gauge.set_value(value.as_f64());
+            metric.set_gauge(gauge);
+        }
+        self.family.mut_metric().push(metric);
+    }
+
+    fn sample(mut self, labels: &[(&str, &str)], value: impl Value) -> Self {
+        self.add(labels, value);
+        self
+    }
+
+    fn finish(self) -> MetricFamily {
+        self.family
+    }
+}
+
+fn label((name, value): &(&str, &str)) -> LabelPair {
+    let mut pair = LabelPair::default();
+    pair.set_name((*name).to_owned());
+    pair.set_value((*value).to_owned());
+    pair
+}
+
+/// What Prometheus holds as a float.
+trait Value {
+    fn as_f64(&self) -> f64;
+}
+
+impl Value for u64 {
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "Prometheus counts in floats: exact to 2^53 packets"
+    )]
+    fn as_f64(&self) -> f64 {
+        *self as f64
+    }
+}
+
+impl Value for u32 {
+    fn as_f64(&self) -> f64 {
+        f64::from(*self)
+    }
+}
+
+impl Value for u16 {
+    fn as_f64(&self) -> f64 {
+        f64::from(*self)
+    }
+}
+
+impl Value for i32 {
+    fn as_f64(&self) -> f64 {
+        f64::from(*self)
+    }
+}
+
+impl Value for bool {
+    fn as_f64(&self) -> f64 {
+        f64::from(u8::from(*self))
+    }
+}
