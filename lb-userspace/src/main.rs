@@ -1,3 +1,7 @@
 //! `xlb`: daemon and command line in one file.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    lb_userspace::cli::main()
+}

@@ -38,7 +38,8 @@ impl Client {
     /// # Errors
     /// [`Code::Unreachable`], or what the daemon answers.
     pub async fn observe(&self) -> Result<Observation, Error> {
-        self.call::<(), _>(Method::GET, "/v1/observation", None).await
+        self.call::<(), _>(Method::GET, "/v1/observation", None)
+            .await
     }
 
     /// Changes a backend.
@@ -101,7 +102,10 @@ fn request<Q: Serialize>(
     path: &str,
     body: Option<&Q>,
 ) -> anyhow::Result<Request<Full<Bytes>>> {
-    let body = body.map(serde_json::to_vec).transpose()?.unwrap_or_default();
+    let body = body
+        .map(serde_json::to_vec)
+        .transpose()?
+        .unwrap_or_default();
     Ok(Request::builder()
         .method(method)
         .uri(path)
@@ -130,5 +134,8 @@ fn unreachable(socket: &Path, error: &io::Error) -> Error {
 }
 
 fn broken(error: impl std::fmt::Display) -> Error {
-    Error::new(Code::Failed, format!("talk with the daemon broke off: {error}"))
+    Error::new(
+        Code::Failed,
+        format!("talk with the daemon broke off: {error}"),
+    )
 }

@@ -123,12 +123,18 @@ mod tests {
         };
         let json = serde_json::to_value(&body).unwrap();
         assert_eq!(json["error"]["code"], "not_found");
-        assert_eq!(serde_json::from_value::<ErrorBody>(json).unwrap().error, error);
+        assert_eq!(
+            serde_json::from_value::<ErrorBody>(json).unwrap().error,
+            error
+        );
     }
 
     #[test]
     fn causes_stand_on_one_line() {
         let error = anyhow::anyhow!("disk is full").context("cannot write state");
-        assert_eq!(Error::from(error).message, "cannot write state: disk is full");
+        assert_eq!(
+            Error::from(error).message,
+            "cannot write state: disk is full"
+        );
     }
 }

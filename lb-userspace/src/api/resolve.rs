@@ -33,9 +33,8 @@ pub fn service(name: &str, services: &[&str]) -> Result<usize, Error> {
 /// # Errors
 /// Where there is none, or more than one; the hint lists what there is.
 pub fn backend(service: &str, word: &str, backends: &[Candidate<'_>]) -> Result<usize, Error> {
-    let exact = |candidate: &Candidate<'_>| {
-        candidate.name == word || word.parse() == Ok(candidate.address)
-    };
+    let exact =
+        |candidate: &Candidate<'_>| candidate.name == word || word.parse() == Ok(candidate.address);
     if let Some(place) = backends.iter().position(exact) {
         return Ok(place);
     }

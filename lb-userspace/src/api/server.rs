@@ -5,9 +5,7 @@
 use axum::{
     Json, Router,
     extract::{
-        ConnectInfo, DefaultBodyLimit, State,
-        connect_info::Connected,
-        rejection::JsonRejection,
+        ConnectInfo, DefaultBodyLimit, State, connect_info::Connected, rejection::JsonRejection,
     },
     http::StatusCode,
     response::{IntoResponse, Response},

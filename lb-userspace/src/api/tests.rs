@@ -64,7 +64,7 @@ fn change(request: &BackendRequest) -> Result<Changed, Error> {
 }
 
 fn apply(request: &ApplyRequest) -> Result<Applied, Error> {
-    let source = request.source.clone().unwrap_or(Source {
+    let source = request.source.clone().unwrap_or_else(|| Source {
         path: "own".to_owned(),
         text: String::new(),
     });
@@ -159,7 +159,9 @@ async fn what_is_no_request_is_answered_in_json() {
         ("POST /v1/backends", "usage"),
     ] {
         let mut stream = tokio::net::UnixStream::connect(socket).await.unwrap();
-        let text = format!("{head} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{{}}");
+        let text = format!(
+            "{head} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{{}}"
+        );
         stream.write_all(text.as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();

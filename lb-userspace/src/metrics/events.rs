@@ -2,34 +2,48 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use prometheus::{
-    HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, proto::MetricFamily,
-};
+use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, proto::MetricFamily};
 
-use crate::api::types::Health;
+use crate::{api::types::Health, health::Outcome};
 
-/// How a probe ended.
+/// How a probe ended, in few words: a label for each backend costs memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProbeResult {
-    /// Connected.
-    Ok,
-    /// Anything but a connection or silence: a reset, an unreachable host.
+    /// The backend, or the network, said no.
     Failed,
+    /// This host could not ask.
+    NotMade,
+    /// The backend answered.
+    Ok,
     /// Nothing came back in time.
     Timeout,
 }
 
 impl ProbeResult {
     /// Every one.
-    pub const ALL: [Self; 3] = [Self::Ok, Self::Failed, Self::Timeout];
+    pub const ALL: [Self; 4] = [Self::Failed, Self::NotMade, Self::Ok, Self::Timeout];
 
     /// The label.
     #[must_use]
     pub const fn label(self) -> &'static str {
         match self {
-            Self::Ok => "ok",
             Self::Failed => "failed",
+            Self::NotMade => "not_made",
+            Self::Ok => "ok",
             Self::Timeout => "timeout",
+        }
+    }
+}
+
+impl From<Outcome> for ProbeResult {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Ok => Self::Ok,
+            Outcome::NotMade(_) => Self::NotMade,
+            Outcome::Timeout => Self::Timeout,
+            Outcome::Failed(_) | Outcome::Refused | Outcome::Reset | Outcome::Unreachable => {
+                Self::Failed
+            }
         }
     }
 }
@@ -44,6 +58,9 @@ pub struct Events {
     reloads: IntCounterVec,
     known: HashSet<(String, String)>,
 }
+
+/// What probes can decide.
+const DECIDED: [Health; 2] = [Health::Down, Health::Up];
 
 /// Upper bounds of the probe histogram in seconds: from a neighbour to the longest timeout.
 const PROBE_BUCKETS: [f64; 12] = [
@@ -108,8 +125,8 @@ impl Events {
             pairs.iter().map(|(service, _)| service.clone()).collect()
         };
         for service in services(&self.known).difference(&services(&pairs)) {
-            // A family without this label is what is wanted.
-            self.probe_duration.remove_label_values(&[service]).ok();
+            // An error says that it is gone already.
+            drop(self.probe_duration.remove_label_values(&[service]));
         }
         self.known = pairs;
     }
@@ -119,7 +136,7 @@ impl Events {
             self.probe_attempts
                 .with_label_values(&[service, backend, result.label()]);
         }
-        for to in Health::ALL {
+        for to in DECIDED {
             self.transitions
                 .with_label_values(&[service, backend, to.word()]);
         }
@@ -129,11 +146,11 @@ impl Events {
     fn forget(&self, service: &str, backend: &str) {
         for result in ProbeResult::ALL {
             let labels = [service, backend, result.label()];
-            self.probe_attempts.remove_label_values(&labels).ok();
+            drop(self.probe_attempts.remove_label_values(&labels));
         }
-        for to in Health::ALL {
+        for to in DECIDED {
             let labels = [service, backend, to.word()];
-            self.transitions.remove_label_values(&labels).ok();
+            drop(self.transitions.remove_label_values(&labels));
         }
     }
 

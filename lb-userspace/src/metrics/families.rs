@@ -52,10 +52,8 @@ fn instance(status: &Status) -> Vec<MetricFamily> {
     vec![
         gauge("xlb_build_info", "1; the daemon's version.")
             .sample(&[("version", &status.version)], 1),
-        gauge("xlb_config_info", "1; the configuration in force.").sample(
-            &[("revision", &revision), ("digest", &config.digest)],
-            1,
-        ),
+        gauge("xlb_config_info", "1; the configuration in force.")
+            .sample(&[("revision", &revision), ("digest", &config.digest)], 1),
         gauge(
             "xlb_config_last_reload_successful",
             "Whether the last configuration that was read is in force.",
@@ -224,11 +222,11 @@ impl Family {
         let mut metric = Metric::from_label(labels.iter().map(label).collect());
         if self.kind == MetricType::COUNTER {
             let mut counter = Counter::default();
-            counter.set_value(value.as_f64());
+            counter.set_value(value.into_f64());
             metric.set_counter(counter);
         } else {
             let mut gauge = Gauge::default();
-            gauge.set_value(value.as_f64());
+            gauge.set_value(value.into_f64());
             metric.set_gauge(gauge);
         }
         self.family.mut_metric().push(metric);
@@ -253,7 +251,7 @@ fn label((name, value): &(&str, &str)) -> LabelPair {
 
 /// What Prometheus holds as a float.
 trait Value {
-    fn as_f64(&self) -> f64;
+    fn into_f64(self) -> f64;
 }
 
 impl Value for u64 {
@@ -261,31 +259,31 @@ impl Value for u64 {
         clippy::cast_precision_loss,
         reason = "Prometheus counts in floats: exact to 2^53 packets"
     )]
-    fn as_f64(&self) -> f64 {
-        *self as f64
+    fn into_f64(self) -> f64 {
+        self as f64
     }
 }
 
 impl Value for u32 {
-    fn as_f64(&self) -> f64 {
-        f64::from(*self)
+    fn into_f64(self) -> f64 {
+        f64::from(self)
     }
 }
 
 impl Value for u16 {
-    fn as_f64(&self) -> f64 {
-        f64::from(*self)
+    fn into_f64(self) -> f64 {
+        f64::from(self)
     }
 }
 
 impl Value for i32 {
-    fn as_f64(&self) -> f64 {
-        f64::from(*self)
+    fn into_f64(self) -> f64 {
+        f64::from(self)
     }
 }
 
 impl Value for bool {
-    fn as_f64(&self) -> f64 {
-        f64::from(u8::from(*self))
+    fn into_f64(self) -> f64 {
+        f64::from(u8::from(self))
     }
 }

@@ -31,7 +31,11 @@ fn names_follow_the_rules() {
         assert!(name.starts_with("xlb_"), "{name}");
         let plain = name.chars().all(|c| c.is_ascii_lowercase() || c == '_');
         assert!(plain, "{name}");
-        assert_eq!(kind == "counter", name.ends_with("_total"), "{name} is a {kind}");
+        assert_eq!(
+            kind == "counter",
+            name.ends_with("_total"),
+            "{name} is a {kind}"
+        );
         for unit in ["_ms", "_us", "_count", "_rx", "_tx", "_size"] {
             assert!(!name.ends_with(unit), "{name}");
         }
@@ -54,11 +58,17 @@ fn every_family_has_help_and_samples() {
 fn every_reason_is_there_from_the_start() {
     let text = text();
     for reason in DropReason::ALL {
-        let sample = format!("xlb_dropped_packets_total{{reason=\"{}\"}} 0", reason.label());
+        let sample = format!(
+            "xlb_dropped_packets_total{{reason=\"{}\"}} 0",
+            reason.label()
+        );
         assert!(text.contains(&sample), "{sample}");
     }
     for reason in PassReason::ALL {
-        let sample = format!("xlb_passed_packets_total{{reason=\"{}\"}} 0", reason.label());
+        let sample = format!(
+            "xlb_passed_packets_total{{reason=\"{}\"}} 0",
+            reason.label()
+        );
         assert!(text.contains(&sample), "{sample}");
     }
 }

@@ -1,0 +1,334 @@
+//! Verbs and flags.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::{Parser, Subcommand, ValueEnum, ValueHint};
+
+use crate::{
+    config::model::MAX_WEIGHT,
+    daemon::{Instance, instance::parse_name},
+};
+
+const DEFAULT_INSTANCE: &str = "default";
+const DEFAULT_RUN_DIR: &str = "/run/xlb";
+const DEFAULT_STATE_DIR: &str = "/var/lib/xlb";
+const DEFAULT_PIN_DIR: &str = "/sys/fs/bpf/xlb";
+
+/// A layer-4 load balancer in the network driver.
+#[derive(Debug, Parser)]
+#[command(name = "xlb", version, about, after_help = EXAMPLES, max_term_width = 100)]
+pub struct Args {
+    /// Flags of every verb.
+    #[command(flatten)]
+    pub globals: Globals,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  xlb demo                                see it balance, in namespaces of its own
+  xlb check -c /etc/xlb/xlb.yaml          all mistakes of a file, each at its place
+  xlb run -c /etc/xlb/xlb.yaml            the daemon
+  xlb status                              the whole at a glance
+  xlb backend drain web b1 --for 30m      take a backend out for half an hour
+  xlb backend list -o json | jq .items    for programs
+
+Exit codes:
+  0 done              3 configuration invalid    6 refused by a guard (--force)
+  1 failed            4 daemon not reachable     7 --wait ran out
+  2 usage             5 no such service/backend  8 attention (status --exit-code)";
+
+/// Flags of every verb.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Globals {
+    /// Which instance: a name for its folders.
+    #[arg(long, global = true, value_name = "NAME", default_value = DEFAULT_INSTANCE, value_parser = parse_name)]
+    pub instance: String,
+    /// Where socket and lock are.
+    #[arg(long, global = true, value_name = "DIR", default_value = DEFAULT_RUN_DIR, value_hint = ValueHint::DirPath)]
+    pub run_dir: PathBuf,
+    /// Where revision and overrides are kept.
+    #[arg(long, global = true, value_name = "DIR", default_value = DEFAULT_STATE_DIR, value_hint = ValueHint::DirPath)]
+    pub state_dir: PathBuf,
+    /// Where programs, links and maps are pinned: on a bpffs.
+    #[arg(long, global = true, value_name = "DIR", default_value = DEFAULT_PIN_DIR, value_hint = ValueHint::DirPath)]
+    pub pin_dir: PathBuf,
+    /// When to use colour; `auto` heeds `NO_COLOR`.
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub color: Color,
+    /// How to print.
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "FORMAT",
+        default_value = "table"
+    )]
+    pub output: Format,
+}
+
+impl Globals {
+    /// The instance that is meant.
+    #[must_use]
+    pub fn instance(&self) -> Instance {
+        Instance {
+            name: self.instance.clone(),
+            run_dir: self.run_dir.clone(),
+            state_dir: self.state_dir.clone(),
+            pin_dir: self.pin_dir.clone(),
+        }
+    }
+
+    /// The flags that name this instance, without those at their default.
+    #[must_use]
+    pub fn flags(&self) -> Vec<String> {
+        let dir = |dir: &PathBuf| dir.display().to_string();
+        [
+            ("--instance", self.instance.clone(), DEFAULT_INSTANCE),
+            ("--run-dir", dir(&self.run_dir), DEFAULT_RUN_DIR),
+            ("--state-dir", dir(&self.state_dir), DEFAULT_STATE_DIR),
+            ("--pin-dir", dir(&self.pin_dir), DEFAULT_PIN_DIR),
+        ]
+        .into_iter()
+        .filter(|(_, value, default)| value != default)
+        .flat_map(|(flag, value, _)| [flag.to_owned(), super::format::quoted(&value)])
+        .collect()
+    }
+}
+
+/// When to use colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless the environment says no.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// How to print.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Apply a configuration: all of it or, where it has a mistake, nothing.
+    #[command(
+        after_help = "Without -c the daemon reads the file it was started with.\n\nExamples:\n  xlb apply\n  xlb apply -c new.yaml"
+    )]
+    Apply {
+        /// The configuration; the daemon's own file if not given.
+        #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        config: Option<PathBuf>,
+    },
+    /// Show the whole at a glance.
+    #[command(
+        after_help = "Examples:\n  xlb status --wait 10s      until every service is up\n  xlb status --exit-code     8 if a service or a backend is down"
+    )]
+    Status {
+        /// Exit with 8 if a service or backend does not take flows.
+        #[arg(long)]
+        exit_code: bool,
+        /// Wait until every service is up; exit with 7 if that takes longer.
+        #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+        wait: Option<Duration>,
+    },
+    /// Show services.
+    Service {
+        /// What to do; `list` if not given.
+        #[command(subcommand)]
+        verb: Option<ServiceVerb>,
+    },
+    /// Show and change backends.
+    #[command(after_help = BACKEND_EXAMPLES)]
+    Backend {
+        /// What to do; `list` if not given.
+        #[command(subcommand)]
+        verb: Option<BackendVerb>,
+    },
+    /// Take the data path down: links, programs and maps. A running daemon exits.
+    Detach,
+    /// See it balance: real connections in namespaces of its own.
+    Demo(crate::demo::Args),
+    /// Print completions for a shell.
+    #[command(after_help = "Example:\n  xlb completions bash > /etc/bash_completion.d/xlb")]
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+const BACKEND_EXAMPLES: &str = "\
+BACKEND is a backend's name, its address:port, or its address where only one has it.
+What is set by hand survives reload and restart until `backend reset` or the end of --for.
+
+Examples:
+  xlb backend list web
+  xlb backend add web 10.0.0.14:8080 --name b4 --weight 2
+  xlb backend drain web b1 --for 30m
+  xlb backend weight web 10.0.0.12 5
+  xlb backend reset web b1";
+
+/// What to do with services.
+#[derive(Debug, Subcommand)]
+pub enum ServiceVerb {
+    /// List services.
+    List,
+    /// Show one service and its backends.
+    Show {
+        /// The service's name.
+        service: String,
+    },
+}
+
+/// What to do with backends.
+#[derive(Debug, Subcommand)]
+pub enum BackendVerb {
+    /// List backends.
+    List {
+        /// Only those of this service.
+        service: Option<String>,
+    },
+    /// Add a backend.
+    Add {
+        /// The service's name.
+        service: String,
+        /// Where it listens.
+        #[arg(value_name = "ADDR:PORT", value_parser = parse_address)]
+        address: String,
+        /// What to call it; its address if not given.
+        #[arg(long)]
+        name: Option<String>,
+        /// Its weight.
+        #[arg(long, default_value_t = 1, value_parser = weight())]
+        weight: u16,
+        /// Undo it after this time.
+        #[command(flatten)]
+        lasts: Lasts,
+    },
+    /// Take a backend out for good.
+    Remove {
+        /// Which one.
+        #[command(flatten)]
+        target: Target,
+        /// Cut its flows; until xlb tracks connections this is always so.
+        #[arg(long)]
+        now: bool,
+        /// How long, and whether against the guard.
+        #[command(flatten)]
+        lasts: Lasts,
+        /// Overrides the guard.
+        #[command(flatten)]
+        force: Force,
+    },
+    /// Give a backend no flows; it is still probed.
+    Drain {
+        /// Which one.
+        #[command(flatten)]
+        target: Target,
+        /// How long.
+        #[command(flatten)]
+        lasts: Lasts,
+        /// Overrides the guard.
+        #[command(flatten)]
+        force: Force,
+    },
+    /// Give a backend flows again after drain or maint.
+    Ready {
+        /// Which one.
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Give a backend no flows and do not probe it.
+    Maint {
+        /// Which one.
+        #[command(flatten)]
+        target: Target,
+        /// How long.
+        #[command(flatten)]
+        lasts: Lasts,
+        /// Overrides the guard.
+        #[command(flatten)]
+        force: Force,
+    },
+    /// Forget what was set by hand: the file counts again.
+    Reset {
+        /// Which one.
+        #[command(flatten)]
+        target: Target,
+        /// Overrides the guard.
+        #[command(flatten)]
+        force: Force,
+    },
+    /// Set a backend's weight.
+    Weight {
+        /// Which one.
+        #[command(flatten)]
+        target: Target,
+        /// 0 to 1000; 0 takes no flows.
+        #[arg(value_parser = weight())]
+        weight: u16,
+        /// How long.
+        #[command(flatten)]
+        lasts: Lasts,
+        /// Overrides the guard.
+        #[command(flatten)]
+        force: Force,
+    },
+}
+
+/// Which backend.
+#[derive(Debug, clap::Args)]
+pub struct Target {
+    /// The service's name.
+    pub service: String,
+    /// Name, address:port, or address if unique.
+    pub backend: String,
+}
+
+/// How long a change lasts.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct Lasts {
+    /// Undo it after this time, as in 30m or 2h.
+    #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration)]
+    pub lasts: Option<Duration>,
+}
+
+/// Whether a guard is overridden.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct Force {
+    /// Do it even if it leaves the service without a backend.
+    #[arg(long)]
+    pub force: bool,
+}
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(text)
+        .map_err(|error| format!("{error}; expected a duration, as in 30s, 15m or 2h"))?;
+    if duration < Duration::from_secs(1) {
+        return Err("expected at least 1s".to_owned());
+    }
+    Ok(duration)
+}
+
+fn parse_address(text: &str) -> Result<String, String> {
+    match text.parse::<SocketAddr>() {
+        Ok(address) if address.port() != 0 => Ok(text.to_owned()),
+        Ok(_) => Err("port 0 is none, expected 1 to 65535".to_owned()),
+        Err(_) => Err("expected ADDR:PORT, as in 10.0.0.14:8080 or [2001:db8::14]:8080".to_owned()),
+    }
+}
+
+fn weight() -> clap::builder::RangedI64ValueParser<u16> {
+    clap::value_parser!(u16).range(0..=i64::from(MAX_WEIGHT))
+}

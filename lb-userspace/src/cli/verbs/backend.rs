@@ -1,0 +1,257 @@
+//! `xlb backend`: lists, and changes by hand.
+
+use std::time::Duration;
+
+use super::super::{
+    Context, DONE,
+    args::{self, Force, Lasts, Target},
+    format::{percent, seconds, si},
+    table::{self, left, or_dash, right},
+};
+use crate::api::{
+    Error, resolve,
+    types::{BackendItem, BackendRequest, BackendVerb, Changed, List, Observation, OverrideItem},
+};
+
+pub(super) fn run(context: &Context, verb: Option<args::BackendVerb>) -> Result<u8, Error> {
+    match verb.map_or(Deed::List(None), deed) {
+        Deed::List(service) => list(context, service.as_deref()),
+        Deed::Change(request) => change(context, &request),
+    }?;
+    Ok(DONE)
+}
+
+enum Deed {
+    List(Option<String>),
+    Change(BackendRequest),
+}
+
+fn deed(verb: args::BackendVerb) -> Deed {
+    use args::BackendVerb as Verb;
+    const UNGUARDED: Force = Force { force: false };
+    const FOR_GOOD: Lasts = Lasts { lasts: None };
+    let (target, verb, lasts, force) = match verb {
+        Verb::List { service } => return Deed::List(service),
+        Verb::Add {
+            service,
+            address: backend,
+            name,
+            weight,
+            lasts,
+        } => {
+            let target = Target { service, backend };
+            (target, BackendVerb::Add { name, weight }, lasts, UNGUARDED)
+        }
+        Verb::Remove {
+            target,
+            now: _,
+            lasts,
+            force,
+        } => (target, BackendVerb::Remove, lasts, force),
+        Verb::Drain {
+            target,
+            lasts,
+            force,
+        } => (target, BackendVerb::Drain, lasts, force),
+        Verb::Ready { target } => (target, BackendVerb::Ready, FOR_GOOD, UNGUARDED),
+        Verb::Maint {
+            target,
+            lasts,
+            force,
+        } => (target, BackendVerb::Maint, lasts, force),
+        Verb::Reset { target, force } => (target, BackendVerb::Reset, FOR_GOOD, force),
+        Verb::Weight {
+            target,
+            weight,
+            lasts,
+            force,
+        } => (target, BackendVerb::Weight { weight }, lasts, force),
+    };
+    Deed::Change(request(target, verb, lasts.lasts, force.force))
+}
+
+fn request(
+    target: Target,
+    verb: BackendVerb,
+    lasts: Option<Duration>,
+    force: bool,
+) -> BackendRequest {
+    let Target { service, backend } = target;
+    BackendRequest {
+        service,
+        backend,
+        verb,
+        for_seconds: lasts.map(|lasts| lasts.as_secs()),
+        force,
+    }
+}
+
+fn list(context: &Context, service: Option<&str>) -> Result<(), Error> {
+    let Observation { status, backends } = context.ask(async |client| client.observe().await)?;
+    if let Some(service) = service {
+        let names: Vec<&str> = status.services.iter().map(|s| s.name.as_str()).collect();
+        resolve::service(service, &names)?;
+    }
+    let wanted = |backend: &BackendItem| service.is_none_or(|service| service == backend.service);
+    let list = List::new(backends.into_iter().filter(wanted).collect());
+    context
+        .output
+        .result(&list, || render(&list.items, context.output.paints))
+}
+
+/// A table of backends.
+pub(super) fn render(backends: &[BackendItem], paints: bool) -> String {
+    let rows = backends.iter().map(|backend| {
+        [
+            backend.service.clone(),
+            backend.name.clone(),
+            backend.address.to_string(),
+            backend.weight.to_string(),
+            backend.state.word().to_owned(),
+            backend.admin.word().to_owned(),
+            percent(backend.share),
+            si(backend.packets),
+            si(backend.bytes),
+            or_dash(backend.last_probe.clone()),
+            or_dash(backend.overridden.as_ref().map(override_text)),
+        ]
+    });
+    let columns = [
+        left("SERVICE"),
+        left("BACKEND"),
+        left("ADDRESS"),
+        right("WEIGHT"),
+        left("STATE"),
+        left("ADMIN"),
+        right("SHARE"),
+        right("PACKETS"),
+        right("BYTES"),
+        left("PROBE"),
+        left("OVERRIDE"),
+    ];
+    table::render(columns, rows, paints)
+}
+
+fn override_text(overridden: &OverrideItem) -> String {
+    let OverrideItem {
+        what,
+        expires_in_seconds,
+    } = overridden;
+    match expires_in_seconds {
+        Some(left) => format!("{what}, {} left", seconds(*left)),
+        None => what.clone(),
+    }
+}
+
+fn change(context: &Context, request: &BackendRequest) -> Result<(), Error> {
+    let changed = context.ask(async |client| client.change(request).await)?;
+    let undo = changed.undo.as_deref().map(|words| context.command(words));
+    context
+        .output
+        .result(&List::new(vec![changed.clone()]), || {
+            describe(&changed, &request.verb, undo.as_deref())
+        })
+}
+
+fn describe(changed: &Changed, verb: &BackendVerb, undo: Option<&str>) -> String {
+    let who = format!("{} of {}", changed.backend, changed.service);
+    if !changed.changed {
+        return format!("{who}: no change\n");
+    }
+    let done = match verb {
+        BackendVerb::Add { weight, .. } => format!("added {who} with weight {weight}"),
+        BackendVerb::Remove => format!("removed {who}"),
+        BackendVerb::Drain => format!("drained {who}: it gets no flows"),
+        BackendVerb::Ready => format!("{who} is ready for flows"),
+        BackendVerb::Maint => format!("{who} is in maintenance: no flows, no probes"),
+        BackendVerb::Reset => format!("{who} is again as the file says"),
+        BackendVerb::Weight { weight } => format!("{who} has weight {weight}"),
+    };
+    let until = changed
+        .expires_in_seconds
+        .map(|left| format!(", for {}", seconds(left)));
+    let note = match verb {
+        BackendVerb::Remove => "without --now it is the same: nothing waits for flows to end\n",
+        _ => "",
+    };
+    let undo = undo.map(|undo| format!("undo: {undo}\n"));
+    format!(
+        "{done}{}\n{}{note}{}",
+        until.unwrap_or_default(),
+        moved(changed),
+        undo.unwrap_or_default()
+    )
+}
+
+/// What the change means for flows. Connections are not tracked: a row that moves takes its flows
+/// along, and the new owner does not know them.
+fn moved(changed: &Changed) -> String {
+    let Changed {
+        slots_moved, slots, ..
+    } = changed;
+    if *slots_moved == 0 {
+        return "no slot moved: no flow is cut\n".to_owned();
+    }
+    format!(
+        "{slots_moved} of {slots} slots moved at once, and the flows in them are cut: \
+         xlb does not track connections yet\n"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::samples;
+
+    #[test]
+    fn a_backend_is_one_line() {
+        let text = render(&samples::observation().backends, false);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(
+            lines,
+            [
+                "SERVICE  BACKEND  ADDRESS         WEIGHT  STATE  ADMIN   SHARE  PACKETS  BYTES  PROBE         OVERRIDE",
+                "web      b1       10.0.0.11:8080       1  up     ready  100.0%        7    420  tcp ok 0.4ms  -",
+                "web      b2       10.0.0.12:8080       1  down   drain    0.0%        0      0  tcp ok 0.4ms  drain, 28m00s left",
+            ]
+        );
+    }
+
+    fn changed(slots_moved: u32) -> Changed {
+        Changed {
+            service: "web".to_owned(),
+            backend: "b1".to_owned(),
+            verb: "drain".to_owned(),
+            changed: true,
+            revision: 4,
+            slots_moved,
+            slots: 4096,
+            expires_in_seconds: Some(1800),
+            undo: None,
+        }
+    }
+
+    #[test]
+    fn a_change_says_what_moved_what_is_cut_and_how_to_undo_it() {
+        let text = describe(
+            &changed(1366),
+            &BackendVerb::Drain,
+            Some("xlb backend ready web b1"),
+        );
+        assert_eq!(
+            text,
+            "drained b1 of web: it gets no flows, for 30m00s\n\
+             1366 of 4096 slots moved at once, and the flows in them are cut: xlb does not track connections yet\n\
+             undo: xlb backend ready web b1\n"
+        );
+    }
+
+    #[test]
+    fn nothing_is_claimed_to_be_cut_where_nothing_moved() {
+        let text = describe(&changed(0), &BackendVerb::Remove, None);
+        assert!(
+            text.contains("no flow is cut") && text.contains("without --now"),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,36 @@
+//! One file a verb.
+
+mod apply;
+mod backend;
+mod detach;
+mod service;
+mod status;
+
+use clap::CommandFactory as _;
+
+use super::{
+    Context, DONE,
+    args::{Args, Verb},
+    output,
+};
+use crate::{api::Error, demo};
+
+/// Does what the command line says; the exit code.
+pub(super) fn run(context: &Context, verb: Verb) -> Result<u8, Error> {
+    match verb {
+        Verb::Apply { config } => apply::run(context, config.as_deref()),
+        Verb::Status { exit_code, wait } => status::run(context, exit_code, wait),
+        Verb::Service { verb } => service::run(context, verb),
+        Verb::Backend { verb } => backend::run(context, verb),
+        Verb::Detach => detach::run(context),
+        Verb::Demo(args) => demo::run(&args).map(|()| DONE).map_err(Error::from),
+        Verb::Completions { shell } => completions(shell),
+    }
+}
+
+fn completions(shell: clap_complete::Shell) -> Result<u8, Error> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Args::command(), "xlb", &mut script);
+    output::print(&String::from_utf8_lossy(&script))?;
+    Ok(DONE)
+}

@@ -1,0 +1,151 @@
+//! `xlb service`.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    super::{
+        Context, DONE,
+        args::ServiceVerb,
+        format::si,
+        table::{self, left, right},
+    },
+    backend,
+};
+use crate::api::{
+    Code, Error, resolve,
+    types::{BackendItem, Item, List, Observation, ServiceItem},
+};
+
+pub(super) fn run(context: &Context, verb: Option<ServiceVerb>) -> Result<u8, Error> {
+    let observation = context.ask(async |client| client.observe().await)?;
+    match verb.unwrap_or(ServiceVerb::List) {
+        ServiceVerb::List => list(context, observation),
+        ServiceVerb::Show { service } => show(context, observation, &service),
+    }?;
+    Ok(DONE)
+}
+
+fn list(context: &Context, observation: Observation) -> Result<(), Error> {
+    let list = List::new(observation.status.services);
+    context
+        .output
+        .result(&list, || render(&list.items, context.output.paints))
+}
+
+/// A service with its backends.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Detail {
+    #[serde(flatten)]
+    service: ServiceItem,
+    backends: Vec<BackendItem>,
+}
+
+impl Item for Detail {
+    const KIND: &'static str = "ServiceDetailList";
+}
+
+fn show(context: &Context, observation: Observation, name: &str) -> Result<(), Error> {
+    let Observation { status, backends } = observation;
+    let names: Vec<&str> = status.services.iter().map(|s| s.name.as_str()).collect();
+    let place = resolve::service(name, &names)?;
+    let service = status.services.into_iter().nth(place);
+    let service = service.ok_or_else(|| Error::new(Code::NotFound, "no such service"))?;
+    let backends = backends.into_iter().filter(|b| b.service == service.name);
+    let detail = Detail {
+        backends: backends.collect(),
+        service,
+    };
+    let list = List::new(vec![detail]);
+    context.output.result(&list, || {
+        let details = list
+            .items
+            .iter()
+            .map(|d| describe(d, context.output.paints));
+        details.collect()
+    })
+}
+
+fn describe(detail: &Detail, paints: bool) -> String {
+    let Detail { service, backends } = detail;
+    format!(
+        "{name}  {vip}  {mode}, {scheduler}\n\
+         \x20 table     {slots} slots, checksum {checksum}\n\
+         \x20 traffic   {packets} packets, {bytes}B, {dropped} dropped\n\n{table}",
+        name = service.name,
+        vip = service.vip,
+        mode = service.mode,
+        scheduler = service.scheduler,
+        slots = service.slots,
+        checksum = service.table_checksum,
+        packets = si(service.packets),
+        bytes = si(service.bytes),
+        dropped = si(service.dropped_packets),
+        table = backend::render(backends, paints),
+    )
+}
+
+fn render(services: &[ServiceItem], paints: bool) -> String {
+    let rows = services.iter().map(|service| {
+        [
+            service.name.clone(),
+            service.vip.clone(),
+            service.scheduler.clone(),
+            service.mode.clone(),
+            format!("{}/{}", service.backends_up, service.backends_total),
+            si(service.packets),
+            si(service.bytes),
+            si(service.dropped_packets),
+            state(service).to_owned(),
+        ]
+    });
+    let columns = [
+        left("SERVICE"),
+        left("VIP"),
+        left("SCHED"),
+        left("MODE"),
+        right("BACKENDS"),
+        right("PACKETS"),
+        right("BYTES"),
+        right("DROPPED"),
+        left("STATE"),
+    ];
+    table::render(columns, rows, paints)
+}
+
+fn state(service: &ServiceItem) -> &'static str {
+    match service {
+        ServiceItem { up: false, .. } => "down",
+        ServiceItem {
+            backends_up,
+            backends_total,
+            ..
+        } if backends_up < backends_total => "degraded",
+        _ => "up",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::samples;
+
+    #[test]
+    fn a_service_is_one_line() {
+        let services = samples::observation().status.services;
+        assert_eq!(
+            render(&services, false),
+            "SERVICE  VIP                 SCHED   MODE  BACKENDS  PACKETS  BYTES  DROPPED  STATE\n\
+             web      203.0.113.10:80/tcp  maglev  nat        1/2        7    420        0  degraded\n"
+                .replace("VIP                 SCHED", "VIP                  SCHED")
+        );
+    }
+
+    #[test]
+    fn a_detail_has_the_items_fields_and_its_backends() {
+        let Observation { status, backends } = samples::observation();
+        let service = status.services.into_iter().next().unwrap();
+        let json = serde_json::to_value(Detail { service, backends }).unwrap();
+        assert_eq!(json["vip"], "203.0.113.10:80/tcp");
+        assert_eq!(json["backends"][1]["admin"], "drain");
+    }
+}

@@ -1,0 +1,152 @@
+//! `xlb status`.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::super::{
+    ATTENTION, Context, DONE,
+    format::{seconds, si},
+};
+use crate::api::{
+    Code, Error,
+    client::Client,
+    types::{Health, Observation, Status},
+};
+
+pub(super) fn run(context: &Context, exit_code: bool, wait: Option<Duration>) -> Result<u8, Error> {
+    let observation = context.ask(async |client| match wait {
+        Some(patience) => until_up(&client, patience).await,
+        None => client.observe().await,
+    })?;
+    let status = &observation.status;
+    context.output.result(status, || describe(&observation))?;
+    Ok(if exit_code && !status.healthy() {
+        ATTENTION
+    } else {
+        DONE
+    })
+}
+
+const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
+
+/// Looks again until every service is up. A daemon that is still starting is waited for, too.
+async fn until_up(client: &Client, patience: Duration) -> Result<Observation, Error> {
+    let deadline = Instant::now() + patience;
+    loop {
+        let seen = client.observe().await;
+        let missing = match seen {
+            Ok(seen) if seen.status.services.iter().all(|service| service.up) => return Ok(seen),
+            Ok(seen) => down_services(&seen.status),
+            Err(error) if error.code == Code::Unreachable => error.message,
+            Err(error) => return Err(error),
+        };
+        if Instant::now() >= deadline {
+            let waited = seconds(patience.as_secs());
+            let message = format!("waited {waited} in vain: {missing}");
+            return Err(Error::new(Code::Timeout, message).hint("see `xlb backend list`"));
+        }
+        sleep(BETWEEN_LOOKS).await;
+    }
+}
+
+fn down_services(status: &Status) -> String {
+    let down = status.services.iter().filter(|service| !service.up);
+    let names: Vec<&str> = down.map(|service| service.name.as_str()).collect();
+    format!("no backend takes the flows of {}", names.join(", "))
+}
+
+fn describe(observation: &Observation) -> String {
+    let Observation { status, backends } = observation;
+    let count = |state: Health| backends.iter().filter(|b| b.state == state).count();
+    let services_up = status.services.iter().filter(|s| s.up).count();
+    let mut lines = vec![head(status)];
+    lines.extend(status.interfaces.iter().flat_map(|interface| {
+        let line = format!(
+            "  {:9} xdp {}, prog {}",
+            interface.name, interface.mode, interface.program_id
+        );
+        let warnings = interface
+            .warnings
+            .iter()
+            .map(|w| format!("    warning: {w}"));
+        std::iter::once(line).chain(warnings)
+    }));
+    lines.push(format!(
+        "  services  {services_up} up, {} down",
+        status.services.len() - services_up
+    ));
+    lines.push(format!(
+        "  backends  {} up, {} down, {} unknown",
+        count(Health::Up),
+        count(Health::Down),
+        count(Health::Unknown)
+    ));
+    lines.push(format!("  drops     {}", drops(status)));
+    lines.push(maps(status));
+    lines.push(config(status));
+    if let Some(address) = status.metrics {
+        lines.push(format!("  metrics   http://{address}/metrics"));
+    }
+    lines.join("\n") + "\n"
+}
+
+fn head(status: &Status) -> String {
+    let word = match (status.healthy(), status.services.iter().all(|s| s.up)) {
+        (true, _) => "ok",
+        (false, true) => "degraded",
+        (false, false) => "down",
+    };
+    let adopted = if status.adopted { ", adopted" } else { "" };
+    format!(
+        "{}  {word}  up {}{adopted}  rev {}",
+        status.instance,
+        seconds(status.uptime_seconds),
+        status.revision
+    )
+}
+
+fn drops(status: &Status) -> String {
+    let counted = status.drops.iter().filter(|drop| drop.packets > 0);
+    let texts: Vec<String> = counted
+        .map(|drop| format!("{} {}", si(drop.packets), drop.reason))
+        .collect();
+    match texts.as_slice() {
+        [] => "none".to_owned(),
+        texts => texts.join(", "),
+    }
+}
+
+fn maps(status: &Status) -> String {
+    let bytes = status.maps.iter().map(|map| map.bytes).sum();
+    format!("  maps      {}, {}B", status.maps.len(), si(bytes))
+}
+
+fn config(status: &Status) -> String {
+    let failed = if status.config.last_reload_successful {
+        ""
+    } else {
+        "; the last reload was refused"
+    };
+    format!("  config    {}{failed}", status.config.path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::samples;
+
+    #[test]
+    fn the_whole_fits_a_screen() {
+        assert_eq!(
+            describe(&samples::observation()),
+            "test  degraded  up 1d01h  rev 3\n\
+             \x20 eth0      xdp native, prog 155\n\
+             \x20 services  1 up, 0 down\n\
+             \x20 backends  1 up, 1 down, 0 unknown\n\
+             \x20 drops     none\n\
+             \x20 maps      1, 32.7kB\n\
+             \x20 config    /etc/xlb/xlb.yaml\n"
+        );
+    }
+}
