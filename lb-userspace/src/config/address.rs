@@ -1,0 +1,252 @@
+//! Addresses as people write them: `203.0.113.10:80/tcp`, `[2001:db8::1]:80`.
+
+use std::{
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    str::FromStr,
+};
+
+use thiserror::Error;
+
+use super::{
+    model::{Protocol, Vip},
+    values::quoted,
+};
+
+/// Why a text is no VIP or no backend address.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum AddressError {
+    /// `203.0.113.10:*/tcp`.
+    #[error("all ports (`*`) are not in this version, which forwards single ports")]
+    AllPorts,
+    /// The part before the port is no IP address.
+    #[error("{} is not an IP address", quoted(.text))]
+    NotAnAddress {
+        /// The part.
+        text: String,
+    },
+    /// A port that is no number from 1 to 65535.
+    #[error("{} is not a port, expected a number from 1 to 65535", quoted(.text))]
+    NotAPort {
+        /// The part.
+        text: String,
+    },
+    /// Something else than an IPv6 address in brackets.
+    #[error("{} in brackets is not an IPv6 address", quoted(.text))]
+    NotIpv6 {
+        /// What stands in the brackets.
+        text: String,
+    },
+    /// There is an address only.
+    #[error("{} has no port", quoted(.text))]
+    NoPort {
+        /// The address.
+        text: String,
+    },
+    /// A VIP without `/tcp` or `/udp`.
+    #[error("{} has no protocol, expected ADDRESS:PORT/PROTOCOL", quoted(.text))]
+    NoProtocol {
+        /// All of it.
+        text: String,
+    },
+    /// `203.0.113.10:8000-8099/udp`.
+    #[error("port range {} is not in this version, which forwards single ports", quoted(.text))]
+    PortRange {
+        /// The range.
+        text: String,
+    },
+    /// A backend with `/tcp` or `/udp`.
+    #[error("a backend has the protocol of its VIP, not {} of its own", quoted(.text))]
+    ProtocolOfBackend {
+        /// The protocol.
+        text: String,
+    },
+    /// An IPv6 address and perhaps a port, but no brackets.
+    #[error("IPv6 address {} needs brackets", quoted(.text))]
+    Unbracketed {
+        /// Address and port.
+        text: String,
+    },
+    /// Neither `tcp` nor `udp`.
+    #[error("unknown protocol {}, expected `tcp` or `udp`", quoted(.text))]
+    UnknownProtocol {
+        /// The part.
+        text: String,
+    },
+    /// An address to which no packet can be forwarded.
+    #[error("{address} is {kind} address, to which nothing can be forwarded")]
+    Unusable {
+        /// The address as written.
+        address: String,
+        /// With its article: `a multicast`.
+        kind: &'static str,
+    },
+}
+
+impl AddressError {
+    /// What to write instead.
+    #[must_use]
+    pub const fn hint(&self) -> &'static str {
+        match self {
+            Self::AllPorts | Self::PortRange { .. } => "make a service for each port",
+            Self::NotAnAddress { .. } => "write an address, names are not resolved",
+            Self::NotIpv6 { .. } => "write IPv4 without brackets and IPv6 as [2001:db8::1]:80",
+            Self::ProtocolOfBackend { .. } => "write ADDRESS:PORT only",
+            Self::NotAPort { .. } => "take a port from 1 to 65535",
+            Self::NoPort { .. } => "add the port: 192.0.2.1:80 or \"[2001:db8::1]:80\"",
+            Self::NoProtocol { .. } | Self::UnknownProtocol { .. } => "end with /tcp or /udp",
+            Self::Unbracketed { .. } => "write \"[2001:db8::1]:80\"",
+            Self::Unusable { .. } => "take a unicast address that the network routes",
+        }
+    }
+
+    /// The part of the text that is wrong.
+    pub(super) fn part(&self) -> &str {
+        match self {
+            Self::AllPorts => "*",
+            Self::NotAnAddress { text }
+            | Self::NotAPort { text }
+            | Self::NotIpv6 { text }
+            | Self::ProtocolOfBackend { text }
+            | Self::NoPort { text }
+            | Self::NoProtocol { text }
+            | Self::PortRange { text }
+            | Self::Unbracketed { text }
+            | Self::UnknownProtocol { text } => text,
+            Self::Unusable { address, .. } => address,
+        }
+    }
+}
+
+/// `203.0.113.10:80/tcp` or `[2001:db8::10]:443/udp`.
+impl FromStr for Vip {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        let (endpoint, protocol) =
+            text.rsplit_once('/')
+                .ok_or_else(|| match parse_endpoint(text) {
+                    Ok(_) => AddressError::NoProtocol {
+                        text: text.to_owned(),
+                    },
+                    Err(error) => error,
+                })?;
+        let endpoint = parse_endpoint(endpoint)?;
+        Ok(Self {
+            address: endpoint.ip(),
+            port: endpoint.port(),
+            protocol: parse_protocol(protocol)?,
+        })
+    }
+}
+
+/// Parses `10.0.0.11:8080` or `[2001:db8::1]:80`: a unicast address that packets can be sent to, and
+/// a port from 1.
+///
+/// # Errors
+/// Says which part is wrong and how it should look.
+pub fn parse_backend_address(text: &str) -> Result<SocketAddr, AddressError> {
+    match text.rsplit_once('/') {
+        Some((_, protocol)) if parse_protocol(protocol).is_ok() => {
+            let text = protocol.to_owned();
+            Err(AddressError::ProtocolOfBackend { text })
+        }
+        _ => parse_endpoint(text),
+    }
+}
+
+fn parse_protocol(text: &str) -> Result<Protocol, AddressError> {
+    match text {
+        "tcp" => Ok(Protocol::Tcp),
+        "udp" => Ok(Protocol::Udp),
+        _ => Err(AddressError::UnknownProtocol {
+            text: text.to_owned(),
+        }),
+    }
+}
+
+fn parse_endpoint(text: &str) -> Result<SocketAddr, AddressError> {
+    let (address, port) = split_port(text)?;
+    let address = usable(address)?;
+    Ok(SocketAddr::new(address, parse_port(port)?))
+}
+
+/// Address without brackets, and what stands behind the colon.
+fn split_port(text: &str) -> Result<(&str, &str), AddressError> {
+    let no_port = || AddressError::NoPort {
+        text: text.to_owned(),
+    };
+    if let Some(bracketed) = text.strip_prefix('[') {
+        let (address, rest) = bracketed
+            .split_once(']')
+            .ok_or_else(|| not_an_address(text))?;
+        // Brackets are for IPv6 only (RFC 3986 §3.2.2).
+        address
+            .parse::<Ipv6Addr>()
+            .map_err(|_not_ipv6| AddressError::NotIpv6 {
+                text: address.to_owned(),
+            })?;
+        let port = rest.strip_prefix(':').ok_or_else(no_port)?;
+        return Ok((address, port));
+    }
+    let (address, port) = text
+        .rsplit_once(':')
+        .ok_or_else(|| match text.parse::<IpAddr>() {
+            Ok(_) => no_port(),
+            Err(_) => not_an_address(text),
+        })?;
+    if address.contains(':') {
+        return Err(AddressError::Unbracketed {
+            text: text.to_owned(),
+        });
+    }
+    Ok((address, port))
+}
+
+fn not_an_address(text: &str) -> AddressError {
+    AddressError::NotAnAddress {
+        text: text.to_owned(),
+    }
+}
+
+fn parse_port(text: &str) -> Result<u16, AddressError> {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    if text == "*" {
+        return Err(AddressError::AllPorts);
+    }
+    let range = text.split_once('-');
+    let text = text.to_owned();
+    if range.is_some_and(|(first, last)| is_number(first) && is_number(last)) {
+        return Err(AddressError::PortRange { text });
+    }
+    match text.parse() {
+        Ok(port) if port != 0 && is_number(&text) => Ok(port),
+        Ok(_) | Err(_) => Err(AddressError::NotAPort { text }),
+    }
+}
+
+fn usable(text: &str) -> Result<IpAddr, AddressError> {
+    let address = text.parse().map_err(|_not_an_ip| not_an_address(text))?;
+    match unusable_kind(address) {
+        None => Ok(address),
+        Some(kind) => Err(AddressError::Unusable {
+            address: text.to_owned(),
+            kind,
+        }),
+    }
+}
+
+/// What keeps an address from being that of a VIP or a backend.
+fn unusable_kind(address: IpAddr) -> Option<&'static str> {
+    let is_broadcast = matches!(address, IpAddr::V4(v4) if v4.is_broadcast());
+    let is_link_local = matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
+    let is_mapped = matches!(address, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some());
+    let kinds = [
+        (address.is_unspecified(), "the unspecified"),
+        (address.is_multicast(), "a multicast"),
+        (address.is_loopback(), "a loopback"),
+        (is_broadcast, "the broadcast"),
+        (is_link_local, "a link-local"),
+        (is_mapped, "an IPv4-mapped"),
+    ];
+    kinds.iter().find_map(|(is, kind)| is.then_some(*kind))
+}

@@ -1,0 +1,158 @@
+//! `backends:` of a service.
+
+use std::{collections::HashMap, fmt::Display, hash::Hash, net::SocketAddr};
+
+use super::{
+    address::parse_backend_address,
+    model::{Backend, MAX_WEIGHT},
+    problems::{Finding, Problems, Reported},
+    raw::{Node, Value},
+    source::{Span, Spanned},
+    table::Table,
+    values::{self, quoted},
+};
+
+const KEYS: [&str; 3] = ["address", "name", "weight"];
+
+/// Backends of one service: rows of its table hold 15-bit indices, and some are kept for removals.
+pub(super) const MAX_BACKENDS: usize = 32_000;
+
+/// The weight of a backend whose weight is not given.
+const WEIGHT: u16 = 1;
+
+/// A backend as far as it could be read.
+#[derive(Debug)]
+pub(super) struct BackendDraft {
+    pub(super) address: Result<Spanned<SocketAddr>, Reported>,
+    name: Result<Spanned<String>, Reported>,
+    pub(super) weight: Result<Spanned<u16>, Reported>,
+}
+
+impl BackendDraft {
+    const fn unread(reported: Reported) -> Self {
+        Self {
+            address: Err(reported),
+            name: Err(reported),
+            weight: Err(reported),
+        }
+    }
+
+    /// A name that is the address was checked as an address.
+    fn has_own_name(&self) -> bool {
+        match (&self.address, &self.name) {
+            (Ok(address), Ok(name)) => address.span != name.span,
+            _ => true,
+        }
+    }
+
+    pub(super) fn finish(self) -> Result<Backend, Reported> {
+        Ok(Backend {
+            name: self.name?.value,
+            address: self.address?.value,
+            weight: self.weight?.value,
+        })
+    }
+}
+
+/// Reads the list; addresses and names that occur twice are reported.
+pub(super) fn read(node: &Node, problems: &mut Problems) -> Result<Vec<BackendDraft>, Reported> {
+    let example = "`backends: [10.0.0.11:8080]`";
+    let nodes = values::list(node, "`backends`", example, problems)?;
+    if nodes.len() > MAX_BACKENDS {
+        let message = format!("{} backends, expected at most {MAX_BACKENDS}", nodes.len());
+        let finding = Finding::at(node.span, message).hint("split them over several services");
+        return Err(problems.error(finding));
+    }
+    let drafts: Vec<_> = nodes.iter().map(|node| read_one(node, problems)).collect();
+    check_unique(
+        "address",
+        drafts.iter().map(|draft| &draft.address),
+        problems,
+    );
+    let names = drafts.iter().filter(|draft| draft.has_own_name());
+    check_unique("name", names.map(|draft| &draft.name), problems);
+    Ok(drafts)
+}
+
+fn read_one(node: &Node, problems: &mut Problems) -> BackendDraft {
+    let default_weight = Spanned {
+        value: WEIGHT,
+        span: node.span,
+    };
+    if matches!(node.value, Value::Table(_)) && !values::is_bare_bracket_address(node) {
+        return read_table(node, default_weight, problems);
+    }
+    let address = read_address(node, problems);
+    BackendDraft {
+        name: address.clone().map(Address::written),
+        address: address.map(Address::parsed),
+        weight: Ok(default_weight),
+    }
+}
+
+fn read_table(node: &Node, default_weight: Spanned<u16>, problems: &mut Problems) -> BackendDraft {
+    let table = match Table::open(node, "a backend", &KEYS, problems) {
+        Ok(table) => table,
+        Err(reported) => return BackendDraft::unread(reported),
+    };
+    let address = table
+        .require("address", "address: 10.0.0.11:8080", problems)
+        .and_then(|node| read_address(node, problems));
+    let name = match table.get("name") {
+        Some(node) => values::name(node, "a backend", problems),
+        None => address.clone().map(Address::written),
+    };
+    let weight = table.get("weight").map_or(Ok(default_weight), |node| {
+        values::number(node, "`weight`", 0..=MAX_WEIGHT, problems)
+    });
+    BackendDraft {
+        address: address.map(Address::parsed),
+        name,
+        weight,
+    }
+}
+
+/// An address, and the text that it was parsed from.
+#[derive(Clone)]
+struct Address(Spanned<(SocketAddr, String)>);
+
+impl Address {
+    fn parsed(self) -> Spanned<SocketAddr> {
+        self.0.map(|(address, _)| address)
+    }
+
+    fn written(self) -> Spanned<String> {
+        self.0.map(|(_, text)| text)
+    }
+}
+
+fn read_address(node: &Node, problems: &mut Problems) -> Result<Address, Reported> {
+    let parse = |text: &str| Ok((parse_backend_address(text)?, text.to_owned()));
+    let what = "the address of a backend";
+    values::address(node, what, "10.0.0.11:8080", parse, problems).map(Address)
+}
+
+/// Reports what two backends have in common and should not.
+fn check_unique<'a, T: Display + Eq + Hash + 'a>(
+    what: &str,
+    values: impl Iterator<Item = &'a Result<Spanned<T>, Reported>>,
+    problems: &mut Problems,
+) {
+    let mut seen: HashMap<_, Span> = HashMap::new();
+    for Spanned { value, span } in values.flatten() {
+        let Some(first) = seen.get(value) else {
+            seen.insert(value, *span);
+            continue;
+        };
+        let message = format!(
+            "backend {what} {} twice in one service",
+            quoted(&value.to_string())
+        );
+        problems.error(
+            Finding::at(*span, message)
+                .label("again here")
+                .also(*first, "first here")
+                .hint(format!("give each backend its own {what}")),
+        );
+    }
+}

@@ -1,0 +1,141 @@
+//! `probe:` of a service.
+
+use std::time::Duration;
+
+use super::{
+    model::{Probe, Protocol},
+    problems::{Finding, Problems, Reported},
+    raw::{Node, Value},
+    source::Spanned,
+    table::Table,
+    values::{self, Choice},
+};
+
+const KEYS: [&str; 6] = ["type", "port", "interval", "timeout", "rise", "fall"];
+
+const TYPES: Choice<()> = Choice {
+    what: "probe type",
+    words: &[("tcp", ())],
+    unsupported: &[
+        "dns", "exec", "grpc", "http", "https", "icmp", "ping", "tls", "udp",
+    ],
+};
+
+const INTERVAL: Duration = Duration::from_secs(1);
+const TIMEOUT: Duration = Duration::from_millis(500);
+const RISE: u32 = 2;
+const FALL: u32 = 3;
+
+/// More good or bad probes in a row than this are a slip.
+const MAX_COUNT: u32 = 1000;
+
+/// What a file says about probes.
+#[derive(Debug)]
+pub(super) enum Setting {
+    /// Nothing.
+    Unsaid,
+    /// `none`.
+    Off,
+    /// A table.
+    On(Probe),
+}
+
+impl Setting {
+    /// What it means for a service of `protocol`: UDP has no handshake that could answer.
+    pub(super) const fn resolve(self, protocol: Protocol) -> Option<Probe> {
+        match (self, protocol) {
+            (Self::On(probe), _) => Some(probe),
+            (Self::Unsaid, Protocol::Tcp) => Some(DEFAULT),
+            (Self::Unsaid, Protocol::Udp) | (Self::Off, _) => None,
+        }
+    }
+}
+
+const DEFAULT: Probe = Probe {
+    port: None,
+    interval: INTERVAL,
+    timeout: TIMEOUT,
+    rise: RISE,
+    fall: FALL,
+};
+
+/// `none`, or a table.
+pub(super) fn read(node: &Node, problems: &mut Problems) -> Result<Setting, Reported> {
+    match &node.value {
+        Value::Text(word) if word == "none" => Ok(Setting::Off),
+        Value::Table(_) => read_table(node, problems).map(Setting::On),
+        _ => {
+            let finding = values::wrong_kind(node, "`probe`", "`none` or a table");
+            let example =
+                "write `probe: { type: tcp, interval: 1s, timeout: 500ms, rise: 2, fall: 3 }`";
+            Err(problems.error(finding.hint(example)))
+        }
+    }
+}
+
+fn read_table(node: &Node, problems: &mut Problems) -> Result<Probe, Reported> {
+    let table = Table::open(node, "a probe", &KEYS, problems)?;
+    let probe_type = table.get("type").map(|node| TYPES.read(node, problems));
+    let port = table
+        .get("port")
+        .map(|node| values::number(node, "`port`", 1..=u16::MAX, problems))
+        .transpose();
+    let times = read_times(&table, problems);
+    let rise = read_count(&table, "rise", RISE, problems);
+    let fall = read_count(&table, "fall", FALL, problems);
+    probe_type.transpose()?;
+    let (interval, timeout) = times?;
+    Ok(Probe {
+        port: port?.map(|port| port.value),
+        interval,
+        timeout,
+        rise: rise?,
+        fall: fall?,
+    })
+}
+
+/// Interval and timeout; a timeout that is not given fits into the interval.
+fn read_times(
+    table: &Table<'_>,
+    problems: &mut Problems,
+) -> Result<(Duration, Duration), Reported> {
+    let mut read = |key: &str| {
+        table
+            .get(key)
+            .map(|node| values::duration(node, &format!("`{key}`"), problems))
+            .transpose()
+    };
+    let (interval, timeout) = (read("interval"), read("timeout"));
+    let (given_interval, timeout) = (interval?, timeout?);
+    let interval = given_interval
+        .as_ref()
+        .map_or(INTERVAL, |interval| interval.value);
+    match timeout {
+        None => Ok((interval, TIMEOUT.min(interval))),
+        Some(timeout) if timeout.value <= interval => Ok((interval, timeout.value)),
+        Some(timeout) => Err(problems.error(too_long(&timeout, given_interval.as_ref()))),
+    }
+}
+
+fn too_long(timeout: &Spanned<Duration>, interval: Option<&Spanned<Duration>>) -> Finding {
+    let message = "the timeout of a probe is longer than its interval";
+    let finding = Finding::at(timeout.span, message).label("timeout");
+    match interval {
+        Some(interval) => finding
+            .also(interval.span, "interval")
+            .hint("make the timeout at most as long as the interval"),
+        None => finding.hint("the interval is 1s unless `interval:` says otherwise"),
+    }
+}
+
+fn read_count(
+    table: &Table<'_>,
+    key: &'static str,
+    default: u32,
+    problems: &mut Problems,
+) -> Result<u32, Reported> {
+    let Some(node) = table.get(key) else {
+        return Ok(default);
+    };
+    values::number(node, &format!("`{key}`"), 1..=MAX_COUNT, problems).map(|count| count.value)
+}
