@@ -1,4 +1,28 @@
 //! The host's network: links, addresses, routes and neighbours, followed as they change.
+//!
+//! ```text
+//! kernel ─ rtnetlink ─► follow ─► View ─► resolve(backend) ─► Resolution   next hop of a backend
+//!                                   └──► client_routes()  ─► ClientRoute  the way back to clients
+//! ```
+//!
+//! * [`view`]: what the kernel says at one moment; pure data and look-ups.
+//! * [`client_routes`]: the way back to clients, compiled for the data path.
+//! * [`follow`]: keeps a [`View`] up to date and its neighbours resolved.
+//! * [`inspect`]: what cannot work as the host is set up, and the command that mends it.
+//!
+//! All of it concerns the network namespace of the process. rtnetlink's types stay inside
+//! `kernel` and `message`: they change often.
 
+pub mod client_routes;
+pub mod follow;
+pub mod inspect;
+mod kernel;
+mod message;
 #[cfg(test)]
 pub(crate) mod sandbox;
+pub mod view;
+
+pub use client_routes::{ClientAction, ClientRoute, Family};
+pub use follow::Follower;
+pub use inspect::{Finding, Severity};
+pub use view::{NextHop, Resolution, View};
