@@ -42,11 +42,19 @@ pub struct Outcome {
 }
 
 impl Image {
-    /// Runs the host build on a frame that came in by interface `ingress`.
+    /// Runs the host build on a frame that came in by interface `ingress`, where the kernel does not
+    /// forward.
     #[must_use]
     pub fn run(&self, ingress: u32, frame: &[u8]) -> Outcome {
+        self.run_with(Fib::Unroutable, ingress, frame)
+    }
+
+    /// The same where the kernel's forwarding table says `fib` of every client.
+    #[must_use]
+    pub fn run_with(&self, fib: Fib, ingress: u32, frame: &[u8]) -> Outcome {
         let tables = HostTables {
             image: self,
+            fib,
             ingress,
             counted: RefCell::default(),
         };
@@ -62,6 +70,7 @@ impl Image {
 
 struct HostTables<'a> {
     image: &'a Image,
+    fib: Fib,
     ingress: u32,
     counted: RefCell<Vec<(u32, Traffic)>>,
 }
@@ -135,9 +144,8 @@ impl Tables for HostTables<'_> {
         self.image.constants.routes
     }
 
-    /// The test namespace does not forward: that is the kernel's answer too.
     fn fib<I: Ip>(&self, _: I::Address, _: I::Address) -> Fib {
-        Fib::Unroutable
+        self.fib
     }
 
     fn count(&self, pair: u32, direction: Direction, bytes: usize) {

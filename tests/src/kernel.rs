@@ -169,6 +169,15 @@ impl Kernel {
         sum
     }
 
+    /// Pairs that traffic is counted of.
+    #[must_use]
+    pub fn pairs(&self) -> u32 {
+        let map = self.ebpf.map(maps::STATS).expect("the map");
+        let map: PerCpuArray<&MapData, [u8; 32]> =
+            PerCpuArray::try_from(map).expect("its value's size");
+        map.len()
+    }
+
     /// Packets counted under a reason's number.
     #[must_use]
     pub fn reason(&self, reason: u32) -> u64 {
@@ -183,7 +192,7 @@ impl Kernel {
 
 /// XDP's action for a verdict, and the counter that moves with it.
 #[must_use]
-pub fn action(verdict: Verdict) -> (u32, Option<u32>) {
+pub const fn action(verdict: Verdict) -> (u32, Option<u32>) {
     match verdict {
         Verdict::Transmit => (XDP_TX, None),
         Verdict::Redirect(_) => (XDP_REDIRECT, None),

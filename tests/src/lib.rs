@@ -3,13 +3,28 @@
 //! * [`world`]: services, backends and routes in a few words → the maps' contents, as an [`image::Image`].
 //! * [`image`]: the maps' contents, which the host build of the data path reads as they are.
 //! * [`kernel`]: the same contents in real maps under the real program.
-//! * [`packet`]: frames, built by a library that knows nothing of the data path.
+//! * [`packet`] and [`frame`]: frames, built by a library that knows nothing of the data path.
+//! * [`fixture`]: cases, each a sentence, a frame and what becomes of it in kernel and host build.
+//! * [`counters`], [`sandbox`], [`random`]: all counters at once, a namespace of one's own, and
+//!   reproducible randomness.
 #![expect(
     clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::missing_panics_doc,
+    clippy::panic,
     reason = "tests panic, so that the place is known"
 )]
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "lengths and places of small tables"
+)]
 
+pub mod counters;
+pub mod fixture;
+pub mod frame;
 pub mod image;
 pub mod kernel;
 pub mod packet;
+pub mod random;
+pub mod sandbox;
 pub mod world;

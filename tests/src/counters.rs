@@ -1,0 +1,49 @@
+//! All counters of the data path, to be compared before, after, and between kernel and host.
+
+use lb_common::{counters::Traffic, verdict::REASONS};
+
+use crate::{
+    image,
+    kernel::{self, Kernel},
+};
+
+/// What the maps `REASONS` and `STATS` say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Counters {
+    /// Packets by reason's number.
+    pub reasons: Vec<u64>,
+    /// Traffic by pair.
+    pub traffic: Vec<Traffic>,
+}
+
+impl Counters {
+    /// Nothing counted yet, for so many pairs.
+    #[must_use]
+    pub fn zero(pairs: usize) -> Self {
+        Self {
+            reasons: vec![0; REASONS as usize],
+            traffic: vec![Traffic::default(); pairs],
+        }
+    }
+
+    /// What the kernel has counted since the program was loaded.
+    #[must_use]
+    pub fn of(kernel: &Kernel) -> Self {
+        Self {
+            reasons: (0..REASONS).map(|reason| kernel.reason(reason)).collect(),
+            traffic: (0..kernel.pairs())
+                .map(|pair| kernel.traffic(pair))
+                .collect(),
+        }
+    }
+
+    /// Adds what the host build made of a packet.
+    pub fn add(&mut self, outcome: &image::Outcome) {
+        if let (_, Some(reason)) = kernel::action(outcome.verdict) {
+            self.reasons[reason as usize] += 1;
+        }
+        for (pair, traffic) in &outcome.counted {
+            self.traffic[*pair as usize] += *traffic;
+        }
+    }
+}

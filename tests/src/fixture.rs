@@ -1,0 +1,178 @@
+//! Cases that read as sentences: a frame, and what becomes of it in the kernel and in the host build.
+
+use lb_common::{
+    DropReason, PassReason, Verdict,
+    counters::Traffic,
+    datapath::{Direction, Fib},
+};
+
+use crate::{
+    counters::Counters,
+    frame::Frame,
+    image::{self, Image},
+    kernel::{self, INGRESS, Kernel},
+};
+
+/// Frames shorter than an Ethernet header, which a test run does not take.
+const TOO_SHORT: usize = 14;
+
+/// One case.
+#[derive(Debug)]
+pub struct Case {
+    /// What is claimed.
+    pub sentence: String,
+    /// The frame that comes in.
+    pub frame: Vec<u8>,
+    /// What becomes of it.
+    pub expected: image::Outcome,
+}
+
+impl Case {
+    /// The frame is sent by an interface, as `after`, and counted under a pair.
+    #[must_use]
+    pub fn sent(
+        sentence: impl Into<String>,
+        frame: &Frame,
+        after: &Frame,
+        ifindex: u32,
+        counted: (u32, Direction),
+    ) -> Self {
+        let verdict = if ifindex == INGRESS {
+            Verdict::Transmit
+        } else {
+            Verdict::Redirect(ifindex)
+        };
+        let mut case = Self::untouched(sentence, frame.bytes(), verdict).counted(counted);
+        case.expected.frame = after.bytes();
+        case
+    }
+
+    /// The frame is left to the kernel as it is.
+    #[must_use]
+    pub fn passed(sentence: impl Into<String>, frame: Vec<u8>, reason: PassReason) -> Self {
+        Self::untouched(sentence, frame, reason.into())
+    }
+
+    /// The frame is thrown away, and counted under no pair.
+    #[must_use]
+    pub fn dropped(sentence: impl Into<String>, frame: Vec<u8>, reason: DropReason) -> Self {
+        Self::untouched(sentence, frame, reason.into())
+    }
+
+    /// The same, counted as one packet of the frame's length under a pair.
+    #[must_use]
+    pub fn counted(mut self, (pair, direction): (u32, Direction)) -> Self {
+        let (packets, bytes) = (1, self.frame.len() as u64);
+        let traffic = match direction {
+            Direction::Forward => Traffic {
+                packets,
+                bytes,
+                ..Traffic::default()
+            },
+            Direction::Return => Traffic {
+                return_packets: packets,
+                return_bytes: bytes,
+                ..Traffic::default()
+            },
+        };
+        self.expected.counted = vec![(pair, traffic)];
+        self
+    }
+
+    fn untouched(sentence: impl Into<String>, frame: Vec<u8>, verdict: Verdict) -> Self {
+        Self {
+            sentence: sentence.into(),
+            expected: image::Outcome {
+                verdict,
+                frame: frame.clone(),
+                counted: Vec::new(),
+            },
+            frame,
+        }
+    }
+}
+
+/// Runs every case on both builds.
+///
+/// # Panics
+///
+/// With the sentences that do not hold, if there are any.
+pub fn check(image: &Image, fib: Fib, cases: &[Case]) {
+    let kernel = Kernel::load(image);
+    let wrong: Vec<String> = cases
+        .iter()
+        .flat_map(|case| [in_host(image, fib, case), in_kernel(&kernel, case)])
+        .flatten()
+        .collect();
+    assert!(
+        wrong.is_empty(),
+        "{} of {} cases:\n{}",
+        wrong.len(),
+        cases.len(),
+        wrong.join("\n")
+    );
+}
+
+fn in_host(image: &Image, fib: Fib, case: &Case) -> Option<String> {
+    let outcome = image.run_with(fib, INGRESS, &case.frame);
+    let Case {
+        sentence, expected, ..
+    } = case;
+    (outcome != *expected).then(|| {
+        format!(
+            "host: {sentence}:\n  {:?}, {:?}, {}\n  expected {:?}, {:?}",
+            outcome.verdict,
+            outcome.counted,
+            difference(&outcome.frame, &expected.frame),
+            expected.verdict,
+            expected.counted,
+        )
+    })
+}
+
+fn in_kernel(kernel: &Kernel, case: &Case) -> Option<String> {
+    if case.frame.len() < TOO_SHORT {
+        return None;
+    }
+    let Case {
+        sentence, expected, ..
+    } = case;
+    let mut counters = Counters::of(kernel);
+    counters.add(expected);
+    let outcome = kernel.run(&case.frame);
+    let action = kernel::action(expected.verdict).0;
+    if outcome.action != action || outcome.frame != expected.frame {
+        return Some(format!(
+            "kernel: {sentence}:\n  action {}, expected {action}; {}",
+            outcome.action,
+            difference(&outcome.frame, &expected.frame)
+        ));
+    }
+    let after = Counters::of(kernel);
+    (after != counters)
+        .then(|| format!("kernel: {sentence}:\n  counted {after:?}\n  expected {counters:?}"))
+}
+
+/// Where two frames differ, in words.
+#[must_use]
+pub fn difference(found: &[u8], expected: &[u8]) -> String {
+    if found == expected {
+        return "the frame expected".to_owned();
+    }
+    let at = found.iter().zip(expected).take_while(|(a, b)| a == b);
+    format!(
+        "from byte {} on another frame:\n    {}\n  expected\n    {}",
+        at.count(),
+        hex(found),
+        hex(expected)
+    )
+}
+
+/// Bytes as hexadecimal digits.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits
+        .filter_map(|digit| char::from_digit(digit.into(), 16))
+        .collect()
+}
