@@ -250,3 +250,53 @@ fn unusable_kind(address: IpAddr) -> Option<&'static str> {
     ];
     kinds.iter().find_map(|(is, kind)| is.then_some(*kind))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_is_shown_is_read_again(address: IpAddr, port in 1_u16.., is_tcp: bool) {
+            prop_assume!(unusable_kind(address).is_none());
+            let protocol = if is_tcp { Protocol::Tcp } else { Protocol::Udp };
+            let vip = Vip { address, port, protocol };
+            prop_assert_eq!(vip.to_string().parse(), Ok(vip));
+            let backend = SocketAddr::new(address, port);
+            prop_assert_eq!(parse_backend_address(&backend.to_string()), Ok(backend));
+        }
+
+        #[test]
+        fn mistakes_name_a_part_of_the_text(text in "[0-9a-f:.\\[\\]/*-]{0,24}(/tcp)?") {
+            if let Err(error) = text.parse::<Vip>() {
+                prop_assert!(text.contains(error.part()), "{:?} of {}", error, text);
+            }
+            if let Err(error) = parse_backend_address(&text) {
+                prop_assert!(text.contains(error.part()), "{:?} of {}", error, text);
+            }
+        }
+    }
+
+    #[test]
+    fn ports_are_plain_numbers() {
+        for port in ["", "0", "+80", "-1", "65536", "0x50", "8 0", "80.0"] {
+            let text = format!("192.0.2.1:{port}/tcp");
+            let port = port.to_owned();
+            assert_eq!(
+                text.parse::<Vip>(),
+                Err(AddressError::NotAPort { text: port })
+            );
+        }
+    }
+
+    #[test]
+    fn zones_are_no_part_of_an_address() {
+        let error = "[fe80::1%eth0]:80/tcp".parse::<Vip>();
+        assert!(
+            matches!(error, Err(AddressError::NotIpv6 { .. })),
+            "{error:?}"
+        );
+    }
+}

@@ -45,6 +45,15 @@ impl BackendDraft {
         }
     }
 
+    /// A name that is an address, but not that of this backend; and where it stands.
+    fn foreign_name(&self) -> Option<(SocketAddr, Span)> {
+        let (Ok(address), Ok(name)) = (&self.address, &self.name) else {
+            return None;
+        };
+        let meant = parse_backend_address(&name.value).ok()?;
+        (meant != address.value).then_some((meant, name.span))
+    }
+
     pub(super) fn finish(self) -> Result<Backend, Reported> {
         Ok(Backend {
             name: self.name?.value,
@@ -69,8 +78,9 @@ pub(super) fn read(node: &Node, problems: &mut Problems) -> Result<Vec<BackendDr
         drafts.iter().map(|draft| &draft.address),
         problems,
     );
-    let names = drafts.iter().filter(|draft| draft.has_own_name());
-    check_unique("name", names.map(|draft| &draft.name), problems);
+    let named = drafts.iter().filter(|draft| draft.has_own_name());
+    check_unique("name", named.map(|draft| &draft.name), problems);
+    check_names_are_no_addresses(&drafts, problems);
     Ok(drafts)
 }
 
@@ -153,6 +163,27 @@ fn check_unique<'a, T: Display + Eq + Hash + 'a>(
                 .label("again here")
                 .also(*first, "first here")
                 .hint(format!("give each backend its own {what}")),
+        );
+    }
+}
+
+/// Commands take a name or an address, so a name that is the address of another backend would make
+/// them act on the wrong one.
+fn check_names_are_no_addresses(drafts: &[BackendDraft], problems: &mut Problems) {
+    let addresses = drafts.iter().flat_map(|draft| &draft.address);
+    let places: HashMap<_, _> = addresses
+        .map(|address| (address.value, address.span))
+        .collect();
+    for (meant, name) in drafts.iter().filter_map(BackendDraft::foreign_name) {
+        let Some(other) = places.get(&meant) else {
+            continue;
+        };
+        let message = format!("the name `{meant}` is the address of another backend");
+        problems.error(
+            Finding::at(name, message)
+                .label("name")
+                .also(*other, "address")
+                .hint("give the backend another name"),
         );
     }
 }

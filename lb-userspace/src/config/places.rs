@@ -96,8 +96,8 @@ impl<'a> Places<'a> {
 
     fn scalar(&mut self, anchor: usize, span: Span) -> Result<(), Finding> {
         let index = self.spans.len();
-        self.push(span, 1, span)?;
-        self.anchors.insert(anchor, index..index + 1);
+        self.push(span, 1)?;
+        self.name(anchor, index);
         Ok(())
     }
 
@@ -110,7 +110,7 @@ impl<'a> Places<'a> {
         }
         let index = self.spans.len();
         self.open.push(Open { index, anchor });
-        self.push(span, 1, span)
+        self.push(span, 1)
     }
 
     /// A list in brackets ends with them; of one that is told by indentation the first entry stands
@@ -127,7 +127,16 @@ impl<'a> Places<'a> {
                 *span = child;
             }
         }
-        self.anchors.insert(anchor, index..self.spans.len());
+        self.name(anchor, index);
+    }
+
+    /// Remembers what an anchor stands for: all values from `index` on.
+    fn name(&mut self, anchor: usize, index: usize) {
+        /// How `saphyr-parser` numbers a value without an anchor.
+        const NONE: usize = 0;
+        if anchor != NONE {
+            self.anchors.insert(anchor, index..self.spans.len());
+        }
     }
 
     fn alias(&mut self, anchor: usize, span: Span) -> Result<(), Finding> {
@@ -135,14 +144,14 @@ impl<'a> Places<'a> {
             return Err(Finding::at(span, "an alias inside of what it stands for")
                 .hint("write the value out"));
         };
-        self.push(span, values.len(), span)
+        self.push(span, values.len())
     }
 
-    fn push(&mut self, span: Span, count: usize, cause: Span) -> Result<(), Finding> {
+    fn push(&mut self, span: Span, count: usize) -> Result<(), Finding> {
         let total = self.spans.len() + count;
         if total > MAX_NODES {
             return Err(
-                Finding::at(cause, format!("more than {MAX_NODES} values up to here"))
+                Finding::at(span, format!("more than {MAX_NODES} values up to here"))
                     .hint("use fewer aliases, or split the configuration"),
             );
         }

@@ -143,3 +143,44 @@ fn not_text(offset: usize) -> Finding {
         .label("the first bytes that are no text")
         .hint("save the file as UTF-8")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(text: &str) -> Source {
+        let (source, decoded) = Source::decode("xlb.yaml", text.as_bytes());
+        decoded.unwrap();
+        source
+    }
+
+    #[test]
+    fn columns_count_characters() {
+        let source = source("a\né: x\n");
+        assert_eq!(source.line_and_column(0), (1, 1));
+        assert_eq!(source.line_and_column(2), (2, 1));
+        assert_eq!(source.line_and_column(4), (2, 2));
+    }
+
+    #[test]
+    fn the_end_of_a_file_is_shown_on_its_last_line() {
+        let source = source("a: b\n\n");
+        let end = source.displayable(Span::new(6, 6));
+        assert_eq!(source.line_and_column(end.start), (1, 5));
+    }
+
+    #[test]
+    fn long_values_are_shown_by_their_first_line() {
+        let source = source("a: [b,\n  c]\n");
+        let shown = source.displayable(Span::new(3, 11));
+        assert_eq!(source.slice(shown), "[b,");
+    }
+
+    #[test]
+    fn parts_are_found_from_behind() {
+        let source = source("80.0.0.80:80");
+        let all = Span::new(0, 12);
+        assert_eq!(source.narrow(all, "80"), Span::new(10, 12));
+        assert_eq!(source.narrow(all, "81"), all);
+    }
+}

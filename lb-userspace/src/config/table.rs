@@ -155,3 +155,24 @@ pub(super) fn listed(words: &[&str]) -> String {
     let quoted: Vec<_> = words.iter().map(|word| format!("`{word}`")).collect();
     quoted.join(", ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::nearest;
+
+    #[test]
+    fn slips_are_recognised_and_other_words_are_not() {
+        let known = ["name", "vip", "mode", "slots", "backends"];
+        for (written, meant) in [
+            ("backend", Some("backends")),
+            ("bakcends", Some("backends")),
+            ("VIP", Some("vip")),
+            ("slot", Some("slots")),
+            ("colour", None),
+            ("x", None),
+            ("", None),
+        ] {
+            assert_eq!(nearest(written, &known), meant, "{written}");
+        }
+    }
+}
