@@ -11,6 +11,7 @@
 //! * [`dataplane`]: programs, links and maps: load, pin, adopt, write, read.
 //! * [`health`]: probes, and the state machine that judges them.
 //! * [`net`]: the host's links, addresses, routes and neighbours, followed as they change.
+//! * [`object`]: the eBPF object, inside this binary.
 //! * [`daemon`]: the one loop that ties all this together.
 //! * [`api`], [`cli`], [`metrics`]: what people and programs see.
 //! * [`lab`], [`demo`]: network namespaces, and the demonstration in them.
@@ -26,4 +27,5 @@ pub mod health;
 pub mod lab;
 pub mod metrics;
 pub mod net;
+pub mod object;
 pub mod slot_table;

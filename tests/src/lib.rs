@@ -1,5 +1,7 @@
 //! What the tests that need root, and the bench, are made of.
 //!
+//! The program alone, under `BPF_PROG_TEST_RUN`:
+//!
 //! * [`world`]: services, backends and routes in a few words → the maps' contents, as an [`image::Image`].
 //! * [`image`]: the maps' contents, which the host build of the data path reads as they are.
 //! * [`kernel`]: the same contents in real maps under the real program.
@@ -7,6 +9,13 @@
 //! * [`fixture`]: cases, each a sentence, a frame and what becomes of it in kernel and host build.
 //! * [`counters`], [`sandbox`], [`random`]: all counters at once, a namespace of one's own, and
 //!   reproducible randomness.
+//!
+//! Everything together, in the networks of [`lb_userspace::lab`]:
+//!
+//! * [`daemon`]: the real binary, with folders of its own; [`config`]: files for it.
+//! * [`servers`]: real servers.
+//! * [`damage`]: whether packets arrived whole.
+//! * [`wait`]: waiting for what comes soon.
 #![expect(
     clippy::expect_used,
     clippy::indexing_slicing,
@@ -19,7 +28,10 @@
     reason = "lengths and places of small tables"
 )]
 
+pub mod config;
 pub mod counters;
+pub mod daemon;
+pub mod damage;
 pub mod fixture;
 pub mod frame;
 pub mod image;
@@ -27,4 +39,6 @@ pub mod kernel;
 pub mod packet;
 pub mod random;
 pub mod sandbox;
+pub mod servers;
+pub mod wait;
 pub mod world;

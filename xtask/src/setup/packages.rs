@@ -32,7 +32,7 @@ const fn program(command: &'static str, package: &'static str) -> Program {
 
 const DEMO: [Program; 2] = [program("ip", "iproute2"), program("ethtool", "ethtool")];
 
-const TESTS: [Program; 9] = [
+const TESTS: [Program; 8] = [
     program("bpftool", "bpftool"),
     program("curl", "curl"),
     program("iperf3", "iperf3"),
@@ -40,7 +40,6 @@ const TESTS: [Program; 9] = [
     program("nft", "nftables"),
     program("nginx", "nginx-light"),
     program("nsenter", "util-linux"),
-    program("ping", "iputils-ping"),
     program("sysctl", "procps"),
 ];
 

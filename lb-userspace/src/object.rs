@@ -1,0 +1,4 @@
+//! The eBPF object, inside this binary.
+
+/// The ELF file that `cargo xtask build-ebpf` made, aligned as its parser wants it.
+pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/xlb.o"));
