@@ -49,11 +49,11 @@ pub struct SlotTable {
 }
 
 impl SlotTable {
-    /// The largest number of members: the indices that a row has room for.
-    pub const MAX_MEMBERS: usize = lb_common::row::Row::NONE as usize;
+    /// The largest number of members: rows name them from 1 on, and one name means nobody.
+    pub const MAX_MEMBERS: usize = lb_common::row::Row::NONE as usize - 1;
 
     /// Works out who owns each of `slots` slots. Owners are indices into `members`; those beyond
-    /// [`MAX_MEMBERS`](Self::MAX_MEMBERS) own nothing.
+    /// [`MAX_MEMBERS`](Self::MAX_MEMBERS) own nothing. No two members may have the same address.
     #[must_use]
     pub fn build(slots: u32, seed: u64, members: &[Member]) -> Self {
         let keys = SlotKeys::new(seed);
@@ -139,10 +139,8 @@ impl SlotTable {
             .zip(&self.owners)
             .filter(|&(_, &owner)| owner == member)
             .map(|(slot, _)| {
-                (
-                    slot,
-                    live.best_backend(self.keys.key(slot)).unwrap_or(NO_OWNER),
-                )
+                let heir = live.best_backend(self.keys.key(slot));
+                (slot, heir.unwrap_or(NO_OWNER))
             })
             .collect()
     }
