@@ -30,11 +30,11 @@ pub(crate) fn run(test: impl AsyncFnOnce() + Send + 'static) {
     }
 }
 
-/// Runs `ip` with these words in the calling thread's namespace.
+/// Runs `ip` with these words in the calling thread's namespace and returns what it prints.
 ///
 /// # Panics
 /// When it fails.
-pub(crate) fn ip(words: &str) {
+pub(crate) fn ip(words: &str) -> String {
     let output = Command::new("ip").args(words.split_whitespace()).output();
     let output = output.expect("`ip` of iproute2");
     assert!(
@@ -42,6 +42,7 @@ pub(crate) fn ip(words: &str) {
         "ip {words}: {}",
         String::from_utf8_lossy(&output.stderr)
     );
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// Another namespace, the home of a neighbour.

@@ -123,6 +123,8 @@ fn neighbours_are_resolved_and_kept() {
             assert!(hop.on_link);
             let view = follower.view();
             assert_eq!(view.link("va").unwrap().mac, Some(hop.source_mac));
+            let entry = ip(&format!("neigh show {backend} dev va"));
+            assert!(entry.contains("managed"), "{entry}");
         }
     });
 }
