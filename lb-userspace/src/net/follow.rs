@@ -34,8 +34,9 @@ const PAUSE: u32 = 4;
 const RETRY: Duration = Duration::from_secs(1);
 /// Every so many retries all neighbours are asked for and everything is read.
 const RETRIES_TO_REFRESH: u32 = 30;
-/// One neighbour is not doubted more often. The kernel gives up on a silent one after three seconds
-/// (`ucast_solicit`), and each doubt begins them anew.
+/// One neighbour is not doubted more often: a backend that fails its probe may well be there, and
+/// each doubt asks it once more. The kernel gives up on a silent one after three seconds
+/// (`ucast_solicit`).
 const REPROBE: Duration = Duration::from_secs(10);
 /// A wait before lost sockets are opened again.
 const RECONNECT: Duration = Duration::from_secs(1);

@@ -160,8 +160,7 @@ fn a_neighbour_that_moves_in_silence_is_found_by_doubt() {
         until_next_hop(&follower, backend).await;
 
         neighbours.ip("link set vb address 02:00:00:00:00:99");
-        follower.reprobe(backend);
-        // Doubted again and again, as a failing probe does: the kernel still comes to an end.
+        // Doubted again and again, as by a failing probe.
         let moved = |view: &View| match view.resolve(backend) {
             Resolution::NextHop(hop) => hop.destination_mac.0 == [2, 0, 0, 0, 0, 0x99],
             _ => false,
