@@ -1,6 +1,6 @@
 //! A compiler with a `core` for `bpfel-unknown-none`, found in one of three ways.
 
-use std::{env, path::PathBuf, process::Command};
+use std::{env, ffi::OsString, path::PathBuf, process::Command};
 
 use anyhow::{Result, bail};
 
@@ -18,6 +18,9 @@ const DEBIAN_PACKAGES: [&str; 3] = ["rustc-web", "cargo-web", "libstd-rust-web-d
 
 /// Where [`DEBIAN_PACKAGES`] puts that `core`.
 const DEBIAN_CORE: &str = "/usr/lib/rustlib/bpfel-unknown-none";
+
+/// Where Debian has the LLVM of that toolchain.
+const DEBIAN_LLVM: &str = "/usr/lib/llvm-22/lib";
 
 /// What compiles lb-ebpf.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +50,7 @@ impl Toolchain {
             .current_dir(workspace::root().join("lb-ebpf"))
             .env("CARGO_TARGET_DIR", workspace::target().join("bpf"))
             .env("PATH", workspace::path_with_tools())
+            .env("LD_LIBRARY_PATH", llvm_path())
             // Lets a stable compiler take `-Z build-std` and aya-ebpf's `asm_experimental_arch`.
             .env("RUSTC_BOOTSTRAP", "1")
             .env("RUSTFLAGS", RUSTFLAGS)
@@ -102,10 +106,28 @@ pub(crate) fn ensure() -> Result<Toolchain> {
 }
 
 fn has_rust_src() -> Result<bool> {
+    let library = sysroot()?.join("lib/rustlib/src/rust/library");
+    Ok(library.join("core/src/lib.rs").exists())
+}
+
+/// Where the compiler of the host has its libraries.
+fn sysroot() -> Result<PathBuf> {
     let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let sysroot = output(Command::new(rustc).args(["--print", "sysroot"]))?;
-    let library = PathBuf::from(sysroot.trim()).join("lib/rustlib/src/rust/library");
-    Ok(library.join("core/src/lib.rs").exists())
+    Ok(PathBuf::from(sysroot.trim()))
+}
+
+/// Folders in which bpf-linker finds an LLVM of the compiler's version, in this order: it takes the
+/// first that it sees, and without these that would be any below a `lib` beside `PATH`.
+fn llvm_path() -> OsString {
+    let inherited = env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
+    let folders = sysroot()
+        .map(|sysroot| sysroot.join("lib"))
+        .into_iter()
+        .chain([PathBuf::from(DEBIAN_LLVM)])
+        .filter(|folder| folder.is_dir())
+        .chain(env::split_paths(&inherited).filter(|folder| folder.is_absolute()));
+    env::join_paths(folders).unwrap_or(inherited)
 }
 
 fn has_debian_core() -> bool {
