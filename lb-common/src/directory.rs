@@ -116,27 +116,33 @@ pub const fn tag(kind: Kind, last: u32, port: [u8; 2], protocol: u8, v6: bool) -
     last as u64 | (u16::from_ne_bytes(port) as u64) << 32 | (protocol as u64) << 48 | kind << 56
 }
 
-/// The control word of the directory: the half in use in bit 0, the rest is the seed.
+/// The control word of the directory: a seed in the low half, and in the high half the first set of
+/// the half in use (0, or the sets of one half).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seed(pub u64);
 
 impl Seed {
+    /// Seeds the first half (`half` 0) or the second (1) of a directory of `set_mask + 1` sets each.
+    #[must_use]
+    pub const fn new(seed: u32, half: u32, set_mask: u32) -> Self {
+        let first = if half == 0 { 0 } else { set_mask + 1 };
+        Self(seed as u64 | (first as u64) << 32)
+    }
+
     /// Index in `DIRECTORY` of the set that holds `tag`; `set_mask` is the sets of one half less one.
     #[inline(always)]
     #[must_use]
     pub const fn set(self, tag: u64, set_mask: u32) -> u32 {
         // The fold lets kind and protocol, at the top of the tag, have a say in a multiplication's
         // product, whose bits depend on lower ones only.
-        let keyed = tag ^ self.0;
-        let mixed = (keyed ^ keyed >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let within = (mixed >> 40) as u32 & set_mask;
-        within + (self.0 as u32 & 1) * (set_mask + 1)
+        let keyed = (tag ^ tag >> 32 ^ self.0).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        ((keyed >> 40) as u32 & set_mask) + (self.0 >> 32) as u32
     }
 
     /// The half in use: 0 or 1.
     #[must_use]
     pub const fn half(self) -> u32 {
-        self.0 as u32 & 1
+        (self.0 >> 32 != 0) as u32
     }
 }
 
@@ -145,31 +151,37 @@ impl Seed {
 pub struct Table(pub u32);
 
 impl Table {
-    const LOG2: u32 = 0x1f;
+    const SHIFT_BITS: u32 = 6;
+    const SHIFT: u32 = (1 << Self::SHIFT_BITS) - 1;
 
     /// A table of `1 << log2` slots (at least one element of `SLOTS`) that begins at `element`,
-    /// which is below 2²⁷.
+    /// which is below 2²⁶.
     #[must_use]
     pub const fn new(element: u32, log2: u32) -> Self {
-        Self(element << 5 | log2 & Self::LOG2)
+        Self(element << Self::SHIFT_BITS | (u64::BITS - log2) & Self::SHIFT)
     }
 
     /// Its first element in `SLOTS`.
     #[inline(always)]
     #[must_use]
     pub const fn element(self) -> u32 {
-        self.0 >> 5
+        self.0 >> Self::SHIFT_BITS
+    }
+
+    /// The slot of a flow: the top bits of its hash.
+    #[inline(always)]
+    #[must_use]
+    pub const fn slot(self, hash: u64) -> u32 {
+        hash.wrapping_shr(self.0) as u32
     }
 
     /// Logarithm of the number of slots.
-    #[inline(always)]
     #[must_use]
     pub const fn log2(self) -> u32 {
-        self.0 & Self::LOG2
+        u64::BITS - (self.0 & Self::SHIFT)
     }
 
     /// Slots.
-    #[inline(always)]
     #[must_use]
     pub const fn slots(self) -> u32 {
         1 << self.log2()

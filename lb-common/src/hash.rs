@@ -38,7 +38,7 @@ pub const fn mix4(words: [u64; 4], key: u64) -> u64 {
     product ^ product >> 32
 }
 
-/// The hash of a flow: 32 bits, of which a table takes the low ones.
+/// The hash of a flow, of which a table takes the top bits.
 #[inline(always)]
 #[must_use]
 pub fn flow<A: IpAddress>(
@@ -47,10 +47,11 @@ pub fn flow<A: IpAddress>(
     destination: A,
     ports: Ports,
     protocol: u8,
-) -> u32 {
+) -> u64 {
     let [first, second] = key;
     let ports = u16::from_le_bytes(ports.source) as u64
         | (u16::from_le_bytes(ports.destination) as u64) << 16;
     let addresses = A::mix(source, destination, first);
-    (mix(addresses ^ second ^ ports ^ (protocol as u64) << 32) >> 32) as u32
+    let [c, ..] = C;
+    (addresses ^ second ^ ports ^ (protocol as u64) << 32).wrapping_mul(c)
 }

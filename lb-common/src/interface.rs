@@ -27,4 +27,18 @@ impl Interface {
             mac
         })
     }
+
+    /// Its address, as [`Macs`](crate::next_hop::Macs) gives addresses.
+    #[inline(always)]
+    #[must_use]
+    pub const fn mac(self) -> u64 {
+        self.0 & Self::MAC
+    }
+
+    /// Whether replies of backends may come in here.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_backends(self) -> bool {
+        self.0 & Self::FROM_BACKENDS != 0
+    }
 }

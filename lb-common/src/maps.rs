@@ -2,7 +2,7 @@
 //!
 //! | map | kind | value | writer | reader |
 //! |---|---|---|---|---|
-//! | `CONTROL` | array, memory-mapped | `u64` | daemon | data path |
+//! | `CONTROL` | array, memory-mapped | [`Control`] | daemon | data path |
 //! | `DIRECTORY` | array, memory-mapped | [`directory::Set`](crate::directory::Set) | daemon | data path |
 //! | `SLOTS` | array, memory-mapped | [`ROWS_PER_ELEMENT`](crate::row::ROWS_PER_ELEMENT) [`Row`](crate::row::Row)s | daemon | data path |
 //! | `BACKENDS` | array, memory-mapped | [`Backend`](crate::backend::Backend) | daemon | data path |
@@ -41,18 +41,17 @@ pub const META: &str = "META";
 /// Name of the XDP program.
 pub const PROGRAM: &str = "xlb";
 
-/// Places in `CONTROL`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub enum Control {
+/// The one value of `CONTROL`: words that switch between prepared tables, each by one store.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct Control {
     /// A [`directory::Seed`](crate::directory::Seed): seed and half of the directory.
-    Directory = 0,
+    pub directory: u64,
     /// Half of `ROUTES` in use: 0 or 1.
-    Routes = 1,
+    pub routes: u64,
 }
-
-/// Length of `CONTROL`.
-pub const CONTROL_LEN: u32 = 2;
 
 /// Version of everything in this crate that lies in a map. A daemon adopts maps of its own version.
 pub const LAYOUT_VERSION: u32 = 1;

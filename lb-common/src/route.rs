@@ -1,7 +1,7 @@
 //! The way back to clients: a few prefixes, compiled from the host's routes; the map `ROUTES`.
 //!
 //! Two halves of two families of [`LEN`] entries each, longest prefix first, the default route last
-//! in use. [`Control::Routes`](crate::maps::Control) names the half, so that a change of routes is
+//! in use. [`Control::routes`](crate::maps::Control) names the half, so that a change of routes is
 //! one store.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};

@@ -1,6 +1,6 @@
 //! The kernel's forwarding table, asked through `bpf_fib_lookup`.
 
-use core::ffi::c_void;
+use core::{ffi::c_void, ptr};
 
 use aya_ebpf::{
     bindings::{BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_SUCCESS},
@@ -29,8 +29,23 @@ struct Params {
     source: [u8; 16],
     destination: [u8; 16],
     vlan: u32,
-    source_mac: [u8; 6],
-    destination_mac: [u8; 6],
+    /// The first four bytes of our MAC address.
+    source_mac: u32,
+    /// The other two, and the neighbour's MAC address.
+    macs: u64,
+}
+
+impl Params {
+    /// The MAC addresses of the answer, by loads that stay aligned: the verifier insists on that on
+    /// the stack, the compiler does not know.
+    #[inline(always)]
+    fn macs(&self) -> Macs {
+        // SAFETY: a field of a valid reference.
+        let source = unsafe { ptr::read_volatile(&raw const self.source_mac) };
+        // SAFETY: a field of a valid reference.
+        let rest = unsafe { ptr::read_volatile(&raw const self.macs) };
+        Macs::from_words(rest >> 16, source as u64 | (rest & 0xffff) << 32)
+    }
 }
 
 const _: () = assert!(size_of::<Params>() == 64);
@@ -59,10 +74,7 @@ pub fn lookup<I: Ip>(
     let answer = unsafe { bpf_fib_lookup(ctx, (&raw mut params).cast(), size, 0) };
     match u32::try_from(answer) {
         Ok(BPF_FIB_LKUP_RET_SUCCESS) => Fib::Resolved {
-            macs: Macs {
-                destination: params.destination_mac,
-                source: params.source_mac,
-            },
+            macs: params.macs(),
             ifindex: params.ifindex,
         },
         Ok(BPF_FIB_LKUP_RET_NO_NEIGH) => Fib::Unresolved,

@@ -15,7 +15,7 @@ use lb_common::{
     datapath::{Direction, Fib, Tables},
     directory::{Key, Seed, Set},
     interface::Interface,
-    maps::{CONTROL_LEN, Constants, Control, Meta},
+    maps::{Constants, Control, Meta},
     next_hop::NextHop,
     route::{self, Route},
     row::{ROWS_PER_ELEMENT, Row},
@@ -25,7 +25,7 @@ use lb_common::{
 
 /// Sizes of 1 are placeholders: the loader sets them from the configuration.
 #[map]
-static CONTROL: Array<u64> = Array::with_max_entries(CONTROL_LEN, BPF_F_MMAPABLE);
+static CONTROL: Array<Control> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
 static DIRECTORY: Array<Set> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
@@ -69,15 +69,23 @@ macro_rules! constant {
 pub struct Maps<'a> {
     ctx: &'a XdpContext,
     ingress: u32,
+    interface: Interface,
+    control: Control,
 }
 
 impl<'a> Maps<'a> {
     /// For the packet of `ctx`.
     #[inline(always)]
     pub fn new(ctx: &'a XdpContext) -> Self {
+        let ingress = ctx.ingress_ifindex() as u32;
+        let interface = INTERFACES.get(ingress).copied().unwrap_or_default();
+        // Read once: a packet sees one state of the tables.
+        let control = CONTROL.get(0).copied().unwrap_or_default();
         Self {
             ctx,
-            ingress: ctx.ingress_ifindex() as u32,
+            ingress,
+            interface,
+            control,
         }
     }
 
@@ -99,7 +107,7 @@ impl Tables for Maps<'_> {
 
     #[inline(always)]
     fn interface(&self) -> Interface {
-        INTERFACES.get(self.ingress).copied().unwrap_or_default()
+        self.interface
     }
 
     #[inline(always)]
@@ -118,7 +126,7 @@ impl Tables for Maps<'_> {
 
     #[inline(always)]
     fn find(&self, key: &Key, v6: bool) -> Option<u64> {
-        let seed = Seed(*CONTROL.get(Control::Directory as u32)?);
+        let seed = Seed(self.control.directory);
         DIRECTORY
             .get(seed.set(key.tag, constant!(set_mask)))?
             .find(key, v6)
@@ -146,8 +154,7 @@ impl Tables for Maps<'_> {
 
     #[inline(always)]
     fn route(&self, v6: bool, index: u32) -> Option<&Route> {
-        let half = *CONTROL.get(Control::Routes as u32)? as u32 & 1;
-        ROUTES.get(route::index(half, v6, index))
+        ROUTES.get(route::index(self.control.routes as u32 & 1, v6, index))
     }
 
     #[inline(always)]

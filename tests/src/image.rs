@@ -21,7 +21,7 @@ use lb_common::{
 #[expect(missing_docs, reason = "each field is the map of its name")]
 pub struct Image {
     pub constants: Constants,
-    pub control: Vec<u64>,
+    pub control: Control,
     pub directory: Vec<Set>,
     pub slots: Vec<[u32; ROWS_PER_ELEMENT as usize]>,
     pub backends: Vec<Backend>,
@@ -75,12 +75,6 @@ struct HostTables<'a> {
     counted: RefCell<Vec<(u32, Traffic)>>,
 }
 
-impl HostTables<'_> {
-    fn control(&self, word: Control) -> Option<u64> {
-        self.image.control.get(word as usize).copied()
-    }
-}
-
 impl Tables for HostTables<'_> {
     fn ingress(&self) -> u32 {
         self.ingress
@@ -107,7 +101,7 @@ impl Tables for HostTables<'_> {
     }
 
     fn find(&self, key: &Key, v6: bool) -> Option<u64> {
-        let seed = Seed(self.control(Control::Directory)?);
+        let seed = Seed(self.image.control.directory);
         let set = seed.set(key.tag, self.image.constants.set_mask);
         self.image.directory.get(set as usize)?.find(key, v6)
     }
@@ -134,7 +128,7 @@ impl Tables for HostTables<'_> {
     }
 
     fn route(&self, v6: bool, index: u32) -> Option<&Route> {
-        let half = self.control(Control::Routes)? as u32 & 1;
+        let half = self.image.control.routes as u32 & 1;
         self.image
             .routes
             .get(route::index(half, v6, index) as usize)

@@ -8,7 +8,7 @@ use lb_common::{
     checksum::Delta,
     directory::{self, Key, Kind, Seed, Set, Table, Way},
     interface::Interface,
-    maps::Constants,
+    maps::{Constants, Control},
     next_hop::{Macs, NextHop},
     route::{self, Action, Route},
     row::{ROWS_PER_ELEMENT, Row},
@@ -76,10 +76,7 @@ impl Service {
 #[must_use]
 pub const fn hop(ifindex: u32, destination: [u8; 6], source: [u8; 6]) -> NextHop {
     NextHop {
-        macs: Macs {
-            destination,
-            source,
-        },
+        macs: Macs::new(destination, source),
         ifindex,
     }
 }
@@ -133,7 +130,7 @@ impl World {
                 routes: route::LEN,
                 reserved: 0,
             },
-            control: vec![0, 0],
+            control: Control::default(),
             directory: vec![Set::new_zeroed(); 2 * sets],
             slots: Vec::new(),
             backends: Vec::new(),
@@ -240,17 +237,19 @@ impl Service {
 
 /// Tries seeds until no set overflows; first come, first served for equal keys.
 fn install_directory(image: &mut Image, entries: &[(Key, u64)]) {
-    let seed = (0..1000u64).map(|n| Seed(n << 1)).find(|seed| {
-        let mut sets = vec![Set::new_zeroed(); image.directory.len()];
-        let fits = entries
-            .iter()
-            .all(|(key, value)| insert(&mut sets, *seed, image.constants.set_mask, key, *value));
-        if fits {
-            image.directory = sets;
-        }
-        fits
-    });
-    image.control[0] = seed.expect("a seed under which no set overflows").0;
+    let seed = (0..1000u32)
+        .map(|n| Seed::new(n, 0, image.constants.set_mask))
+        .find(|seed| {
+            let mut sets = vec![Set::new_zeroed(); image.directory.len()];
+            let fits = entries.iter().all(|(key, value)| {
+                insert(&mut sets, *seed, image.constants.set_mask, key, *value)
+            });
+            if fits {
+                image.directory = sets;
+            }
+            fits
+        });
+    image.control.directory = seed.expect("a seed under which no set overflows").0;
 }
 
 fn insert(sets: &mut [Set], seed: Seed, set_mask: u32, key: &Key, value: u64) -> bool {

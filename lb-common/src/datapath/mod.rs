@@ -16,7 +16,7 @@ mod tables;
 mod to_backend;
 mod to_client;
 
-pub use parse::{Packet, Portless, Transport};
+pub use parse::Packet;
 pub use tables::{Direction, Fib, Tables};
 
 use crate::{

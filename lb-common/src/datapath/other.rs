@@ -2,11 +2,11 @@
 
 use network_types::ip::IpProto;
 
-use super::{Family as _, Portless, Tables};
+use super::{Family as _, Tables};
 use crate::{
     DropReason, PassReason, Verdict,
     directory::{Kind, LOCAL, VIP},
-    wire::{Ip, IpAddress as _},
+    wire::{Ip, IpAddress as _, Portless},
 };
 
 /// A packet without the ports that a service is found by.

@@ -2,11 +2,7 @@
 
 use crate::{
     directory::{Key, Kind},
-    wire::{
-        Checksum, Cursor, Eth, Ip, IpAddress as _, Ports,
-        ip::Obstacle,
-        transport::{TCP, UDP},
-    },
+    wire::{Cursor, Eth, Ip, IpAddress as _, Portless, Transport},
 };
 
 /// A TCP or UDP packet, its headers held apart.
@@ -22,30 +18,6 @@ pub struct Packet<'p, I> {
     pub len: usize,
 }
 
-/// What stands behind the IP header of a TCP or UDP packet.
-#[derive(Debug)]
-pub struct Transport<'p> {
-    /// Ports.
-    pub ports: &'p mut Ports,
-    /// Checksum of the header.
-    pub checksum: Checksum<'p>,
-    /// IP protocol number: TCP or UDP.
-    pub protocol: u8,
-}
-
-/// What has no ports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Portless {
-    /// Cut short, or in contradiction to itself.
-    Malformed,
-    /// A fragment.
-    Fragment,
-    /// Too many extension headers.
-    ExtensionHeaders,
-    /// Another protocol, by its number.
-    Other(u8),
-}
-
 /// Takes the transport header off a frame, behind an IP header where `cursor` stands.
 ///
 /// # Errors
@@ -56,22 +28,8 @@ pub fn transport<'p, I: Ip, C: Cursor<'p>>(
     ip: &I,
     cursor: &mut C,
 ) -> Result<Transport<'p>, Portless> {
-    let payload = ip.payload(cursor).map_err(|obstacle| match obstacle {
-        Obstacle::Malformed => Portless::Malformed,
-        Obstacle::Fragment => Portless::Fragment,
-        Obstacle::ExtensionHeaders => Portless::ExtensionHeaders,
-    })?;
-    let protocol = payload.protocol;
-    if protocol != TCP && protocol != UDP {
-        return Err(Portless::Other(protocol));
-    }
-    let ports = cursor.take().ok_or(Portless::Malformed)?;
-    let checksum = Checksum::take(protocol, payload.len, cursor).ok_or(Portless::Malformed)?;
-    Ok(Transport {
-        ports,
-        checksum,
-        protocol,
-    })
+    let payload = ip.payload(cursor)?;
+    Transport::take(payload, cursor)
 }
 
 impl<I: Ip> Packet<'_, I> {

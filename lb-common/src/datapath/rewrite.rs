@@ -11,13 +11,13 @@ use crate::{
 
 /// VIP → backend.
 #[inline(always)]
-pub(super) fn towards_backend<I: Ip>(packet: Packet<'_, I>, backend: &Backend, macs: &Macs) {
+pub(super) fn towards_backend<I: Ip>(mut packet: Packet<'_, I>, backend: &Backend, macs: &Macs) {
     packet
         .ip
         .set_destination(I::Address::from_table(&backend.address));
     packet.transport.ports.destination = backend.port;
     packet.ip.spend_hop(Delta(backend.ip_delta));
-    packet.transport.checksum.update(Delta(backend.l4_delta));
+    packet.transport.update_checksum(Delta(backend.l4_delta));
     packet.eth.macs = *macs;
 }
 
@@ -39,13 +39,12 @@ pub(super) fn for_the_kernel<I: Ip>(packet: Packet<'_, I>, backend: &Backend) {
 }
 
 #[inline(always)]
-fn set_sender<I: Ip>(packet: Packet<'_, I>, backend: &Backend) {
+fn set_sender<I: Ip>(mut packet: Packet<'_, I>, backend: &Backend) {
     packet.ip.set_source(I::Address::from_table(&backend.vip));
     packet.transport.ports.source = backend.vip_port;
     packet
         .transport
-        .checksum
-        .update(Delta(backend.l4_delta).reversed());
+        .update_checksum(Delta(backend.l4_delta).reversed());
 }
 
 /// Out by the interface it came in by, or by another one.

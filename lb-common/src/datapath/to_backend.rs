@@ -63,9 +63,8 @@ fn select<I: Ip, T: Tables>(
         packet.transport.protocol,
     );
     let table = Way::table(service);
-    let slot = hash & (table.slots() - 1);
     let row = tables
-        .row(table.element(), slot)
+        .row(table.element(), table.slot(hash))
         .ok_or(DropReason::TableError)?;
     match row.primary() {
         owner if owner == Row::NONE as u32 => Err(DropReason::NoBackend),

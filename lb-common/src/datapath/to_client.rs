@@ -5,34 +5,37 @@ use crate::{
     DropReason, PassReason, Verdict,
     backend::{Backend, ON_LINK},
     directory::{Kind, LOCAL},
-    interface::Interface,
-    next_hop::Macs,
     route::Action,
     wire::{Eth, Ip, IpAddress},
 };
 
+const END: u32 = Action::End as u32;
+const NEXT_HOP: u32 = Action::NextHop as u32;
+const DIRECT: u32 = Action::Direct as u32;
+
 /// Sends what a backend, known by its pair index, answered to the client, as coming from the VIP.
 #[inline(always)]
 pub(super) fn send<I: Ip, T: Tables>(packet: Packet<'_, I>, pair: u32, tables: &T) -> Verdict {
-    let destination = packet.ip.destination();
-    if is_local(destination, tables) {
-        return Verdict::Pass(PassReason::ToHost);
+    let client = packet.ip.destination();
+    if is_local(client, tables) {
+        return PassReason::ToHost.into();
+    }
+    let route = route::<I, T>(client, tables);
+    if route.0 == DIRECT {
+        return PassReason::Direct.into();
     }
     let Some(backend) = tables.backend(pair) else {
-        return Verdict::Drop(DropReason::TableError);
+        return DropReason::TableError.into();
     };
-    let way = route::<I, T>(destination, tables);
-    if matches!(way, Way::Direct) {
-        return Verdict::Pass(PassReason::Direct);
-    }
     if let Err(reason) = is_genuine(packet.eth, backend, tables) {
-        return Verdict::Drop(reason);
+        return reason.into();
     }
     if packet.ip.hops() <= 1 {
-        return Verdict::Drop(DropReason::TtlExpired);
+        return DropReason::TtlExpired.into();
     }
     let len = packet.len;
-    let verdict = leave(packet, backend, way, tables);
+    let fib = resolve::<I, T>(I::Address::from_table(&backend.vip), client, route, tables);
+    let verdict = leave(packet, backend, fib, tables);
     tables.count(pair, Direction::Return, len);
     verdict
 }
@@ -50,7 +53,7 @@ fn is_local<A: IpAddress, T: Tables>(address: A, tables: &T) -> bool {
 /// its VIP to forgers.
 #[inline(always)]
 fn is_genuine<T: Tables>(eth: &Eth, backend: &Backend, tables: &T) -> Result<(), DropReason> {
-    if tables.interface().0 & Interface::FROM_BACKENDS == 0 {
+    if !tables.interface().from_backends() {
         return Err(DropReason::ForgedBackend);
     }
     if backend.next_hop & ON_LINK == 0 {
@@ -59,66 +62,66 @@ fn is_genuine<T: Tables>(eth: &Eth, backend: &Backend, tables: &T) -> Result<(),
     let next_hop = tables
         .next_hop(backend.next_hop_index())
         .ok_or(DropReason::BackendUnresolved)?;
-    if eth.macs.source == next_hop.macs.destination {
+    if eth.macs.source() == next_hop.macs.destination() {
         Ok(())
     } else {
         Err(DropReason::ForgedBackend)
     }
 }
 
-/// The way to a client.
-enum Way {
-    Known { macs: Macs, ifindex: u32 },
-    AskFib,
-    Direct,
-    None,
-}
-
-/// Longest prefix first, so the first that matches.
+/// What the routes say of a client: an [`Action`] as number, and a next hop's index. Longest prefix
+/// first, so it is the first that matches.
 #[inline(always)]
-fn route<I: Ip, T: Tables>(destination: I::Address, tables: &T) -> Way {
-    const NEXT_HOP: u32 = Action::NextHop as u32;
-    const FIB: u32 = Action::Fib as u32;
-    const DIRECT: u32 = Action::Direct as u32;
+fn route<I: Ip, T: Tables>(client: I::Address, tables: &T) -> (u32, u32) {
     // The bound is not known to the compiler, which would otherwise unroll the loop.
     for index in 0..tables.routes() {
         let Some(route) = tables.route(I::V6, index) else {
-            return Way::None;
+            break;
         };
-        if route.action == Action::End as u32 {
-            return Way::None;
+        if route.action == END {
+            break;
         }
-        let prefix = I::Address::from_table(&route.prefix);
-        if destination.within(prefix, I::Address::from_table(&route.mask)) {
-            return match (route.action, tables.next_hop(route.next_hop)) {
-                (NEXT_HOP, Some(hop)) => Way::Known {
-                    macs: hop.macs,
-                    ifindex: hop.ifindex,
-                },
-                (NEXT_HOP | FIB, _) => Way::AskFib,
-                (DIRECT, _) => Way::Direct,
-                _ => Way::None,
+        let (prefix, mask) = (
+            I::Address::from_table(&route.prefix),
+            I::Address::from_table(&route.mask),
+        );
+        if client.within(prefix, mask) {
+            return (route.action, route.next_hop);
+        }
+    }
+    (END, 0)
+}
+
+/// The next hop towards a client, of the daemon's or of the kernel's making.
+#[inline(always)]
+fn resolve<I: Ip, T: Tables>(
+    vip: I::Address,
+    client: I::Address,
+    (action, index): (u32, u32),
+    tables: &T,
+) -> Fib {
+    if action == NEXT_HOP {
+        if let Some(hop) = tables.next_hop(index) {
+            return Fib::Resolved {
+                macs: hop.macs,
+                ifindex: hop.ifindex,
             };
         }
     }
-    Way::None
+    if action == END {
+        Fib::Unroutable
+    } else {
+        tables.fib::<I>(vip, client)
+    }
 }
 
 #[inline(always)]
 fn leave<I: Ip, T: Tables>(
     packet: Packet<'_, I>,
     backend: &Backend,
-    way: Way,
+    fib: Fib,
     tables: &T,
 ) -> Verdict {
-    let fib = match way {
-        Way::Known { macs, ifindex } => Fib::Resolved { macs, ifindex },
-        Way::AskFib => {
-            let vip = I::Address::from_table(&backend.vip);
-            tables.fib::<I>(vip, packet.ip.destination())
-        }
-        Way::Direct | Way::None => Fib::Unroutable,
-    };
     match fib {
         Fib::Resolved { macs, ifindex } => {
             rewrite::towards_client(packet, backend, &macs);
@@ -126,8 +129,8 @@ fn leave<I: Ip, T: Tables>(
         }
         Fib::Unresolved => {
             rewrite::for_the_kernel(packet, backend);
-            Verdict::Pass(PassReason::ClientUnresolved)
+            PassReason::ClientUnresolved.into()
         }
-        Fib::Unroutable => Verdict::Drop(DropReason::ClientUnroutable),
+        Fib::Unroutable => DropReason::ClientUnroutable.into(),
     }
 }

@@ -32,14 +32,10 @@ impl Eth {
         u16::from_ne_bytes(self.ether_type)
     }
 
-    /// Whether the frame is addressed to this interface. One load: the two bytes after the
-    /// destination come along and are masked off.
+    /// Whether the frame is addressed to this interface.
     #[inline(always)]
     #[must_use]
     pub const fn is_for(&self, interface: Interface) -> bool {
-        let [a, b, c, d, e, f] = self.macs.destination;
-        let [g, h, ..] = self.macs.source;
-        let word = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
-        (word ^ interface.0) & Interface::MAC == 0
+        self.macs.destination() == interface.mac()
     }
 }

@@ -14,8 +14,8 @@ pub trait Ip: Header {
     ///
     /// # Errors
     ///
-    /// [`Obstacle`] where there is no transport header to be found.
-    fn payload<'p, C: Cursor<'p>>(&self, cursor: &mut C) -> Result<Payload, Obstacle>;
+    /// [`Portless`] where there is no transport header to be found.
+    fn payload<'p, C: Cursor<'p>>(&self, cursor: &mut C) -> Result<Payload, Portless>;
 
     /// Who sent it.
     fn source(&self) -> Self::Address;
@@ -49,15 +49,17 @@ pub struct Payload {
     pub len: usize,
 }
 
-/// Why there is no transport header.
+/// What has no ports to find a service by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Obstacle {
-    /// The header is cut short, contradicts itself, or promises more than the frame holds.
+pub enum Portless {
+    /// A header is cut short, contradicts itself, or promises more than the frame holds.
     Malformed,
     /// A fragment: only the first has ports, and none is told from the first by itself.
     Fragment,
     /// More IPv6 extension headers than are followed.
     ExtensionHeaders,
+    /// Another protocol than TCP and UDP, by its number.
+    Other(u8),
 }
 
 /// An address in registers: native loads of what lies on the wire in network byte order.

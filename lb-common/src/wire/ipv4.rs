@@ -4,7 +4,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::{
     Cursor, Eth, Ip,
-    ip::{self, Obstacle, Payload},
+    ip::{self, Payload, Portless},
 };
 use crate::{address::Address, checksum::Delta, directory::V4_PREFIX, hash};
 
@@ -45,7 +45,7 @@ impl Ip for Ipv4 {
     type Address = u32;
 
     #[inline(always)]
-    fn payload<'p, C: Cursor<'p>>(&self, cursor: &mut C) -> Result<Payload, Obstacle> {
+    fn payload<'p, C: Cursor<'p>>(&self, cursor: &mut C) -> Result<Payload, Portless> {
         let word = u32::from_be_bytes(self.version_length);
         let total = (word & 0xffff) as usize;
         let header = (word >> 22 & 0x3c) as usize;
@@ -54,10 +54,10 @@ impl Ip for Ipv4 {
             || total < header
             || Eth::LEN + total > cursor.frame_len()
         {
-            return Err(Obstacle::Malformed);
+            return Err(Portless::Malformed);
         }
         if u32::from_ne_bytes(self.fragment) & Self::IS_FRAGMENT != 0 {
-            return Err(Obstacle::Fragment);
+            return Err(Portless::Fragment);
         }
         if header > Self::LEN {
             cursor.skip(header - Self::LEN);

@@ -5,7 +5,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::{
     Cursor, Eth, Ip,
-    ip::{self, Obstacle, Payload},
+    ip::{self, Payload, Portless},
 };
 use crate::{address::Address, checksum::Delta, directory, hash};
 
@@ -53,7 +53,7 @@ impl Ip for Ipv6 {
     type Address = [u64; 2];
 
     #[inline(always)]
-    fn payload<'p, C: Cursor<'p>>(&self, cursor: &mut C) -> Result<Payload, Obstacle> {
+    fn payload<'p, C: Cursor<'p>>(&self, cursor: &mut C) -> Result<Payload, Portless> {
         let word = self.word();
         let payload = Payload {
             protocol: (word >> 8) as u8,
@@ -61,7 +61,7 @@ impl Ip for Ipv6 {
         };
         let version = u32::from_be_bytes(self.version_class_flow) >> 28;
         if version != 6 || Eth::LEN + Self::LEN + payload.len > cursor.frame_len() {
-            return Err(Obstacle::Malformed);
+            return Err(Portless::Malformed);
         }
         if is_extension(payload.protocol) {
             skip_extensions(payload, cursor)
@@ -117,16 +117,16 @@ const fn is_extension(protocol: u8) -> bool {
 fn skip_extensions<'p, C: Cursor<'p>>(
     mut payload: Payload,
     cursor: &mut C,
-) -> Result<Payload, Obstacle> {
+) -> Result<Payload, Portless> {
     for _ in 0..MAX_EXTENSIONS {
         if payload.protocol == IpProto::Ipv6Frag as u8 {
-            return Err(Obstacle::Fragment);
+            return Err(Portless::Fragment);
         }
-        let extension = cursor.take::<Extension>().ok_or(Obstacle::Malformed)?;
+        let extension = cursor.take::<Extension>().ok_or(Portless::Malformed)?;
         let more = extension.length as usize * 8;
         let len = size_of::<Extension>() + more;
         if len > payload.len {
-            return Err(Obstacle::Malformed);
+            return Err(Portless::Malformed);
         }
         cursor.skip(more);
         payload = Payload {
@@ -137,7 +137,7 @@ fn skip_extensions<'p, C: Cursor<'p>>(
             return Ok(payload);
         }
     }
-    Err(Obstacle::ExtensionHeaders)
+    Err(Portless::ExtensionHeaders)
 }
 
 impl ip::Address for [u64; 2] {

@@ -14,10 +14,10 @@ pub mod transport;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 pub use eth::Eth;
-pub use ip::{Address as IpAddress, Ip};
+pub use ip::{Address as IpAddress, Ip, Portless};
 pub use ipv4::Ipv4;
 pub use ipv6::Ipv6;
-pub use transport::{Checksum, Ports};
+pub use transport::{Ports, Transport};
 
 /// A header that may be laid over packet bytes: alignment 1, no padding, any bit pattern.
 pub trait Header: Copy + FromBytes + IntoBytes + Unaligned + KnownLayout + Immutable {}

@@ -3,7 +3,10 @@
 use network_types::ip::IpProto;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::Cursor;
+use super::{
+    Cursor, Header,
+    ip::{Payload, Portless},
+};
 use crate::checksum::Delta;
 
 /// Source and destination port, network byte order.
@@ -18,19 +21,12 @@ pub struct Ports {
     pub destination: [u8; 2],
 }
 
-/// The checksum field.
-#[derive(Debug)]
-pub struct Checksum<'p> {
-    /// As it lies on the wire.
-    field: &'p mut [u8; 2],
-    /// UDP: 0 says that there is none.
-    optional: bool,
-}
-
-/// TCP behind the ports, 20 bytes of header in all; options are not looked at.
+/// A TCP header without options.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
-pub struct TcpTail {
+pub struct Tcp {
+    /// Ports.
+    pub ports: Ports,
     /// Sequence and acknowledgement number.
     pub numbers: [u8; 8],
     /// Data offset, flags, window.
@@ -41,62 +37,82 @@ pub struct TcpTail {
     pub urgent: [u8; 2],
 }
 
-/// UDP behind the ports.
+/// A UDP header.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
-pub struct UdpTail {
+pub struct Udp {
+    /// Ports.
+    pub ports: Ports,
     /// Length of header and data.
     pub length: [u8; 2],
     /// Checksum; 0: none.
     pub checksum: [u8; 2],
 }
 
-/// Bytes of a TCP header without options.
-const TCP_LEN: usize = size_of::<Ports>() + size_of::<TcpTail>();
-/// Bytes of a UDP header.
-const UDP_LEN: usize = size_of::<Ports>() + size_of::<UdpTail>();
-
 /// Protocol number of TCP.
 pub const TCP: u8 = IpProto::Tcp as u8;
 /// Protocol number of UDP.
 pub const UDP: u8 = IpProto::Udp as u8;
 
-impl<'p> Checksum<'p> {
-    /// The checksum behind the ports, where `cursor` stands; `None` where the frame, or the `len`
-    /// bytes of the IP payload, end before the header does.
+/// What a TCP and a UDP header have in common.
+#[derive(Debug)]
+pub struct Transport<'p> {
+    /// Ports.
+    pub ports: &'p mut Ports,
+    checksum: &'p mut [u8; 2],
+    /// IP protocol number: TCP or UDP.
+    pub protocol: u8,
+}
+
+impl<'p> Transport<'p> {
+    /// The header behind an IP header, where `cursor` stands.
+    ///
+    /// # Errors
+    ///
+    /// [`Portless`] where it is of another protocol, or where the frame or the IP payload end before
+    /// it does.
     #[inline(always)]
-    pub fn take<C: Cursor<'p>>(protocol: u8, len: usize, cursor: &mut C) -> Option<Self> {
-        if protocol == TCP {
-            let tcp = cursor.take::<TcpTail>().filter(|_| len >= TCP_LEN)?;
-            Some(Self {
-                field: &mut tcp.checksum,
-                optional: false,
-            })
+    pub fn take<C: Cursor<'p>>(payload: Payload, cursor: &mut C) -> Result<Self, Portless> {
+        let protocol = payload.protocol;
+        let (ports, checksum) = if protocol == TCP {
+            let tcp = header::<Tcp, _>(payload.len, cursor)?;
+            (&mut tcp.ports, &mut tcp.checksum)
+        } else if protocol == UDP {
+            let udp = header::<Udp, _>(payload.len, cursor)?;
+            (&mut udp.ports, &mut udp.checksum)
         } else {
-            let udp = cursor.take::<UdpTail>().filter(|_| len >= UDP_LEN)?;
-            Some(Self {
-                field: &mut udp.checksum,
-                optional: true,
-            })
-        }
+            return Err(Portless::Other(protocol));
+        };
+        Ok(Self {
+            ports,
+            checksum,
+            protocol,
+        })
     }
 
-    /// Brings it up to date.
+    /// Brings the checksum up to date.
     ///
     /// A UDP checksum of 0 says that there is none and stays; one that comes out as 0 is sent as
     /// all ones (RFC 768).
     #[inline(always)]
-    pub fn update(self, delta: Delta) {
-        let old = u16::from_ne_bytes(*self.field);
-        if self.optional && old == 0 {
-            return;
-        }
+    pub fn update_checksum(&mut self, delta: Delta) {
+        let old = u16::from_ne_bytes(*self.checksum);
         let new = delta.update(old);
-        *self.field = (if self.optional && new == 0 {
-            0xffff
-        } else {
-            new
-        })
-        .to_ne_bytes();
+        *self.checksum = match (self.protocol, old, new) {
+            (UDP, 0, _) => return,
+            (UDP, _, 0) => [0xff; 2],
+            _ => new.to_ne_bytes(),
+        };
     }
+}
+
+#[inline(always)]
+fn header<'p, T: Header + 'p, C: Cursor<'p>>(
+    len: usize,
+    cursor: &mut C,
+) -> Result<&'p mut T, Portless> {
+    if len < size_of::<T>() {
+        return Err(Portless::Malformed);
+    }
+    cursor.take().ok_or(Portless::Malformed)
 }
