@@ -8,7 +8,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::address::Address;
+use crate::{address::Address, next_hop::NextHop};
 
 /// A backend of one service. Written before anything names its index and then left alone, but for
 /// `next_hop` and `state`, which are single aligned stores.
@@ -28,30 +28,17 @@ pub struct Backend {
     pub ip_delta: u16,
     /// The same for the TCP or UDP checksum: address and port.
     pub l4_delta: u16,
-    /// Index into `NEXT_HOPS`, with [`ON_LINK`]; 0 is unresolved. Changes at run time.
-    pub next_hop: u32,
+    /// The way there. Changes at run time.
+    pub next_hop: NextHop,
     /// A [`State`] as number. Changes at run time; for the next daemon, the data path never reads it.
     pub state: u32,
     /// Weight, for the next daemon.
     pub weight: u32,
     /// Free for later use; zero.
-    pub reserved: [u32; 3],
+    pub reserved: [u32; 2],
 }
 
 const _: () = assert!(size_of::<Backend>() == 64);
-
-/// Bit of [`Backend::next_hop`]: the backend is a neighbour, so that its packets bear the next
-/// hop's MAC address.
-pub const ON_LINK: u32 = 1 << 31;
-
-impl Backend {
-    /// The next hop's index; 0 when unresolved.
-    #[inline(always)]
-    #[must_use]
-    pub const fn next_hop_index(&self) -> u32 {
-        self.next_hop & !ON_LINK
-    }
-}
 
 /// What an entry of `BACKENDS` holds, as the daemon left it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -102,14 +89,14 @@ pub struct Header {
     /// The slot table's extent: see [`directory::Table`](crate::directory::Table).
     pub table: u32,
     /// Free for later use; zero.
-    pub reserved2: [u32; 4],
+    pub reserved2: [u32; 5],
     /// [`State::Header`].
     pub state: u32,
     /// Free for later use; zero.
-    pub reserved3: [u32; 4],
+    pub reserved3: [u32; 3],
 }
 
 const _: () = assert!(size_of::<Header>() == size_of::<Backend>());
 const _: () =
     assert!(core::mem::offset_of!(Header, state) == core::mem::offset_of!(Backend, state));
-const _: () = assert!(core::mem::offset_of!(Backend, next_hop) % 4 == 0);
+const _: () = assert!(core::mem::offset_of!(Backend, next_hop) % 8 == 0);

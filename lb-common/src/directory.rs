@@ -108,12 +108,13 @@ pub const fn fold(words: [u32; 3]) -> u32 {
     (mixed ^ mixed >> 32) as u32
 }
 
-/// Puts a tag together. `last` and `port` are as they lie on the wire.
+/// Puts a tag together. `last` and `port` are as they lie on the wire. What differs least is lowest: a
+/// multiplication carries differences upwards, and the set is named by the product's top bits.
 #[inline(always)]
 #[must_use]
 pub const fn tag(kind: Kind, last: u32, port: [u8; 2], protocol: u8, v6: bool) -> u64 {
     let kind = kind as u64 | (v6 as u64) << 7;
-    last as u64 | (u16::from_ne_bytes(port) as u64) << 32 | (protocol as u64) << 48 | kind << 56
+    kind | (protocol as u64) << 8 | (u16::from_ne_bytes(port) as u64) << 16 | (last as u64) << 32
 }
 
 /// The control word of the directory: a seed in the low half, and in the high half the first set of
@@ -122,21 +123,20 @@ pub const fn tag(kind: Kind, last: u32, port: [u8; 2], protocol: u8, v6: bool) -
 pub struct Seed(pub u64);
 
 impl Seed {
-    /// Seeds the first half (`half` 0) or the second (1) of a directory of `set_mask + 1` sets each.
+    /// Seeds the first half (`half` 0) or the second (1) of a directory of `sets` sets each.
     #[must_use]
-    pub const fn new(seed: u32, half: u32, set_mask: u32) -> Self {
-        let first = if half == 0 { 0 } else { set_mask + 1 };
+    pub const fn new(seed: u32, half: u32, sets: u32) -> Self {
+        let first = if half == 0 { 0 } else { sets };
         Self(seed as u64 | (first as u64) << 32)
     }
 
-    /// Index in `DIRECTORY` of the set that holds `tag`; `set_mask` is the sets of one half less one.
+    /// Index in `DIRECTORY` of the set that holds `tag`; `set_shift` is 64 less the logarithm of the
+    /// sets of one half, of which there are at least two.
     #[inline(always)]
     #[must_use]
-    pub const fn set(self, tag: u64, set_mask: u32) -> u32 {
-        // The fold lets kind and protocol, at the top of the tag, have a say in a multiplication's
-        // product, whose bits depend on lower ones only.
-        let keyed = (tag ^ tag >> 32 ^ self.0).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        ((keyed >> 40) as u32 & set_mask) + (self.0 >> 32) as u32
+    pub const fn set(self, tag: u64, set_shift: u32) -> u32 {
+        let keyed = (tag ^ self.0).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        keyed.wrapping_shr(set_shift) as u32 + (self.0 >> 32) as u32
     }
 
     /// The half in use: 0 or 1.

@@ -3,7 +3,8 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// MAC address in the low 48 bits, as a little-endian load of the frame's first bytes gives it;
-/// above it [`Interface::FROM_BACKENDS`]. Zero: not one of ours.
+/// above it [`Interface::FROM_BACKENDS`]. Zero: unknown. An interface that only sends is there for its
+/// address.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]

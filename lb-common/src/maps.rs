@@ -6,7 +6,6 @@
 //! | `DIRECTORY` | array, memory-mapped | [`directory::Set`](crate::directory::Set) | daemon | data path |
 //! | `SLOTS` | array, memory-mapped | [`ROWS_PER_ELEMENT`](crate::row::ROWS_PER_ELEMENT) [`Row`](crate::row::Row)s | daemon | data path |
 //! | `BACKENDS` | array, memory-mapped | [`Backend`](crate::backend::Backend) | daemon | data path |
-//! | `NEXT_HOPS` | array, memory-mapped | [`NextHop`](crate::next_hop::NextHop) | daemon | data path |
 //! | `ROUTES` | array, memory-mapped | [`Route`](crate::route::Route) | daemon | data path |
 //! | `INTERFACES` | array, memory-mapped | [`Interface`](crate::interface::Interface) | daemon | data path |
 //! | `STATS` | per-CPU array | [`Traffic`](crate::counters::Traffic) | data path | daemon |
@@ -25,8 +24,6 @@ pub const DIRECTORY: &str = "DIRECTORY";
 pub const SLOTS: &str = "SLOTS";
 /// Backends of services.
 pub const BACKENDS: &str = "BACKENDS";
-/// Next hops.
-pub const NEXT_HOPS: &str = "NEXT_HOPS";
 /// Routes to clients.
 pub const ROUTES: &str = "ROUTES";
 /// Interfaces the program is attached to.
@@ -81,8 +78,8 @@ pub struct Meta {
 pub struct Constants {
     /// Key of the flow hash.
     pub hash_key: [u64; 2],
-    /// Sets in one half of `DIRECTORY`, less one: a power of two less one.
-    pub set_mask: u32,
+    /// 64 less the logarithm of the sets in one half of `DIRECTORY`, which are a power of two.
+    pub set_shift: u32,
     /// 1 where a service has an IPv6 VIP, else 0.
     pub ipv6: u32,
     /// 1 where a service has an IPv4 VIP, else 0.

@@ -6,7 +6,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::address::Address;
+use crate::{address::Address, next_hop::NextHop};
 
 /// Prefixes of one family in one half. A larger table of routes is left to the FIB helper.
 pub const LEN: u32 = 16;
@@ -21,11 +21,13 @@ pub struct Route {
     pub mask: Address,
     /// An [`Action`] as number.
     pub action: u32,
-    /// With [`Action::NextHop`]: index into `NEXT_HOPS`.
-    pub next_hop: u32,
+    /// Free for later use; zero.
+    pub reserved: u32,
+    /// With [`Action::NextHop`]: the gateway. Changes at run time.
+    pub next_hop: NextHop,
 }
 
-const _: () = assert!(size_of::<Route>() == 40);
+const _: () = assert!(size_of::<Route>() == 48);
 
 /// What a [`Route`] says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

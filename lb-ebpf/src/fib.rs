@@ -44,7 +44,7 @@ impl Params {
         let source = unsafe { ptr::read_volatile(&raw const self.source_mac) };
         // SAFETY: a field of a valid reference.
         let rest = unsafe { ptr::read_volatile(&raw const self.macs) };
-        Macs::from_words(rest >> 16, source as u64 | (rest & 0xffff) << 32)
+        Macs::new(rest >> 16, source as u64 | (rest & 0xffff) << 32)
     }
 }
 

@@ -16,7 +16,6 @@ use lb_common::{
     directory::{Key, Seed, Set},
     interface::Interface,
     maps::{Constants, Control, Meta},
-    next_hop::NextHop,
     route::{self, Route},
     row::{ROWS_PER_ELEMENT, Row},
     verdict,
@@ -33,8 +32,6 @@ static SLOTS: Array<[u32; ROWS_PER_ELEMENT as usize]> = Array::with_max_entries(
 #[map]
 static BACKENDS: Array<Backend> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
-static NEXT_HOPS: Array<NextHop> = Array::with_max_entries(1, BPF_F_MMAPABLE);
-#[map]
 static ROUTES: Array<Route> = Array::with_max_entries(4 * route::LEN, BPF_F_MMAPABLE);
 #[map]
 static INTERFACES: Array<Interface> = Array::with_max_entries(1, BPF_F_MMAPABLE);
@@ -49,7 +46,7 @@ static META: Array<Meta> = Array::with_max_entries(1, 0);
 #[unsafe(no_mangle)]
 static CONSTANTS: Constants = Constants {
     hash_key: [0; 2],
-    set_mask: 0,
+    set_shift: 63,
     ipv6: 1,
     ipv4: 1,
     fib: 1,
@@ -128,7 +125,7 @@ impl Tables for Maps<'_> {
     fn find(&self, key: &Key, v6: bool) -> Option<u64> {
         let seed = Seed(self.control.directory);
         DIRECTORY
-            .get(seed.set(key.tag, constant!(set_mask)))?
+            .get(seed.set(key.tag, constant!(set_shift)))?
             .find(key, v6)
     }
 
@@ -144,12 +141,8 @@ impl Tables for Maps<'_> {
     }
 
     #[inline(always)]
-    fn next_hop(&self, index: u32) -> Option<&NextHop> {
-        if index == 0 {
-            None
-        } else {
-            NEXT_HOPS.get(index)
-        }
+    fn mac(&self, ifindex: u32) -> u64 {
+        INTERFACES.get(ifindex).copied().unwrap_or_default().mac()
     }
 
     #[inline(always)]

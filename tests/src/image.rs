@@ -10,7 +10,6 @@ use lb_common::{
     directory::{Key, Seed, Set},
     interface::Interface,
     maps::{Constants, Control},
-    next_hop::NextHop,
     route::{self, Route},
     row::{ROWS_PER_ELEMENT, Row},
     wire::{Ip, slice::SliceCursor},
@@ -25,7 +24,6 @@ pub struct Image {
     pub directory: Vec<Set>,
     pub slots: Vec<[u32; ROWS_PER_ELEMENT as usize]>,
     pub backends: Vec<Backend>,
-    pub next_hops: Vec<NextHop>,
     pub routes: Vec<Route>,
     pub interfaces: Vec<Interface>,
 }
@@ -102,7 +100,7 @@ impl Tables for HostTables<'_> {
 
     fn find(&self, key: &Key, v6: bool) -> Option<u64> {
         let seed = Seed(self.image.control.directory);
-        let set = seed.set(key.tag, self.image.constants.set_mask);
+        let set = seed.set(key.tag, self.image.constants.set_shift);
         self.image.directory.get(set as usize)?.find(key, v6)
     }
 
@@ -119,12 +117,13 @@ impl Tables for HostTables<'_> {
         self.image.backends.get(pair as usize)
     }
 
-    fn next_hop(&self, index: u32) -> Option<&NextHop> {
-        if index == 0 {
-            None
-        } else {
-            self.image.next_hops.get(index as usize)
-        }
+    fn mac(&self, ifindex: u32) -> u64 {
+        self.image
+            .interfaces
+            .get(ifindex as usize)
+            .copied()
+            .unwrap_or_default()
+            .mac()
     }
 
     fn route(&self, v6: bool, index: u32) -> Option<&Route> {

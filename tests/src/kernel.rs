@@ -76,7 +76,6 @@ impl Kernel {
             .map_max_entries(maps::SLOTS, image.slots.len().max(1) as u32)
             .map_max_entries(maps::BACKENDS, image.backends.len().max(1) as u32)
             .map_max_entries(maps::STATS, image.backends.len().max(1) as u32)
-            .map_max_entries(maps::NEXT_HOPS, image.next_hops.len() as u32)
             .map_max_entries(maps::INTERFACES, image.interfaces.len() as u32)
             .load(&object("xlb"))
             .expect("the object loads");
@@ -98,8 +97,7 @@ impl Kernel {
         self.write::<128, _>(maps::DIRECTORY, &image.directory);
         self.write::<{ 4 * ROWS_PER_ELEMENT as usize }, _>(maps::SLOTS, &image.slots);
         self.write::<64, _>(maps::BACKENDS, &image.backends);
-        self.write::<16, _>(maps::NEXT_HOPS, &image.next_hops);
-        self.write::<40, _>(maps::ROUTES, &image.routes);
+        self.write::<48, _>(maps::ROUTES, &image.routes);
         self.write::<8, _>(maps::INTERFACES, &image.interfaces);
     }
 

@@ -4,12 +4,12 @@ use std::net::{IpAddr, SocketAddr};
 
 use lb_common::{
     address::Address,
-    backend::{Backend, ON_LINK, State},
+    backend::{Backend, State},
     checksum::Delta,
     directory::{self, Key, Kind, Seed, Set, Table, Way},
     interface::Interface,
     maps::{Constants, Control},
-    next_hop::{Macs, NextHop},
+    next_hop::NextHop,
     route::{self, Action, Route},
     row::{ROWS_PER_ELEMENT, Row},
 };
@@ -27,9 +27,7 @@ pub struct World {
     /// This host's addresses.
     pub local: Vec<IpAddr>,
     /// Prefix, its length, and what to do.
-    pub routes: Vec<(IpAddr, u8, Action, u32)>,
-    /// Next hops; the first has index 1.
-    pub next_hops: Vec<NextHop>,
+    pub routes: Vec<(IpAddr, u8, Action, NextHop)>,
     /// Key of the flow hash.
     pub hash_key: [u64; 2],
 }
@@ -41,8 +39,8 @@ pub struct Service {
     pub vip: SocketAddr,
     /// IP protocol number.
     pub protocol: u8,
-    /// Backends: address and port, index of the next hop (0: unresolved), whether on the link.
-    pub backends: Vec<(SocketAddr, u32, bool)>,
+    /// Backends: address and port, and the way there.
+    pub backends: Vec<(SocketAddr, NextHop)>,
     /// Logarithm of the number of slots.
     pub log2: u32,
     /// Owner of each slot, as place in `backends`; `None`: nobody.
@@ -55,7 +53,7 @@ impl Service {
     pub fn new(
         vip: SocketAddr,
         protocol: u8,
-        backends: Vec<(SocketAddr, u32, bool)>,
+        backends: Vec<(SocketAddr, NextHop)>,
         log2: u32,
     ) -> Self {
         let n = backends.len() as u16;
@@ -72,18 +70,9 @@ impl Service {
     }
 }
 
-/// A next hop.
-#[must_use]
-pub const fn hop(ifindex: u32, destination: [u8; 6], source: [u8; 6]) -> NextHop {
-    NextHop {
-        macs: Macs::new(destination, source),
-        ifindex,
-    }
-}
-
 /// The entry of `BACKENDS` for a backend of a service.
 #[must_use]
-pub fn backend(vip: SocketAddr, address: SocketAddr, next_hop: u32) -> Backend {
+pub fn backend(vip: SocketAddr, address: SocketAddr, next_hop: NextHop) -> Backend {
     let (from, to) = (Address::from(vip.ip()), Address::from(address.ip()));
     let ports = (vip.port().to_be_bytes(), address.port().to_be_bytes());
     let ends = |address: &Address, port: [u8; 2]| [&address.0[..], &port[..]].concat();
@@ -97,7 +86,7 @@ pub fn backend(vip: SocketAddr, address: SocketAddr, next_hop: u32) -> Backend {
         next_hop,
         state: State::Up as u32,
         weight: 1,
-        reserved: [0; 3],
+        reserved: [0; 2],
     }
 }
 
@@ -115,7 +104,7 @@ impl World {
         let mut image = Image {
             constants: Constants {
                 hash_key: self.hash_key,
-                set_mask: sets as u32 - 1,
+                set_shift: 64 - sets.ilog2(),
                 ipv6: self
                     .services
                     .iter()
@@ -134,11 +123,9 @@ impl World {
             directory: vec![Set::new_zeroed(); 2 * sets],
             slots: Vec::new(),
             backends: Vec::new(),
-            next_hops: vec![NextHop::new_zeroed()],
             routes: vec![Route::new_zeroed(); 4 * route::LEN as usize],
             interfaces: vec![Interface::default(); 64],
         };
-        image.next_hops.extend(&self.next_hops);
         for (ifindex, mac, from_backends) in &self.interfaces {
             image.interfaces[*ifindex as usize] = Interface::new(*mac, *from_backends);
         }
@@ -189,6 +176,7 @@ impl World {
                     prefix: Address::from(*prefix),
                     mask: Address(mask),
                     action: *action as u32,
+                    reserved: 0,
                     next_hop: *next_hop,
                 };
             }
@@ -201,13 +189,8 @@ impl Service {
         let extent = image.backends.len() as u32;
         let element = image.slots.len() as u32;
         image.backends.push(Backend::new_zeroed());
-        for (place, (address, next_hop, on_link)) in self.backends.iter().enumerate() {
-            let next_hop = if *on_link {
-                next_hop | ON_LINK
-            } else {
-                *next_hop
-            };
-            image.backends.push(backend(self.vip, *address, next_hop));
+        for (place, (address, next_hop)) in self.backends.iter().enumerate() {
+            image.backends.push(backend(self.vip, *address, *next_hop));
             let key = Key::new(
                 Kind::Backend,
                 address.ip().into(),
@@ -237,23 +220,22 @@ impl Service {
 
 /// Tries seeds until no set overflows; first come, first served for equal keys.
 fn install_directory(image: &mut Image, entries: &[(Key, u64)]) {
-    let seed = (0..1000u32)
-        .map(|n| Seed::new(n, 0, image.constants.set_mask))
-        .find(|seed| {
-            let mut sets = vec![Set::new_zeroed(); image.directory.len()];
-            let fits = entries.iter().all(|(key, value)| {
-                insert(&mut sets, *seed, image.constants.set_mask, key, *value)
-            });
-            if fits {
-                image.directory = sets;
-            }
-            fits
-        });
+    let sets = image.directory.len() as u32 / 2;
+    let seed = (0..1000).map(|n| Seed::new(n, 0, sets)).find(|seed| {
+        let mut sets = vec![Set::new_zeroed(); image.directory.len()];
+        let fits = entries
+            .iter()
+            .all(|(key, value)| insert(&mut sets, *seed, image.constants.set_shift, key, *value));
+        if fits {
+            image.directory = sets;
+        }
+        fits
+    });
     image.control.directory = seed.expect("a seed under which no set overflows").0;
 }
 
-fn insert(sets: &mut [Set], seed: Seed, set_mask: u32, key: &Key, value: u64) -> bool {
-    let set = &mut sets[seed.set(key.tag, set_mask) as usize];
+fn insert(sets: &mut [Set], seed: Seed, set_shift: u32, key: &Key, value: u64) -> bool {
+    let set = &mut sets[seed.set(key.tag, set_shift) as usize];
     if set.find(key, true).is_some() {
         return true;
     }

@@ -10,18 +10,18 @@
 //! to the kernel to be sent): a packet that passes for another reason is as it came.
 
 mod other;
-mod parse;
+mod packet;
 mod rewrite;
 mod tables;
 mod to_backend;
 mod to_client;
 
-pub use parse::Packet;
+pub use packet::Packet;
 pub use tables::{Direction, Fib, Tables};
 
 use crate::{
     PassReason, Verdict,
-    wire::{Cursor, Eth, Ip, IpAddress, Ipv4, Ipv6},
+    wire::{Cursor, Eth, Ip, IpAddress, Ipv4, Ipv6, Transport},
 };
 
 /// Decides what becomes of a frame, and rewrites it where that is called for.
@@ -50,7 +50,8 @@ fn balance<'p, I: Ip + 'p, C: Cursor<'p>, T: Tables>(
     let Some(ip) = cursor.take::<I>() else {
         return Verdict::Pass(PassReason::Malformed);
     };
-    let transport = match parse::transport(ip, &mut cursor) {
+    let parsed = ip.payload(&mut cursor);
+    let transport = match parsed.and_then(|payload| Transport::take(payload, &mut cursor)) {
         Ok(transport) => transport,
         Err(portless) => return other::portless(portless, ip, tables),
     };

@@ -5,27 +5,25 @@ use crate::{
     Verdict,
     backend::Backend,
     checksum::Delta,
-    next_hop::Macs,
-    wire::{Ip, IpAddress},
+    next_hop::{Macs, NextHop},
+    wire::{Eth, Ip, IpAddress},
 };
 
 /// VIP → backend.
 #[inline(always)]
-pub(super) fn towards_backend<I: Ip>(mut packet: Packet<'_, I>, backend: &Backend, macs: &Macs) {
+pub(super) fn towards_backend<I: Ip>(mut packet: Packet<'_, I>, backend: &Backend) {
     packet
         .ip
         .set_destination(I::Address::from_table(&backend.address));
     packet.transport.ports.destination = backend.port;
     packet.ip.spend_hop(Delta(backend.ip_delta));
     packet.transport.update_checksum(Delta(backend.l4_delta));
-    packet.eth.macs = *macs;
 }
 
 /// Backend → VIP.
 #[inline(always)]
-pub(super) fn towards_client<I: Ip>(packet: Packet<'_, I>, backend: &Backend, macs: &Macs) {
+pub(super) fn towards_client<I: Ip>(packet: Packet<'_, I>, backend: &Backend) {
     packet.ip.spend_hop(Delta(backend.ip_delta).reversed());
-    packet.eth.macs = *macs;
     set_sender(packet, backend);
 }
 
@@ -45,6 +43,17 @@ fn set_sender<I: Ip>(mut packet: Packet<'_, I>, backend: &Backend) {
     packet
         .transport
         .update_checksum(Delta(backend.l4_delta).reversed());
+}
+
+/// Writes the MAC addresses for a next hop.
+#[inline(always)]
+pub(super) fn leave_by<T: Tables>(eth: &mut Eth, next_hop: NextHop, tables: &T) {
+    let source = if next_hop.ifindex() == tables.ingress() {
+        tables.interface().mac()
+    } else {
+        tables.mac(next_hop.ifindex())
+    };
+    eth.macs = Macs::new(next_hop.mac(), source);
 }
 
 /// Out by the interface it came in by, or by another one.

@@ -1,12 +1,7 @@
 //! What the way may ask of the outside.
 
 use crate::{
-    backend::Backend,
-    directory,
-    interface::Interface,
-    next_hop::{Macs, NextHop},
-    route::Route,
-    row::Row,
+    backend::Backend, directory, interface::Interface, next_hop::Macs, route::Route, row::Row,
     wire::Ip,
 };
 
@@ -34,8 +29,8 @@ pub trait Tables {
     /// A backend by its pair index.
     fn backend(&self, pair: u32) -> Option<&Backend>;
 
-    /// A next hop; `None` for 0, unresolved.
-    fn next_hop(&self, index: u32) -> Option<&NextHop>;
+    /// The MAC address of another interface, which a packet leaves by.
+    fn mac(&self, ifindex: u32) -> u64;
 
     /// Entry `index` (below [`route::LEN`](crate::route::LEN)) of a family's routes.
     fn route(&self, v6: bool, index: u32) -> Option<&Route>;

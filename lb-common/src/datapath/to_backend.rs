@@ -34,17 +34,19 @@ fn try_send<I: Ip, T: Tables>(
 ) -> Result<(u32, Verdict), DropReason> {
     let pair = Way::extent(service).wrapping_add(select(&packet, service, tables)?);
     let backend = tables.backend(pair).ok_or(DropReason::TableError)?;
-    let next_hop = tables
-        .next_hop(backend.next_hop_index())
-        .ok_or(DropReason::BackendUnresolved)?;
+    let next_hop = backend.next_hop;
+    if !next_hop.is_resolved() {
+        return Err(DropReason::BackendUnresolved);
+    }
     if packet.ip.hops() <= 1 {
         return Err(DropReason::TtlExpired);
     }
     if packet.ip.source() == I::Address::from_table(&backend.address) {
         return Err(DropReason::Hairpin);
     }
-    rewrite::towards_backend(packet, backend, &next_hop.macs);
-    Ok((pair, rewrite::emit(next_hop.ifindex, tables)))
+    rewrite::leave_by(packet.eth, next_hop, tables);
+    rewrite::towards_backend(packet, backend);
+    Ok((pair, rewrite::emit(next_hop.ifindex(), tables)))
 }
 
 /// The owner of the flow's slot, as its distance from the extent's header.

@@ -3,8 +3,9 @@
 use super::{Direction, Family as _, Fib, Packet, Tables, rewrite};
 use crate::{
     DropReason, PassReason, Verdict,
-    backend::{Backend, ON_LINK},
+    backend::Backend,
     directory::{Kind, LOCAL},
+    next_hop::NextHop,
     route::Action,
     wire::{Eth, Ip, IpAddress},
 };
@@ -20,8 +21,8 @@ pub(super) fn send<I: Ip, T: Tables>(packet: Packet<'_, I>, pair: u32, tables: &
     if is_local(client, tables) {
         return PassReason::ToHost.into();
     }
-    let route = route::<I, T>(client, tables);
-    if route.0 == DIRECT {
+    let (action, gateway) = route::<I, T>(client, tables);
+    if action == DIRECT {
         return PassReason::Direct.into();
     }
     let Some(backend) = tables.backend(pair) else {
@@ -34,8 +35,11 @@ pub(super) fn send<I: Ip, T: Tables>(packet: Packet<'_, I>, pair: u32, tables: &
         return DropReason::TtlExpired.into();
     }
     let len = packet.len;
-    let fib = resolve::<I, T>(I::Address::from_table(&backend.vip), client, route, tables);
-    let verdict = leave(packet, backend, fib, tables);
+    let verdict = match (action, gateway.is_resolved()) {
+        (END, _) => DropReason::ClientUnroutable.into(),
+        (NEXT_HOP, true) => by_gateway(packet, backend, gateway, tables),
+        _ => by_fib(packet, backend, tables),
+    };
     tables.count(pair, Direction::Return, len);
     verdict
 }
@@ -56,23 +60,15 @@ fn is_genuine<T: Tables>(eth: &Eth, backend: &Backend, tables: &T) -> Result<(),
     if !tables.interface().from_backends() {
         return Err(DropReason::ForgedBackend);
     }
-    if backend.next_hop & ON_LINK == 0 {
-        return Ok(());
-    }
-    let next_hop = tables
-        .next_hop(backend.next_hop_index())
-        .ok_or(DropReason::BackendUnresolved)?;
-    if eth.macs.source() == next_hop.macs.destination() {
-        Ok(())
-    } else {
-        Err(DropReason::ForgedBackend)
+    match backend.next_hop {
+        hop if hop.is_on_link() && eth.macs.source() != hop.mac() => Err(DropReason::ForgedBackend),
+        _ => Ok(()),
     }
 }
 
-/// What the routes say of a client: an [`Action`] as number, and a next hop's index. Longest prefix
-/// first, so it is the first that matches.
+/// The first route that matches, which is the longest prefix; all zero where there is none.
 #[inline(always)]
-fn route<I: Ip, T: Tables>(client: I::Address, tables: &T) -> (u32, u32) {
+fn route<I: Ip, T: Tables>(client: I::Address, tables: &T) -> (u32, NextHop) {
     // The bound is not known to the compiler, which would otherwise unroll the loop.
     for index in 0..tables.routes() {
         let Some(route) = tables.route(I::V6, index) else {
@@ -81,50 +77,35 @@ fn route<I: Ip, T: Tables>(client: I::Address, tables: &T) -> (u32, u32) {
         if route.action == END {
             break;
         }
-        let (prefix, mask) = (
-            I::Address::from_table(&route.prefix),
-            I::Address::from_table(&route.mask),
-        );
-        if client.within(prefix, mask) {
+        let prefix = I::Address::from_table(&route.prefix);
+        if client.within(prefix, I::Address::from_table(&route.mask)) {
             return (route.action, route.next_hop);
         }
     }
-    (END, 0)
+    (END, NextHop::UNRESOLVED)
 }
 
-/// The next hop towards a client, of the daemon's or of the kernel's making.
+/// Rewrites a packet and sends it by a gateway that the daemon resolved.
 #[inline(always)]
-fn resolve<I: Ip, T: Tables>(
-    vip: I::Address,
-    client: I::Address,
-    (action, index): (u32, u32),
-    tables: &T,
-) -> Fib {
-    if action == NEXT_HOP {
-        if let Some(hop) = tables.next_hop(index) {
-            return Fib::Resolved {
-                macs: hop.macs,
-                ifindex: hop.ifindex,
-            };
-        }
-    }
-    if action == END {
-        Fib::Unroutable
-    } else {
-        tables.fib::<I>(vip, client)
-    }
-}
-
-#[inline(always)]
-fn leave<I: Ip, T: Tables>(
+fn by_gateway<I: Ip, T: Tables>(
     packet: Packet<'_, I>,
     backend: &Backend,
-    fib: Fib,
+    gateway: NextHop,
     tables: &T,
 ) -> Verdict {
-    match fib {
+    rewrite::leave_by(packet.eth, gateway, tables);
+    rewrite::towards_client(packet, backend);
+    rewrite::emit(gateway.ifindex(), tables)
+}
+
+/// Rewrites a packet and sends it as the kernel's FIB says, or has the kernel do it.
+#[inline(always)]
+fn by_fib<I: Ip, T: Tables>(packet: Packet<'_, I>, backend: &Backend, tables: &T) -> Verdict {
+    let vip = I::Address::from_table(&backend.vip);
+    match tables.fib::<I>(vip, packet.ip.destination()) {
         Fib::Resolved { macs, ifindex } => {
-            rewrite::towards_client(packet, backend, &macs);
+            packet.eth.macs = macs;
+            rewrite::towards_client(packet, backend);
             rewrite::emit(ifindex, tables)
         }
         Fib::Unresolved => {

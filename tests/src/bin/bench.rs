@@ -12,11 +12,11 @@ use aya::{
     maps::{Array, MapData, ProgramArray},
     programs::{TestRun as _, TestRunOptions, Xdp},
 };
-use lb_common::route::Action;
+use lb_common::{next_hop::NextHop, route::Action};
 use lb_tests::{
     kernel::{self, INGRESS, Kernel},
     packet::{self, OUR_MAC, TCP, UDP},
-    world::{Service, World, hop},
+    world::{Service, World},
 };
 
 fn sock(text: &str) -> std::net::SocketAddr {
@@ -24,7 +24,7 @@ fn sock(text: &str) -> std::net::SocketAddr {
 }
 
 fn world() -> World {
-    let gateway = hop(INGRESS, [2, 0, 0, 0, 0, 0xaa], OUR_MAC);
+    let gateway = NextHop::new([2, 0, 0, 0, 0, 0xaa], INGRESS, false);
     let backends = |v6: bool| {
         (0..100)
             .map(|i| {
@@ -33,12 +33,13 @@ fn world() -> World {
                 } else {
                     sock(&format!("10.0.0.{}:8080", i + 16))
                 };
-                (address, i + 2, true)
+                (
+                    address,
+                    NextHop::new([2, 0, 0, 1, 0, i as u8], INGRESS, true),
+                )
             })
             .collect::<Vec<_>>()
     };
-    let mut next_hops = vec![gateway];
-    next_hops.extend((0..100u8).map(|i| hop(INGRESS, [2, 0, 0, 1, 0, i], OUR_MAC)));
     World {
         interfaces: vec![(INGRESS, OUR_MAC, true)],
         services: vec![
@@ -51,22 +52,31 @@ fn world() -> World {
             "2001:db8:1::1".parse().expect("an address"),
         ],
         routes: vec![
-            ("10.0.0.0".parse().expect("an address"), 24, Action::Fib, 0),
+            (
+                "10.0.0.0".parse().expect("an address"),
+                24,
+                Action::Fib,
+                NextHop::UNRESOLVED,
+            ),
             (
                 "0.0.0.0".parse().expect("an address"),
                 0,
                 Action::NextHop,
-                1,
+                gateway,
             ),
             (
                 "2001:db8:1::".parse().expect("an address"),
                 64,
                 Action::Fib,
-                0,
+                NextHop::UNRESOLVED,
             ),
-            ("::".parse().expect("an address"), 0, Action::NextHop, 1),
+            (
+                "::".parse().expect("an address"),
+                0,
+                Action::NextHop,
+                gateway,
+            ),
         ],
-        next_hops,
         hash_key: [0x1234_5678_9abc_def1, 0xfedc_ba98_7654_3211],
     }
 }

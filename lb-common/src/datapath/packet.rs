@@ -1,8 +1,8 @@
-//! Frame → [`Packet`].
+//! What the way holds of a packet.
 
 use crate::{
     directory::{Key, Kind},
-    wire::{Cursor, Eth, Ip, IpAddress as _, Portless, Transport},
+    wire::{Eth, Ip, IpAddress as _, Transport},
 };
 
 /// A TCP or UDP packet, its headers held apart.
@@ -16,20 +16,6 @@ pub struct Packet<'p, I> {
     pub transport: Transport<'p>,
     /// Bytes of the whole frame.
     pub len: usize,
-}
-
-/// Takes the transport header off a frame, behind an IP header where `cursor` stands.
-///
-/// # Errors
-///
-/// [`Portless`] says what it is instead.
-#[inline(always)]
-pub fn transport<'p, I: Ip, C: Cursor<'p>>(
-    ip: &I,
-    cursor: &mut C,
-) -> Result<Transport<'p>, Portless> {
-    let payload = ip.payload(cursor)?;
-    Transport::take(payload, cursor)
 }
 
 impl<I: Ip> Packet<'_, I> {
