@@ -118,6 +118,8 @@ reasons! {
         Fragment = 39, "fragment";
         /// A table pointed outside of another one: a fault of xlb.
         TableError = 40, "table_error";
+        /// A backend answers to a VIP: what asked it claimed an address that no client has.
+        Martian = 41, "martian";
     }
 }
 

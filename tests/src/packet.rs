@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use etherparse::{IpHeaders, PacketBuilder, PacketBuilderStep};
+use lb_common::next_hop::Macs;
 
 /// The balancer's MAC address on the interface of test runs.
 pub const OUR_MAC: [u8; 6] = [2, 0, 0, 0, 0, 0x10];
@@ -72,4 +73,11 @@ pub fn transport(
     }
     .expect("a payload that fits");
     frame
+}
+
+/// Destination and source MAC address as a frame holds them.
+#[must_use]
+pub fn macs(destination: [u8; 6], source: [u8; 6]) -> Macs {
+    let word = |[a, b, c, d, e, f]: [u8; 6]| u64::from_le_bytes([a, b, c, d, e, f, 0, 0]);
+    Macs::new(word(destination), word(source))
 }

@@ -18,8 +18,10 @@ const DIRECT: u32 = Action::Direct as u32;
 #[inline(always)]
 pub(super) fn send<I: Ip, T: Tables>(packet: Packet<'_, I>, pair: u32, tables: &T) -> Verdict {
     let client = packet.ip.destination();
-    if is_local(client, tables) {
-        return PassReason::ToHost.into();
+    match owner(client, tables) {
+        value if value & LOCAL != 0 => return PassReason::ToHost.into(),
+        0 => {}
+        _ => return DropReason::Martian.into(),
     }
     let (action, gateway) = route::<I, T>(client, tables);
     if action == DIRECT {
@@ -44,12 +46,11 @@ pub(super) fn send<I: Ip, T: Tables>(packet: Packet<'_, I>, pair: u32, tables: &
     verdict
 }
 
+/// Whose an address is: [`LOCAL`], a VIP, or 0.
 #[inline(always)]
-fn is_local<A: IpAddress, T: Tables>(address: A, tables: &T) -> bool {
+fn owner<A: IpAddress, T: Tables>(address: A, tables: &T) -> u64 {
     let key = address.key(Kind::Address, [0; 2], 0);
-    tables
-        .find(&key, A::V6)
-        .is_some_and(|value| value & LOCAL != 0)
+    tables.find(&key, A::V6).unwrap_or(0)
 }
 
 /// A packet that claims to come from a backend comes in where backends are, and, from a backend on
@@ -61,6 +62,7 @@ fn is_genuine<T: Tables>(eth: &Eth, backend: &Backend, tables: &T) -> Result<(),
         return Err(DropReason::ForgedBackend);
     }
     match backend.next_hop {
+        hop if !hop.is_resolved() => Err(DropReason::BackendUnresolved),
         hop if hop.is_on_link() && eth.macs.source() != hop.mac() => Err(DropReason::ForgedBackend),
         _ => Ok(()),
     }
