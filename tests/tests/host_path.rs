@@ -9,13 +9,13 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
-use lb_common::{DropReason, PassReason, Verdict, route::Action};
+use lb_common::{DropReason, PassReason, Verdict, next_hop::NextHop, route::Action};
 use lb_tests::{
     frame::{Body, Frame, extension},
     image::{Image, Outcome},
     kernel::INGRESS,
     packet::{OUR_MAC, TCP, UDP},
-    world::{Service, World, hop},
+    world::{Service, World},
 };
 use proptest::{
     collection::vec,
@@ -24,7 +24,9 @@ use proptest::{
 };
 
 const BACKEND_MAC: [u8; 6] = [2, 0, 0, 0, 0, 0xb1];
+const BACKEND: NextHop = NextHop::new(BACKEND_MAC, INGRESS, true);
 const GATEWAY_MAC: [u8; 6] = [2, 0, 0, 0, 0, 0xc1];
+const GATEWAY: NextHop = NextHop::new(GATEWAY_MAC, INGRESS, false);
 
 /// A client, a VIP and a backend of one family.
 #[derive(Clone, Copy, Debug)]
@@ -36,7 +38,7 @@ struct Trio {
 
 impl Trio {
     fn image(self, protocol: u8) -> Image {
-        let backends = vec![(self.backend, 1, true)];
+        let backends = vec![(self.backend, BACKEND)];
         world(vec![Service::new(self.vip, protocol, backends, 4)]).image()
     }
 }
@@ -48,12 +50,8 @@ fn world(services: Vec<Service>) -> World {
         services,
         local: Vec::new(),
         routes: vec![
-            (Ipv4Addr::UNSPECIFIED.into(), 0, Action::NextHop, 2),
-            (Ipv6Addr::UNSPECIFIED.into(), 0, Action::NextHop, 2),
-        ],
-        next_hops: vec![
-            hop(INGRESS, BACKEND_MAC, OUR_MAC),
-            hop(INGRESS, GATEWAY_MAC, OUR_MAC),
+            (Ipv4Addr::UNSPECIFIED.into(), 0, Action::NextHop, GATEWAY),
+            (Ipv6Addr::UNSPECIFIED.into(), 0, Action::NextHop, GATEWAY),
         ],
         hash_key: [0x0f1e_2d3c_4b5a_6978, 0x8796_a5b4_c3d2_e1f0],
     }
@@ -244,7 +242,7 @@ fn vip(v6: bool, port: u16) -> SocketAddr {
     }
 }
 
-fn backends(v6: bool, count: u16) -> Vec<(SocketAddr, u32, bool)> {
+fn backends(v6: bool, count: u16) -> Vec<(SocketAddr, NextHop)> {
     let address = |n: u16| -> IpAddr {
         if v6 {
             Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, n).into()
@@ -254,7 +252,7 @@ fn backends(v6: bool, count: u16) -> Vec<(SocketAddr, u32, bool)> {
         }
     };
     (0..count)
-        .map(|n| (SocketAddr::new(address(n), 8080), 1, true))
+        .map(|n| (SocketAddr::new(address(n), 8080), BACKEND))
         .collect()
 }
 

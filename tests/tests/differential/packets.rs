@@ -9,7 +9,7 @@ use lb_tests::{
     world::{Service, World},
 };
 
-use super::worlds::{Net, PORTS, mac};
+use super::worlds::{Net, PORTS};
 
 /// A frame, perhaps with something wrong.
 pub(crate) fn packet(random: &mut Random, world: &World) -> Vec<u8> {
@@ -66,11 +66,12 @@ fn answer(random: &mut Random, service: &Service) -> Frame {
     if service.backends.is_empty() {
         return request(random, service);
     }
-    let (backend, next_hop, _) = service.backends[random.below(service.backends.len())];
+    let (backend, next_hop) = service.backends[random.below(service.backends.len())];
     let client = client(random, service.vip.is_ipv6());
     let mut frame = Frame::new(service.protocol, backend, client);
     if random.chance(95) {
-        frame.from = mac(next_hop);
+        let [mac @ .., _, _] = next_hop.mac().to_le_bytes();
+        frame.from = mac;
     }
     if random.chance(3) {
         frame.source.set_port(random.pick(&PORTS));

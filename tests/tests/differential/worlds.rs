@@ -2,13 +2,16 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use lb_common::route::{self, Action};
+use lb_common::{
+    next_hop::NextHop,
+    route::{self, Action},
+};
 use lb_tests::{
     image::Image,
     kernel::INGRESS,
     packet::{OUR_MAC, TCP, UDP},
     random::Random,
-    world::{Service, World, hop},
+    world::{Service, World},
 };
 
 /// Ports of services and backends: few, so that some collide.
@@ -38,16 +41,12 @@ impl Net {
 
 /// The world that a seed makes, and its maps.
 pub(crate) fn world(random: &mut Random) -> (World, Image) {
-    let next_hops = 1 + random.below(8) as u32;
-    let services = services(random, next_hops);
+    let services = services(random);
     let world = World {
         interfaces: interfaces(random),
         local: local(random, &services),
         services,
-        routes: routes(random, next_hops),
-        next_hops: (0..next_hops)
-            .map(|i| hop(1 + random.below(3) as u32, mac(i + 1), OUR_MAC))
-            .collect(),
+        routes: routes(random),
         hash_key: [random.bits(), random.bits()],
     };
     let mut image = world.image();
@@ -55,11 +54,6 @@ pub(crate) fn world(random: &mut Random) -> (World, Image) {
         corrupt(random, &mut image);
     }
     (world, image)
-}
-
-/// The MAC address of a next hop.
-pub(crate) const fn mac(next_hop: u32) -> [u8; 6] {
-    [2, 0, 0, 0, 1, next_hop as u8]
 }
 
 fn interfaces(random: &mut Random) -> Vec<(u32, [u8; 6], bool)> {
@@ -73,17 +67,17 @@ fn interfaces(random: &mut Random) -> Vec<(u32, [u8; 6], bool)> {
     }
 }
 
-fn services(random: &mut Random, next_hops: u32) -> Vec<Service> {
+fn services(random: &mut Random) -> Vec<Service> {
     let families = random.pick(&[&[false][..], &[true], &[false, true], &[false, true]]);
     (0..=random.below(12))
         .map(|_| {
             let v6 = random.pick(families);
-            service(random, v6, next_hops)
+            service(random, v6)
         })
         .collect()
 }
 
-fn service(random: &mut Random, v6: bool, next_hops: u32) -> Service {
+fn service(random: &mut Random, v6: bool) -> Service {
     let address = Net::Vips.address(v6, random.below(4) as u16);
     let vip = SocketAddr::new(address, random.pick(&PORTS));
     let backends = if random.chance(4) {
@@ -94,12 +88,9 @@ fn service(random: &mut Random, v6: bool, next_hops: u32) -> Service {
     let backends = (0..backends)
         .map(|_| {
             let address = Net::Backends.address(v6, random.below(12) as u16);
-            let next_hop = next_hop(random, next_hops);
-            let on_link = random.chance(70);
             (
                 SocketAddr::new(address, random.pick(&PORTS)),
-                next_hop,
-                on_link,
+                next_hop(random),
             )
         })
         .collect();
@@ -111,12 +102,13 @@ fn service(random: &mut Random, v6: bool, next_hops: u32) -> Service {
     }
 }
 
-/// Mostly one that exists; sometimes none, sometimes one outside of the map.
-const fn next_hop(random: &mut Random, next_hops: u32) -> u32 {
-    match random.below(30) {
-        0 => 0,
-        1 => next_hops + 1 + random.below(1000) as u32,
-        _ => 1 + random.below(next_hops as usize) as u32,
+/// Mostly one behind our interfaces or a third; sometimes none, sometimes random bits.
+const fn next_hop(random: &mut Random) -> NextHop {
+    let mac = [2, 0, 0, 0, 1, random.below(8) as u8];
+    match random.below(40) {
+        0 => NextHop::UNRESOLVED,
+        1 => NextHop(random.bits()),
+        _ => NextHop::new(mac, 1 + random.below(3) as u32, random.chance(70)),
     }
 }
 
@@ -154,7 +146,7 @@ fn local(random: &mut Random, services: &[Service]) -> Vec<IpAddr> {
 }
 
 /// Prefixes of each family, nested, longest first; some lists have no default, some an early end.
-fn routes(random: &mut Random, next_hops: u32) -> Vec<(IpAddr, u8, Action, u32)> {
+fn routes(random: &mut Random) -> Vec<(IpAddr, u8, Action, NextHop)> {
     let mut routes = Vec::new();
     for v6 in [false, true] {
         let full = if v6 { 128 } else { 32 };
@@ -168,7 +160,7 @@ fn routes(random: &mut Random, next_hops: u32) -> Vec<(IpAddr, u8, Action, u32)>
                     masked(address, length),
                     length,
                     action(random),
-                    next_hop(random, next_hops),
+                    next_hop(random),
                 )
             })
             .collect();
@@ -179,7 +171,7 @@ fn routes(random: &mut Random, next_hops: u32) -> Vec<(IpAddr, u8, Action, u32)>
             } else {
                 Ipv4Addr::UNSPECIFIED.into()
             };
-            family.push((everything, 0, Action::NextHop, 1));
+            family.push((everything, 0, Action::NextHop, next_hop(random)));
         }
         routes.extend(family);
     }
