@@ -28,6 +28,8 @@ pub struct Frame {
     pub class: u8,
     /// Time to live, or hop limit.
     pub hops: u8,
+    /// IPv4 identification.
+    pub identification: u16,
     /// IPv4 fragment: offset in units of eight bytes, and whether more follow.
     pub fragment: (u16, bool),
     /// IPv4 options; a multiple of four bytes.
@@ -100,6 +102,7 @@ impl Frame {
             destination,
             class: 0,
             hops: 64,
+            identification: 0x1234,
             fragment: (0, false),
             options: Vec::new(),
             extensions: Vec::new(),
@@ -165,7 +168,7 @@ impl Frame {
         .expect("a payload that fits");
         header.dscp = (self.class >> 2).try_into().expect("six bits");
         header.ecn = (self.class & 3).try_into().expect("two bits");
-        header.identification = 0x1234;
+        header.identification = self.identification;
         header.fragment_offset = IpFragOffset::try_new(self.fragment.0).expect("13 bits");
         header.more_fragments = self.fragment.1;
         header.options = self.options[..].try_into().expect("options that fit");

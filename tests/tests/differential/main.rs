@@ -32,7 +32,7 @@ use lb_tests::{
 /// Worlds, each with a program of its own.
 const WORLDS: usize = 60;
 /// Random frames of all worlds, unless `XLB_PACKETS` says otherwise.
-const PACKETS: usize = 200_000;
+const PACKETS: usize = 400_000;
 /// Sound frames of each world of which every truncation is tried.
 const TRUNCATED: usize = 5;
 

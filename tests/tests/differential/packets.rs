@@ -117,7 +117,7 @@ fn adorned(random: &mut Random, mut frame: Frame) -> Frame {
         Body::Other(_) => {}
     }
     if random.chance(20) {
-        frame.padding = vec![0; random.below(20)];
+        frame.padding = vec![0; random.below(40)];
     }
     if random.chance(2) {
         frame.tags = vec![random.bits() as u16; 1 + random.below(2)];
@@ -170,7 +170,7 @@ fn random_extension(random: &mut Random) -> (u8, Vec<u8>) {
 
 /// What a hostile sender, or a broken one, makes of a frame.
 fn damage(random: &mut Random, bytes: &mut Vec<u8>) {
-    match random.below(6) {
+    match random.below(7) {
         0 => bytes.truncate(14 + random.below(bytes.len() - 13)),
         1 => {
             let tail = random.below(60);
@@ -186,6 +186,10 @@ fn damage(random: &mut Random, bytes: &mut Vec<u8>) {
             write(bytes, at, &random.bits().to_le_bytes()[..1]);
         }
         4 => {
+            let at = 14 + random.below(bytes.len().max(15) - 14);
+            write(bytes, at, &[random.below(12) as u8]);
+        }
+        5 => {
             let at = random.below(bytes.len());
             bytes[at] ^= 1 << random.below(8);
         }
