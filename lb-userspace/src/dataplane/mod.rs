@@ -1,1 +1,375 @@
-//! dataplane.
+//! Programs, links and maps: load, pin, adopt, write, read.
+//!
+//! [`Dataplane`] is all that the daemon needs:
+//!
+//! 1. [`Dataplane::open`] adopts what an earlier daemon left pinned, or makes it.
+//! 2. [`Dataplane::reconcile`] makes the maps say what is desired.
+//! 3. [`Dataplane::attach`] puts the program onto the configured interfaces.
+//!
+//! It may be dropped, or its process killed, at any moment: the data path goes on.
+//! [`Dataplane::detach`] ends it.
+
+mod attached;
+mod counters;
+mod error;
+mod links;
+mod lock;
+mod maps;
+pub mod memory;
+mod pins;
+mod program;
+pub mod seeds;
+pub mod sizes;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use lb_common::maps::{Constants, LAYOUT_VERSION, Meta};
+
+pub use attached::Mode;
+pub use counters::{Counters, ServiceCounters};
+pub use error::Error;
+pub use links::Attachment;
+pub use pins::Pins;
+pub use program::{OBJECT, digest};
+
+use self::{
+    lock::Lock,
+    maps::Maps,
+    program::Program,
+    seeds::Seeds,
+    sizes::{Host, MapSize, Sizes},
+};
+use crate::{
+    config::model::{Config, Interface, Vip},
+    desired::{self, Change, Installed, Plan, State},
+    health::Health,
+};
+
+/// Where an instance's data plane lives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The folder of the pins, on a BPF file system.
+    pub pins: PathBuf,
+    /// The file that a daemon holds locked.
+    pub lock: PathBuf,
+    /// Whether the pins may be in a mount namespace that ends with the daemon.
+    pub ephemeral: bool,
+}
+
+/// What an earlier daemon left.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Adopted {
+    /// What its probes said; empty where there was none.
+    pub health: BTreeMap<(Vip, SocketAddr), Health>,
+    /// Whether maps were adopted.
+    pub maps: bool,
+    /// Why the program that an earlier version left goes on running, where this version's does not
+    /// load.
+    pub fallback: Option<String>,
+}
+
+/// What a reconciliation did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Steps; 0: nothing differed.
+    pub changes: usize,
+    /// Rows of slot tables that changed hands.
+    pub rows: usize,
+}
+
+/// The data plane of an instance.
+#[derive(Debug)]
+pub struct Dataplane {
+    pins: Pins,
+    maps: Maps,
+    meta: Meta,
+    installed: Installed,
+    _lock: Lock,
+}
+
+impl Dataplane {
+    /// Adopts what is pinned, or makes and pins maps and program for a configuration (with its
+    /// overrides). `remembered` seeds are used where neither pins nor file have others.
+    ///
+    /// Waits for a grace period: up to some 10 ms.
+    ///
+    /// # Errors
+    /// Where another daemon runs, the pins cannot be where they should, the kernel refuses maps or
+    /// program, or what is pinned cannot be adopted.
+    pub fn open(
+        settings: &Settings,
+        config: &Config,
+        remembered: Option<Seeds>,
+    ) -> Result<(Self, Adopted), Error> {
+        let lock = Lock::take(&settings.lock)?;
+        let pins = Pins::new(&settings.pins);
+        pins.create(settings.ephemeral)?;
+        if let Some(meta) = maps::read_meta(&pins)? {
+            return Self::adopt(lock, pins, meta, config);
+        }
+        // Debris of a daemon that was killed while it made the maps.
+        pins.remove()?;
+        pins.create(settings.ephemeral)?;
+        let dataplane = Self::create(lock, pins, config, remembered)?;
+        Ok((dataplane, Adopted::default()))
+    }
+
+    fn create(
+        lock: Lock,
+        pins: Pins,
+        config: &Config,
+        remembered: Option<Seeds>,
+    ) -> Result<Self, Error> {
+        let sizes = Sizes::of(config, host(config)?);
+        let seeds = match (&config.hash_seed, remembered) {
+            (Some(text), _) => Seeds::derive(text),
+            (None, Some(seeds)) => seeds,
+            (None, None) => Seeds::random().map_err(|source| Error::System {
+                what: "get random bytes",
+                source,
+            })?,
+        };
+        let meta = meta(seeds, &sizes, config);
+        Program::load(&pins, &sizes, meta.constants)?.pin(&pins)?;
+        let maps = Maps::open(&pins)?;
+        // Last: what has no word for the next daemon is debris.
+        maps::write_meta(&pins, meta)?;
+        Ok(Self {
+            installed: Installed::empty(meta.seed, &sizes),
+            pins,
+            maps,
+            meta,
+            _lock: lock,
+        })
+    }
+
+    fn adopt(
+        lock: Lock,
+        pins: Pins,
+        meta: Meta,
+        config: &Config,
+    ) -> Result<(Self, Adopted), Error> {
+        let mut maps = Maps::open(&pins)?;
+        // The daemon before may have been killed before it could wait.
+        desired::Store::grace_period(&mut maps)?;
+        let installed = desired::adopt(&maps, meta.seed, maps.sizes())?;
+        let mut dataplane = Self {
+            pins,
+            maps,
+            meta,
+            installed,
+            _lock: lock,
+        };
+        dataplane.check(config)?;
+        let adopted = Adopted {
+            health: dataplane.installed.health(),
+            maps: true,
+            fallback: dataplane.renew()?,
+        };
+        Ok((dataplane, adopted))
+    }
+
+    /// Replaces the program of another version by this one's; why not, where the one that runs has
+    /// to go on.
+    fn renew(&mut self) -> Result<Option<String>, Error> {
+        let is_pinned = self.pins.program().exists();
+        if is_pinned && self.meta.program == digest() {
+            return Ok(None);
+        }
+        match self.swap(self.meta.constants) {
+            Err(error @ (Error::Load { .. } | Error::SelfTest(_))) if is_pinned => {
+                Ok(Some(error.to_string()))
+            }
+            other => other.map(|()| None),
+        }
+    }
+
+    /// Whether a configuration can be taken over while this data path runs.
+    ///
+    /// # Errors
+    /// Where it has another `hash_seed`.
+    pub fn check(&self, config: &Config) -> Result<(), Error> {
+        let wanted = config.hash_seed.as_deref().map(Seeds::derive);
+        if wanted.is_some_and(|wanted| wanted != self.seeds()) {
+            return Err(Error::SeedChanged);
+        }
+        Ok(())
+    }
+
+    /// Makes the maps say what is desired. Where rows alone change, that is all that is stored;
+    /// where something is freed, it waits for a grace period (some 10 ms) after forwarding is as
+    /// desired.
+    ///
+    /// # Errors
+    /// Where the state does not fit into the maps, then nothing is changed; or the kernel refuses.
+    pub fn reconcile(&mut self, desired: &State) -> Result<Summary, Error> {
+        let plan = desired::diff(&self.installed, desired)?;
+        let (v4, v6) = (desired.serves(false), desired.serves(true));
+        let Constants { ipv4, ipv6, .. } = self.meta.constants;
+        self.specialise(v4 || ipv4 != 0, v6 || ipv6 != 0)?;
+        let summary = self.apply(plan)?;
+        self.specialise(v4, v6)?;
+        Ok(summary)
+    }
+
+    fn apply(&mut self, plan: Plan) -> Result<Summary, Error> {
+        for change in &plan.changes {
+            if let Err(error) = change.apply(&mut self.maps) {
+                let sizes = self.maps.sizes();
+                self.installed = desired::adopt(&self.maps, self.meta.seed, sizes)?;
+                return Err(error.into());
+            }
+        }
+        self.installed = plan.after;
+        Ok(Summary {
+            changes: plan.changes.len(),
+            rows: plan.changes.iter().map(moved_rows).sum(),
+        })
+    }
+
+    /// Runs the program that is specialised for these address families.
+    fn specialise(&mut self, v4: bool, v6: bool) -> Result<(), Error> {
+        let constants = Constants {
+            ipv4: v4.into(),
+            ipv6: v6.into(),
+            ..self.meta.constants
+        };
+        if constants == self.meta.constants {
+            return Ok(());
+        }
+        self.swap(constants)
+    }
+
+    /// Loads a program beside the one that runs, and lets the links run it from one packet to the
+    /// next.
+    fn swap(&mut self, constants: Constants) -> Result<(), Error> {
+        let mut program = Program::load(&self.pins, self.maps.sizes(), constants)?;
+        links::update(&self.pins, program.xdp()?)?;
+        program.pin(&self.pins)?;
+        self.meta.constants = constants;
+        self.meta.program = digest();
+        maps::write_meta(&self.pins, self.meta)
+    }
+
+    /// Attaches the program to these interfaces, and takes it off all others.
+    ///
+    /// # Errors
+    /// Where one does not exist, then nothing is changed; or the kernel refuses.
+    pub fn attach(&self, interfaces: &[Interface]) -> Result<(), Error> {
+        links::sync(&self.pins, interfaces)
+    }
+
+    /// The interfaces that run the program.
+    ///
+    /// # Errors
+    /// Where the kernel cannot be asked.
+    pub fn interfaces(&self) -> Result<Vec<Attachment>, Error> {
+        links::list(&self.pins)
+    }
+
+    /// All counters.
+    ///
+    /// # Errors
+    /// Where the kernel refuses.
+    pub fn counters(&self) -> Result<Counters, Error> {
+        counters::read(&self.maps, &self.installed)
+    }
+
+    /// What the maps say: services with their tables' checksums and shares.
+    #[must_use]
+    pub const fn installed(&self) -> &Installed {
+        &self.installed
+    }
+
+    /// The maps with their sizes.
+    #[must_use]
+    pub fn maps(&self) -> Vec<MapSize> {
+        let cpus = u32::try_from(self.maps.cpus()).unwrap_or(u32::MAX);
+        self.maps.sizes().list(cpus)
+    }
+
+    /// The seeds in use, to remember them.
+    #[must_use]
+    pub const fn seeds(&self) -> Seeds {
+        Seeds {
+            hash_key: self.meta.hash_key,
+            slots: self.meta.seed,
+        }
+    }
+
+    /// Takes the program off every interface and removes program and maps: nothing is forwarded any
+    /// more.
+    ///
+    /// # Errors
+    /// Where a pin cannot be removed.
+    pub fn detach(self) -> Result<(), Error> {
+        remove(&self.pins)
+    }
+}
+
+/// Does what [`Dataplane::detach`] does where no daemon runs.
+///
+/// # Errors
+/// Where a daemon runs, or a pin cannot be removed.
+pub fn detach(pins: &Path, lock: &Path) -> Result<(), Error> {
+    let _lock = Lock::take(lock)?;
+    remove(&Pins::new(pins))
+}
+
+/// Links first, so that the program is off its interfaces before anything that it needs is gone.
+fn remove(pins: &Pins) -> Result<(), Error> {
+    links::sync(pins, &[])?;
+    pins.remove()
+}
+
+const fn moved_rows(change: &Change) -> usize {
+    match change {
+        Change::Rows { rows, .. } => rows.len(),
+        _ => 0,
+    }
+}
+
+fn host(config: &Config) -> Result<Host, Error> {
+    let addresses = nix::ifaddrs::getifaddrs().map_err(|errno| Error::System {
+        what: "list the host's addresses",
+        source: errno.into(),
+    })?;
+    let mut highest_ifindex = 0;
+    for interface in &config.interfaces {
+        highest_ifindex = highest_ifindex.max(links::ifindex(&interface.name)?);
+    }
+    Ok(Host {
+        addresses: u32::try_from(addresses.count()).unwrap_or(u32::MAX),
+        highest_ifindex,
+    })
+}
+
+fn meta(seeds: Seeds, sizes: &Sizes, config: &Config) -> Meta {
+    let Seeds { hash_key, slots } = seeds;
+    let serves = |v6| {
+        let mut services = config.services.iter();
+        services.any(|service| service.vip.address.is_ipv6() == v6)
+    };
+    Meta {
+        layout_version: LAYOUT_VERSION,
+        sets: sizes.sets,
+        hash_key,
+        seed: slots,
+        constants: Constants {
+            hash_key,
+            set_shift: u64::BITS - sizes.sets.ilog2(),
+            ipv6: serves(true).into(),
+            ipv4: serves(false).into(),
+            fib: 1,
+            routes: lb_common::route::LEN,
+            reserved: 0,
+        },
+        program: digest(),
+    }
+}

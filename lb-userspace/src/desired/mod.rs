@@ -1,1 +1,61 @@
-//! desired.
+//! Model, overrides, health and the host's network → what the maps must say; and the difference to
+//! what they say.
+//!
+//! ```text
+//! config ─► overrides::Effective ─► build ─► State ─┐
+//!                                                   ├─► diff ─► [Change] ─► Store
+//!                            Installed ◄─ adopted ──┘
+//! ```
+//!
+//! * [`State`] knows neither indices nor maps; [`Installed`] knows where everything is.
+//! * [`diff`] is pure: it returns the steps and what is installed after them.
+//! * A [`Change`] is a few stores into a [`Store`]: the kernel's maps, or plain memory in the tests of
+//!   the laws.
+
+mod adopt;
+pub mod alloc;
+mod build;
+mod change;
+mod diff;
+mod host;
+mod installed;
+#[cfg(test)]
+mod laws;
+pub mod overrides;
+mod placement;
+#[cfg(test)]
+mod ram;
+mod routes;
+mod services;
+mod state;
+mod store;
+
+pub use adopt::{Inconsistent, adopt};
+pub use build::{Inputs, Link, Network, build};
+pub use change::Change;
+pub use diff::{Plan, Refused, diff};
+pub use installed::{Entry, Installed, Service as InstalledService};
+pub use placement::Place;
+pub use state::{Action, Backend, Route, Routes, Service, State};
+pub use store::{Region, Store, StoreError};
+
+use crate::health::Health;
+
+/// How health stands in `BACKENDS`.
+const fn health_word(health: Health) -> lb_common::backend::State {
+    match health {
+        Health::Down => lb_common::backend::State::Down,
+        Health::Unknown => lb_common::backend::State::Unknown,
+        Health::Up => lb_common::backend::State::Up,
+    }
+}
+
+/// What the maps say of a backend's health; `None` for entries that are no backends.
+const fn health_of(word: lb_common::backend::State) -> Option<Health> {
+    match word {
+        lb_common::backend::State::Down => Some(Health::Down),
+        lb_common::backend::State::Unknown => Some(Health::Unknown),
+        lb_common::backend::State::Up => Some(Health::Up),
+        lb_common::backend::State::Free | lb_common::backend::State::Header => None,
+    }
+}

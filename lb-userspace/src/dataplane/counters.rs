@@ -1,0 +1,98 @@
+//! Counters as the data path has them, summed over the CPUs.
+
+use std::{collections::BTreeMap, net::SocketAddr};
+
+use aya::maps::MapError;
+use lb_common::{
+    DropReason, PassReason,
+    counters::Traffic,
+    maps::{REASONS, STATS},
+};
+
+use super::{error::Error, maps::Maps, memory::MapValue};
+use crate::{
+    config::model::Vip,
+    desired::{Installed, InstalledService},
+};
+
+/// All counters at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Traffic by service.
+    pub services: BTreeMap<Vip, ServiceCounters>,
+    /// Packets left to the kernel, every reason.
+    pub passed: Vec<(PassReason, u64)>,
+    /// Packets thrown away, every reason.
+    pub dropped: Vec<(DropReason, u64)>,
+}
+
+/// Traffic of a service.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServiceCounters {
+    /// Packets for it that went to no backend.
+    pub dropped: Traffic,
+    /// Traffic by backend.
+    pub backends: BTreeMap<SocketAddr, Traffic>,
+}
+
+impl ServiceCounters {
+    /// Traffic of all backends.
+    #[must_use]
+    pub fn total(&self) -> Traffic {
+        sum(self.backends.values().copied())
+    }
+}
+
+/// Reads every counter.
+///
+/// # Errors
+/// Where the kernel refuses.
+pub(super) fn read(maps: &Maps, installed: &Installed) -> Result<Counters, Error> {
+    let mut services = BTreeMap::new();
+    for vip in installed.vips() {
+        if let Some(service) = installed.service(vip) {
+            let counters = read_service(maps, service).map_err(Error::map(STATS))?;
+            services.insert(vip, counters);
+        }
+    }
+    let packets = |reason: u32| read_reason(maps, reason).map_err(Error::map(REASONS));
+    let passed = PassReason::ALL
+        .iter()
+        .map(|reason| Ok((*reason, packets(reason.index())?)));
+    let dropped = DropReason::ALL
+        .iter()
+        .map(|reason| Ok((*reason, packets(reason.index())?)));
+    Ok(Counters {
+        services,
+        passed: passed.collect::<Result<_, Error>>()?,
+        dropped: dropped.collect::<Result<_, Error>>()?,
+    })
+}
+
+fn read_service(maps: &Maps, service: &InstalledService) -> Result<ServiceCounters, MapError> {
+    let backends = service
+        .backends()
+        .map(|(pair, backend)| Ok((backend.address, read_pair(maps, pair)?)));
+    Ok(ServiceCounters {
+        dropped: read_pair(maps, service.pair())?,
+        backends: backends.collect::<Result<_, MapError>>()?,
+    })
+}
+
+fn read_pair(maps: &Maps, pair: u32) -> Result<Traffic, MapError> {
+    let values = maps.traffic.get(&pair, 0)?;
+    Ok(sum(values.iter().map(|MapValue(traffic)| *traffic)))
+}
+
+fn read_reason(maps: &Maps, reason: u32) -> Result<u64, MapError> {
+    let values = maps.reasons.get(&reason, 0)?;
+    Ok(values
+        .iter()
+        .fold(0, |sum, packets| sum.wrapping_add(*packets)))
+}
+
+fn sum(parts: impl Iterator<Item = Traffic>) -> Traffic {
+    let mut total = Traffic::default();
+    parts.for_each(|part| total += part);
+    total
+}

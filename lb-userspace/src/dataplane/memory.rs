@@ -1,0 +1,99 @@
+//! The kernel's memory: the only unsafe code of the data plane's user side.
+//!
+//! *Justification:* the maps are written while the data path reads them, by single aligned stores;
+//! aya has neither memory-mapped arrays nor `membarrier(2)`.
+
+use std::{
+    io,
+    os::fd::{AsFd, AsRawFd as _},
+    sync::atomic::{AtomicU32, AtomicU64, Ordering},
+};
+
+use memmap2::{MmapOptions, MmapRaw};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+/// Any padding-free plain value may cross into a BPF map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct MapValue<T>(pub T);
+
+// SAFETY: `FromBytes` and `IntoBytes` prove that every bit pattern is valid and that there is no
+// padding.
+unsafe impl<T: FromBytes + IntoBytes + Immutable + Copy + 'static> aya::Pod for MapValue<T> {}
+
+/// A memory-mapped array.
+#[derive(Debug)]
+pub struct Mapped {
+    memory: MmapRaw,
+}
+
+impl Mapped {
+    /// Maps the first `bytes` of an array.
+    ///
+    /// # Errors
+    /// Where the kernel refuses, as it does for maps without `BPF_F_MMAPABLE`.
+    pub fn new(map: &impl AsFd, bytes: usize) -> io::Result<Self> {
+        let fd = map.as_fd().as_raw_fd();
+        let memory = MmapOptions::new().len(bytes).map_raw(fd)?;
+        Ok(Self { memory })
+    }
+
+    /// The word at an offset in bytes that is a multiple of 8; `None` outside of the map.
+    #[must_use]
+    pub fn load(&self, offset: usize) -> Option<u64> {
+        let place = self.place::<u64>(offset)?;
+        // SAFETY: `place` checked that the pointer is aligned and inside of the mapping, which lives
+        // as long as `self`; others only ever access it atomically or in the kernel.
+        let word = unsafe { AtomicU64::from_ptr(place) };
+        Some(word.load(Ordering::Acquire))
+    }
+
+    /// Stores a word of 8 bytes; what was stored before is seen before it.
+    #[must_use]
+    pub fn store_u64(&mut self, offset: usize, value: u64) -> Option<()> {
+        let place = self.place::<u64>(offset)?;
+        // SAFETY: as in `load`.
+        let word = unsafe { AtomicU64::from_ptr(place) };
+        word.store(value, Ordering::Release);
+        Some(())
+    }
+
+    /// The same with 4 bytes.
+    #[must_use]
+    pub fn store_u32(&mut self, offset: usize, value: u32) -> Option<()> {
+        let place = self.place::<u32>(offset)?;
+        // SAFETY: as in `load`.
+        let word = unsafe { AtomicU32::from_ptr(place) };
+        word.store(value, Ordering::Release);
+        Some(())
+    }
+
+    /// Where a `T` stands: aligned, and inside as a whole.
+    fn place<T>(&self, offset: usize) -> Option<*mut T> {
+        let end = offset.checked_add(size_of::<T>())?;
+        let inside = end <= self.memory.len() && offset.is_multiple_of(size_of::<T>());
+        inside.then(|| self.memory.as_mut_ptr().wrapping_add(offset).cast())
+    }
+}
+
+/// Waits until every packet is through that was in a BPF program when the call began: those run
+/// inside of RCU's read side, and the command waits for `synchronize_rcu`.
+///
+/// # Errors
+/// Where the kernel does not know the command, or has CPUs with `nohz_full`.
+pub fn grace_period() -> io::Result<()> {
+    // SAFETY: the call takes three numbers and touches no memory of ours.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_membarrier,
+            libc::MEMBARRIER_CMD_GLOBAL,
+            0u32,
+            0i32,
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}

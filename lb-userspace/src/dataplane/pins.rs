@@ -1,0 +1,211 @@
+//! What outlives the daemon: pins of an instance's maps, program and links on a BPF file system.
+//!
+//! ```text
+//! <pins>/xdp                the program
+//! <pins>/link_<interface>   its link, `.` written as %2E
+//! <pins>/maps/<NAME>        its maps
+//! ```
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
+
+use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+
+use super::error::Error;
+
+/// An instance's folder of pins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pins {
+    folder: PathBuf,
+}
+
+const LINK: &str = "link_";
+
+impl Pins {
+    /// The folder; nothing is looked at or made yet.
+    #[must_use]
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        Self {
+            folder: folder.into(),
+        }
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Makes the folders.
+    ///
+    /// # Errors
+    /// Where they would not be on a BPF file system, or nobody would find them after the daemon's
+    /// end, which `ephemeral` permits.
+    pub fn create(&self, ephemeral: bool) -> Result<(), Error> {
+        let existing = nearest_existing(&self.folder);
+        let kind =
+            statfs(existing).map_err(|errno| Error::file("look at", existing)(errno.into()))?;
+        if kind.filesystem_type() != BPF_FS_MAGIC {
+            let path = self.folder.clone();
+            return Err(Error::NotBpffs { path });
+        }
+        if !ephemeral && is_private(existing) {
+            return Err(Error::PrivateMounts);
+        }
+        let maps = self.maps();
+        fs::create_dir_all(&maps).map_err(Error::file("make the folder", maps))
+    }
+
+    /// The program.
+    #[must_use]
+    pub fn program(&self) -> PathBuf {
+        self.folder.join("xdp")
+    }
+
+    /// A program on its way to take the place of the other.
+    #[must_use]
+    pub fn next_program(&self) -> PathBuf {
+        self.folder.join("xdp_next")
+    }
+
+    /// The folder of the maps.
+    #[must_use]
+    pub fn maps(&self) -> PathBuf {
+        self.folder.join("maps")
+    }
+
+    /// A map.
+    #[must_use]
+    pub fn map(&self, name: &str) -> PathBuf {
+        self.maps().join(name)
+    }
+
+    /// The link of an interface.
+    #[must_use]
+    pub fn link(&self, interface: &str) -> PathBuf {
+        let name = interface.replace('%', "%25").replace('.', "%2E");
+        self.folder.join(format!("{LINK}{name}"))
+    }
+
+    /// The pinned links by interface.
+    ///
+    /// # Errors
+    /// Where the folder cannot be read.
+    pub fn links(&self) -> Result<BTreeMap<String, PathBuf>, Error> {
+        let interface = |path: PathBuf| {
+            let name = path.file_name()?.to_str()?.strip_prefix(LINK)?;
+            Some((name.replace("%2E", ".").replace("%25", "%"), path))
+        };
+        Ok(entries(&self.folder)?
+            .into_iter()
+            .filter_map(interface)
+            .collect())
+    }
+
+    /// Removes every pin and the folders, links first.
+    ///
+    /// # Errors
+    /// Where one cannot be removed.
+    pub fn remove(&self) -> Result<(), Error> {
+        for link in self.links()?.values() {
+            remove_file(link)?;
+        }
+        remove_file(&self.program())?;
+        remove_file(&self.next_program())?;
+        self.remove_maps()?;
+        remove_folder(&self.maps())?;
+        remove_folder(&self.folder)
+    }
+
+    /// Removes the pins of the maps.
+    ///
+    /// # Errors
+    /// Where one cannot be removed.
+    pub fn remove_maps(&self) -> Result<(), Error> {
+        entries(&self.maps())?
+            .iter()
+            .try_for_each(|map| remove_file(map))
+    }
+}
+
+/// The files of a folder; none where there is no folder.
+fn entries(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let listing = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        listing => listing.map_err(Error::file("read the folder", folder))?,
+    };
+    let paths = listing.map(|entry| entry.map(|entry| entry.path()));
+    paths
+        .collect::<io::Result<_>>()
+        .map_err(Error::file("read the folder", folder))
+}
+
+/// Removes a pin, if it is there.
+pub(super) fn remove_file(path: &Path) -> Result<(), Error> {
+    unless_missing(fs::remove_file(path)).map_err(Error::file("remove", path))
+}
+
+fn remove_folder(path: &Path) -> Result<(), Error> {
+    unless_missing(fs::remove_dir(path)).map_err(Error::file("remove the folder", path))
+}
+
+fn unless_missing(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+fn nearest_existing(path: &Path) -> &Path {
+    let existing = path.ancestors().find(|ancestor| ancestor.exists());
+    existing.unwrap_or_else(|| Path::new("/"))
+}
+
+/// Whether a folder is in a mount namespace of the process's own, and on a file system that the
+/// first process does not see there; where that cannot be read, it is taken for shared.
+fn is_private(folder: &Path) -> bool {
+    let namespace = |process: &str| fs::read_link(format!("/proc/{process}/ns/mnt")).ok();
+    let (Some(first), Some(own)) = (namespace("1"), namespace("self")) else {
+        return false;
+    };
+    let device = |path: &Path| fs::metadata(path).ok().map(|metadata| metadata.dev());
+    let outside = Path::new("/proc/1/root").join(folder.strip_prefix("/").unwrap_or(folder));
+    first != own && device(&outside) != device(folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_is_no_bpffs_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let pins = Pins::new(folder.path().join("xlb/default"));
+        let error = pins.create(true).unwrap_err();
+        assert!(matches!(error, Error::NotBpffs { .. }), "{error}");
+        assert!(error.to_string().contains("mount -t bpf"), "{error}");
+    }
+
+    #[test]
+    fn the_names_of_interfaces_survive_the_way_into_a_pin() {
+        let folder = tempfile::tempdir().unwrap();
+        let pins = Pins::new(folder.path());
+        for name in ["eth0", "eth0.100", "a%2Eb"] {
+            let path = pins.link(name);
+            assert!(!path.file_name().unwrap().to_str().unwrap().contains('.'));
+            fs::write(path, "").unwrap();
+        }
+        let names: Vec<_> = pins.links().unwrap().into_keys().collect();
+        assert_eq!(names, ["a%2Eb", "eth0", "eth0.100"]);
+    }
+
+    #[test]
+    fn removing_what_is_not_there_is_done() {
+        let folder = tempfile::tempdir().unwrap();
+        Pins::new(folder.path().join("none")).remove().unwrap();
+    }
+}

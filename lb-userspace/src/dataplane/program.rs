@@ -1,0 +1,122 @@
+//! The XDP program: embedded in this binary, loaded beside the pinned maps, tested, pinned.
+
+use std::fs;
+
+use aya::{
+    Ebpf, EbpfLoader,
+    programs::{TestRun as _, TestRunOptions, Xdp},
+};
+use aya_obj::programs::XdpAttachType;
+use lb_common::maps::{self, Constants, PROGRAM};
+use sha2::{Digest as _, Sha256};
+
+use super::{
+    error::Error,
+    memory::MapValue,
+    pins::{self, Pins},
+    sizes::Sizes,
+};
+use crate::desired::Region;
+
+/// The object with the program and its maps.
+pub const OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/xlb.o"));
+
+/// The maps that are pinned; the program's constants are not among them.
+const PINNED: [&str; 9] = [
+    maps::CONTROL,
+    maps::DIRECTORY,
+    maps::SLOTS,
+    maps::BACKENDS,
+    maps::ROUTES,
+    maps::INTERFACES,
+    maps::STATS,
+    maps::REASONS,
+    maps::META,
+];
+
+/// The first eight bytes of the object's SHA-256: tells programs apart.
+#[must_use]
+pub fn digest() -> u64 {
+    let digest = Sha256::digest(OBJECT);
+    digest.first_chunk().copied().map_or(0, u64::from_be_bytes)
+}
+
+/// A loaded program that passed its self-test.
+#[derive(Debug)]
+pub(super) struct Program {
+    object: Ebpf,
+}
+
+impl Program {
+    /// Loads the program onto the pinned maps; those that are missing are made in these sizes.
+    ///
+    /// # Errors
+    /// Where the kernel refuses the maps or the program, or the program fails its self-test.
+    pub(super) fn load(pins: &Pins, sizes: &Sizes, constants: Constants) -> Result<Self, Error> {
+        let constants = MapValue(constants);
+        let mut loader = EbpfLoader::new();
+        loader.override_global("CONSTANTS", &constants, true);
+        for region in Region::ALL {
+            loader.map_max_entries(region.name(), sizes.entries(region));
+        }
+        loader.map_max_entries(maps::STATS, sizes.backends);
+        for name in PINNED {
+            loader.map_pin_path(name, pins.map(name));
+        }
+        let object = loader.load(OBJECT).map_err(Error::load)?;
+        let mut program = Self { object };
+        program.xdp()?.load().map_err(Error::program)?;
+        program.self_test()?;
+        Ok(program)
+    }
+
+    /// The program, to attach it.
+    pub(super) fn xdp(&mut self) -> Result<&mut Xdp, Error> {
+        let program = self.object.program_mut(PROGRAM);
+        let program = program.ok_or_else(|| Error::Load {
+            reason: format!("the object has no program {PROGRAM}"),
+        })?;
+        program.try_into().map_err(Error::program)
+    }
+
+    /// Pins the program in the place of the one before.
+    ///
+    /// # Errors
+    /// Where the pin cannot be made.
+    pub(super) fn pin(&mut self, pins: &Pins) -> Result<(), Error> {
+        let (next, path) = (pins.next_program(), pins.program());
+        pins::remove_file(&next)?;
+        let pinned = self.xdp()?.pin(&next);
+        pinned.map_err(|source| Error::Pin {
+            path: next.clone(),
+            source,
+        })?;
+        fs::rename(next, &path).map_err(Error::file("put in its place", path))
+    }
+
+    /// A frame that is not IP must be left to the kernel.
+    fn self_test(&mut self) -> Result<(), Error> {
+        const XDP_PASS: u32 = 2;
+        // IEEE 802, local experimental EtherType 1.
+        let header = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x88, 0xb5];
+        let frame = [header.as_slice(), &[0; 50]].concat();
+        let mut options = TestRunOptions::new();
+        options.data_in = Some(&frame);
+        let run = self.xdp()?.test_run(options).map_err(Error::program)?;
+        if run.return_value == XDP_PASS {
+            return Ok(());
+        }
+        let verdict = run.return_value;
+        Err(Error::SelfTest(format!(
+            "verdict {verdict} for a frame that is not IP, expected {XDP_PASS} (pass)"
+        )))
+    }
+}
+
+/// The pinned program.
+///
+/// # Errors
+/// Where it cannot be opened.
+pub(super) fn pinned(pins: &Pins) -> Result<Xdp, Error> {
+    Xdp::from_pin(pins.program(), XdpAttachType::Interface).map_err(Error::program)
+}

@@ -1,0 +1,295 @@
+//! The data plane on the kernel's own maps: needs root and a BPF file system.
+
+use std::{
+    net::SocketAddr,
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use lb_common::next_hop::NextHop;
+
+use super::*;
+use crate::{
+    config::model::{self, Mode as Forwarding, Protocol, Role, XdpMode},
+    desired::{Backend, Refused, Routes, Service},
+    net::sandbox,
+};
+
+/// An instance of a test's own; nothing of it is left behind, whatever happens.
+struct Instance {
+    settings: Settings,
+    _run: tempfile::TempDir,
+}
+
+impl Instance {
+    fn new() -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("xlb-test-{}-{number}", std::process::id());
+        let run = tempfile::tempdir().unwrap();
+        let settings = Settings {
+            pins: Path::new("/sys/fs/bpf").join(name),
+            lock: run.path().join("lock"),
+            ephemeral: true,
+        };
+        Self {
+            settings,
+            _run: run,
+        }
+    }
+
+    fn open(&self, config: &Config) -> Result<(Dataplane, Adopted), Error> {
+        Dataplane::open(&self.settings, config, None)
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        if let Err(error) = Pins::new(&self.settings.pins).remove() {
+            eprintln!("{error}");
+        }
+    }
+}
+
+#[test]
+fn the_next_daemon_finds_what_a_killed_one_left() {
+    let instance = Instance::new();
+    let config = config(&[]);
+    let state = state(3);
+    let (mut first, adopted) = instance.open(&config).unwrap();
+    assert_eq!(adopted, Adopted::default());
+    assert!(first.reconcile(&state).unwrap().changes > 0);
+    let (seeds, health) = (first.seeds(), first.installed().health());
+    drop(first);
+
+    let (mut second, adopted) = instance.open(&config).unwrap();
+    assert!(adopted.maps && adopted.fallback.is_none());
+    assert_eq!(adopted.health, health);
+    assert_eq!(adopted.health.len(), 3);
+    assert_eq!(second.seeds(), seeds);
+    assert_eq!(second.reconcile(&state).unwrap(), Summary::default());
+}
+
+#[test]
+fn a_death_moves_the_rows_of_the_dead_and_no_others() {
+    let instance = Instance::new();
+    let (mut dataplane, _) = instance.open(&config(&[])).unwrap();
+    let mut state = state(4);
+    dataplane.reconcile(&state).unwrap();
+    let before = dataplane.installed().service(vip()).unwrap().checksum();
+    state.services[0].backends[1].live = false;
+    state.services[0].backends[1].health = Health::Down;
+    let summary = dataplane.reconcile(&state).unwrap();
+    assert_eq!((summary.changes, summary.rows), (2, 1024));
+    state.services[0].backends[1].live = true;
+    state.services[0].backends[1].health = Health::Up;
+    dataplane.reconcile(&state).unwrap();
+    let after = dataplane.installed().service(vip()).unwrap().checksum();
+    assert!(before.is_some());
+    assert_eq!(before, after);
+}
+
+#[test]
+fn links_outlive_the_daemon_and_end_with_detach() {
+    sandbox::run(async || {
+        sandbox::ip("link add xlb0 type veth peer name xlb1");
+        let instance = Instance::new();
+        let config = config(&["xlb0"]);
+        let (dataplane, _) = instance.open(&config).unwrap();
+        dataplane.attach(&config.interfaces).unwrap();
+        let attached_first = dataplane.interfaces().unwrap();
+        assert_eq!(attached_first[0].mode, Mode::Native);
+        drop(dataplane);
+
+        let (dataplane, _) = instance.open(&config).unwrap();
+        dataplane.attach(&config.interfaces).unwrap();
+        assert_eq!(dataplane.interfaces().unwrap(), attached_first);
+        dataplane.attach(&[]).unwrap();
+        assert_eq!(dataplane.interfaces().unwrap(), []);
+        dataplane.attach(&config.interfaces).unwrap();
+        dataplane.detach().unwrap();
+        let index = links::ifindex("xlb0").unwrap();
+        assert_eq!(attached::attached(index).unwrap(), None);
+        assert!(!instance.settings.pins.exists());
+    });
+}
+
+#[test]
+fn another_specialisation_is_swapped_in_under_the_same_links() {
+    sandbox::run(async || {
+        sandbox::ip("link add xlb0 type veth peer name xlb1");
+        let instance = Instance::new();
+        let config = config(&["xlb0"]);
+        let (mut dataplane, _) = instance.open(&config).unwrap();
+        dataplane.attach(&config.interfaces).unwrap();
+        let before = dataplane.interfaces().unwrap();
+        let mut state = state(1);
+        dataplane.reconcile(&state).unwrap();
+        assert_eq!(dataplane.interfaces().unwrap(), before);
+        state.services[0].vip.address = "2001:db8::10".parse().unwrap();
+        state.services[0].backends[0].address = "[2001:db8::1:1]:80".parse().unwrap();
+        dataplane.reconcile(&state).unwrap();
+        let after = dataplane.interfaces().unwrap();
+        assert_ne!(before[0].program_id, after[0].program_id);
+        drop(dataplane);
+        let (mut dataplane, _) = instance.open(&config).unwrap();
+        assert_eq!(dataplane.reconcile(&state).unwrap(), Summary::default());
+        assert_eq!(dataplane.interfaces().unwrap(), after);
+    });
+}
+
+#[test]
+fn an_interface_that_was_made_again_is_attached_again() {
+    sandbox::run(async || {
+        let instance = Instance::new();
+        let config = config(&["xlb0"]);
+        sandbox::ip("link add xlb0 type veth peer name xlb1");
+        let (mut dataplane, _) = instance.open(&config).unwrap();
+        dataplane.attach(&config.interfaces).unwrap();
+        sandbox::ip("link del xlb0");
+        assert_eq!(dataplane.interfaces().unwrap(), []);
+        dataplane.reconcile(&state(1)).unwrap();
+        dataplane.swap(dataplane.meta.constants).unwrap();
+        sandbox::ip("link add xlb0 type veth peer name xlb1");
+        dataplane.attach(&config.interfaces).unwrap();
+        assert_eq!(dataplane.interfaces().unwrap().len(), 1);
+    });
+}
+
+#[test]
+fn an_interface_without_native_xdp_is_attached_in_generic_mode() {
+    sandbox::run(async || {
+        let instance = Instance::new();
+        let mut config = config(&["lo"]);
+        let (dataplane, _) = instance.open(&config).unwrap();
+        dataplane.attach(&config.interfaces).unwrap();
+        assert_eq!(dataplane.interfaces().unwrap()[0].mode, Mode::Generic);
+        config.interfaces[0].xdp = XdpMode::Native;
+        let refused = dataplane.attach(&config.interfaces).unwrap_err();
+        assert!(matches!(refused, Error::Attach { .. }), "{refused}");
+        config.interfaces[0].name = "nowhere".into();
+        let refused = dataplane.attach(&config.interfaces).unwrap_err();
+        assert!(matches!(refused, Error::NoInterface(_)), "{refused}");
+    });
+}
+
+#[test]
+fn a_second_daemon_another_seed_and_too_much_are_refused_with_a_sentence() {
+    let instance = Instance::new();
+    let mut config = config(&[]);
+    let (mut dataplane, _) = instance.open(&config).unwrap();
+    let second = instance.open(&config).unwrap_err();
+    assert!(matches!(second, Error::Locked { .. }), "{second}");
+    let mut state = state(1);
+    state.services[0].slots = 1 << 20;
+    let outgrown = dataplane.reconcile(&state).unwrap_err();
+    assert!(
+        matches!(outgrown, Error::Refused(Refused::Outgrown { .. })),
+        "{outgrown}"
+    );
+    config.hash_seed = Some("other".into());
+    assert!(matches!(dataplane.check(&config), Err(Error::SeedChanged)));
+    drop(dataplane);
+    assert!(matches!(instance.open(&config), Err(Error::SeedChanged)));
+}
+
+#[test]
+fn a_start_that_was_killed_is_begun_anew() {
+    let instance = Instance::new();
+    let config = config(&[]);
+    let (dataplane, _) = instance.open(&config).unwrap();
+    let mut meta = dataplane.meta;
+    meta.layout_version = 0;
+    maps::write_meta(&dataplane.pins, meta).unwrap();
+    drop(dataplane);
+    let (_, adopted) = instance.open(&config).unwrap();
+    assert!(!adopted.maps);
+}
+
+#[test]
+fn maps_of_another_layout_are_not_adopted() {
+    let instance = Instance::new();
+    let config = config(&[]);
+    let (dataplane, _) = instance.open(&config).unwrap();
+    let mut meta = dataplane.meta;
+    meta.layout_version = LAYOUT_VERSION + 1;
+    maps::write_meta(&dataplane.pins, meta).unwrap();
+    drop(dataplane);
+    let refused = instance.open(&config).unwrap_err();
+    assert!(matches!(refused, Error::Layout { .. }), "{refused}");
+}
+
+#[test]
+fn counters_are_read_for_every_reason_and_backend() {
+    let instance = Instance::new();
+    let (mut dataplane, _) = instance.open(&config(&[])).unwrap();
+    dataplane.reconcile(&state(2)).unwrap();
+    let Counters {
+        services,
+        passed,
+        dropped,
+    } = dataplane.counters().unwrap();
+    assert_eq!(services[&vip()].backends.len(), 2);
+    assert_eq!(services[&vip()].total().packets, 0);
+    // The self-test's frame.
+    assert_eq!(passed.iter().map(|(_, packets)| packets).sum::<u64>(), 1);
+    assert_eq!(dropped.iter().map(|(_, packets)| packets).sum::<u64>(), 0);
+}
+
+fn vip() -> Vip {
+    let address = "203.0.113.10".parse().unwrap();
+    Vip {
+        address,
+        port: 80,
+        protocol: Protocol::Tcp,
+    }
+}
+
+fn backend(number: u8) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, number], 8080))
+}
+
+fn config(interfaces: &[&str]) -> Config {
+    let interface = |name: &&str| Interface {
+        name: (*name).into(),
+        xdp: XdpMode::Auto,
+        role: Role::Both,
+    };
+    let backends = (1..=4).map(|number| model::Backend {
+        name: backend(number).to_string(),
+        address: backend(number),
+        weight: 1,
+    });
+    Config {
+        interfaces: interfaces.iter().map(interface).collect(),
+        hash_seed: None,
+        direct: Vec::new(),
+        services: vec![model::Service {
+            name: "web".into(),
+            vip: vip(),
+            mode: Forwarding::Nat,
+            slots: None,
+            probe: None,
+            backends: backends.collect(),
+        }],
+    }
+}
+
+fn state(backends: u8) -> State {
+    let backend = |number| Backend {
+        address: backend(number),
+        weight: 1,
+        health: Health::Up,
+        live: true,
+        next_hop: NextHop::UNRESOLVED,
+    };
+    State {
+        services: vec![Service {
+            vip: vip(),
+            slots: 1 << 12,
+            backends: (1..=backends).map(backend).collect(),
+        }],
+        addresses: [(vip().address, lb_common::directory::VIP)].into(),
+        interfaces: BTreeMap::new(),
+        routes: Routes::default(),
+    }
+}

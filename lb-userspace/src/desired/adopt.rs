@@ -1,0 +1,255 @@
+//! What the maps say, read back from them: the next daemon knows no more.
+//!
+//! A daemon may have been killed between any two stores. What nothing names counts as free; a
+//! backend that was on its way out counts as installed, so that the next [`diff`](super::diff) takes
+//! it out.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+};
+
+use lb_common::{
+    address::Address,
+    backend::{Backend, Header, State},
+    directory::{self, Key, Kind, Seed, Set, Way},
+    interface::Interface,
+    maps::Control,
+    route::{self, LEN},
+    row::Row,
+};
+
+use super::{
+    health_of,
+    installed::{Entry, Installed, Service},
+    placement::{Directory, Place},
+    routes,
+    state::Route,
+    store::{Region, Store},
+};
+use crate::{
+    config::model::{Protocol, Vip},
+    dataplane::sizes::{Sizes, elements},
+};
+
+/// The maps contradict themselves: this version did not write them.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the pinned maps cannot be adopted: {0}; run `xlb detach` and start the daemon again (nothing \
+     is forwarded in between)"
+)]
+pub struct Inconsistent(String);
+
+fn inconsistent<T>(what: impl Into<String>) -> Result<T, Inconsistent> {
+    Err(Inconsistent(what.into()))
+}
+
+/// Reads back what maps of these sizes say; `seed` is that of the slot tables.
+///
+/// # Errors
+/// Where the maps contradict themselves.
+pub fn adopt<S: Store>(store: &S, seed: u64, sizes: &Sizes) -> Result<Installed, Inconsistent> {
+    let mut reader = Reader {
+        store,
+        installed: Installed::empty(seed, sizes),
+    };
+    let ways = reader.directory(sizes)?;
+    for (key, value) in &ways {
+        match kind(key) {
+            Some(Kind::Service) => reader.service(*value)?,
+            Some(Kind::Address) => {
+                let address = address(key);
+                reader.installed.addresses.insert(address, *value);
+            }
+            Some(Kind::Backend) => {}
+            None => {
+                return inconsistent(format!("an entry of an unknown kind, tag {:#x}", key.tag));
+            }
+        }
+    }
+    reader.claims(&ways);
+    reader.interfaces(sizes);
+    reader.routes()?;
+    Ok(reader.installed)
+}
+
+/// `SLOTS` cannot be longer than 2²⁶ elements.
+const LARGEST_LOG2: u32 = 30;
+
+struct Reader<'a, S> {
+    store: &'a S,
+    installed: Installed,
+}
+
+impl<S: Store> Reader<'_, S> {
+    fn control(&self) -> Control {
+        self.store.read(Region::Control, 0).unwrap_or_default()
+    }
+
+    /// The ways of the half in use.
+    fn directory(&mut self, sizes: &Sizes) -> Result<Vec<(Key, u64)>, Inconsistent> {
+        let seed = Seed(self.control().directory);
+        let mut directory = Directory::with_seed(seed, sizes.sets);
+        let mut ways = Vec::new();
+        for index in directory.active() {
+            let Some(set) = self.store.read::<Set>(Region::Directory, index) else {
+                return inconsistent(format!("DIRECTORY has no set {index}"));
+            };
+            for (way, entry) in (0u8..).zip(&set.ways).filter(|(_, entry)| entry.tag != 0) {
+                let key = Key {
+                    tag: entry.tag,
+                    rest: entry.rest,
+                };
+                let place = Place { set: index, way };
+                if !directory.adopt(key, place, entry.value) {
+                    return inconsistent(format!("set {index} of DIRECTORY has a key twice"));
+                }
+                ways.push((key, entry.value));
+            }
+        }
+        self.installed.directory = directory;
+        Ok(ways)
+    }
+
+    fn service(&mut self, value: u64) -> Result<(), Inconsistent> {
+        let extent = Way::extent(value);
+        let table = Way::table(value);
+        let header = self.store.read::<Header>(Region::Backends, extent);
+        let Some(header) = header.filter(|h| h.state == State::Header as u32 && h.length > 0)
+        else {
+            return inconsistent(format!("entry {extent} of BACKENDS is no service's header"));
+        };
+        let vip = vip(&header)?;
+        let free = self.installed.extents.reserve(extent, header.length);
+        if !free {
+            return inconsistent(format!("the backends of {vip} overlap with others"));
+        }
+        if table.log2() > LARGEST_LOG2 {
+            return inconsistent(format!("the slot table of {vip} has no possible size"));
+        }
+        let length = elements(table.slots());
+        if !self.installed.elements.reserve(table.element(), length) {
+            return inconsistent(format!("the slot table of {vip} overlaps with another"));
+        }
+        let mut entries = vec![None];
+        for pair in extent + 1..extent + header.length {
+            entries.push(self.backend(pair)?);
+        }
+        let service = Service {
+            extent,
+            table,
+            entries,
+            rows: self.rows(table).into(),
+            owners: None,
+        };
+        self.installed.services.insert(vip, service);
+        Ok(())
+    }
+
+    fn backend(&self, pair: u32) -> Result<Option<Entry>, Inconsistent> {
+        let Some(backend) = self.store.read::<Backend>(Region::Backends, pair) else {
+            return inconsistent(format!("BACKENDS has no entry {pair}"));
+        };
+        let state = State::try_from(backend.state);
+        let Some(state) = state.ok().filter(|state| health_of(*state).is_some()) else {
+            return Ok(None);
+        };
+        let port = u16::from_be_bytes(backend.port);
+        Ok(Some(Entry {
+            address: SocketAddr::new(backend.address.into(), port),
+            weight: backend.weight,
+            state,
+            next_hop: backend.next_hop,
+        }))
+    }
+
+    fn rows(&self, table: directory::Table) -> Vec<Row> {
+        let begin = Region::Slots.offset(table.element());
+        let words = (0..table.slots().div_ceil(2) as usize).map(|word| begin + word * 8);
+        let rows = words.filter_map(|offset| self.store.load(Region::Slots, offset));
+        let pair = |word: u64| -> [Row; 2] { zerocopy::transmute!(word) };
+        rows.flat_map(pair).collect()
+    }
+
+    /// Whom the replies of each backend come from.
+    fn claims(&mut self, ways: &[(Key, u64)]) {
+        let services = self.installed.services.iter();
+        let owners: HashMap<u64, Vip> = services
+            .flat_map(|(vip, service)| service.backends().map(|(pair, _)| (pair.into(), *vip)))
+            .collect();
+        let replies = ways
+            .iter()
+            .filter(|(key, _)| kind(key) == Some(Kind::Backend));
+        let claims = replies.filter_map(|(key, pair)| Some((*key, *owners.get(pair)?)));
+        self.installed.claims.extend(claims);
+    }
+
+    fn interfaces(&mut self, sizes: &Sizes) {
+        for index in 0..sizes.interfaces {
+            let value = self.store.read::<Interface>(Region::Interfaces, index);
+            if let Some(value) = value.filter(|value| *value != Interface::default()) {
+                self.installed.interfaces.insert(index, value);
+            }
+        }
+    }
+
+    fn routes(&mut self) -> Result<(), Inconsistent> {
+        let half = u32::from(self.control().routes == 1);
+        self.installed.routes.half = half;
+        self.installed.routes.v4 = self.family(half, false)?;
+        self.installed.routes.v6 = self.family(half, true)?;
+        Ok(())
+    }
+
+    fn family(&self, half: u32, v6: bool) -> Result<Vec<Route>, Inconsistent> {
+        let mut found = Vec::new();
+        for index in (0..LEN).map(|i| route::index(half, v6, i)) {
+            let entry = self.store.read::<route::Route>(Region::Routes, index);
+            let Some(entry) = entry.filter(|entry| entry.action != route::Action::End as u32)
+            else {
+                break;
+            };
+            let Some(route) = routes::meaning(&entry) else {
+                return inconsistent(format!("entry {index} of ROUTES is no route"));
+            };
+            found.push(route);
+        }
+        Ok(found)
+    }
+}
+
+fn kind(key: &Key) -> Option<Kind> {
+    const V6: u64 = 1 << 7;
+    [Kind::Service, Kind::Backend, Kind::Address]
+        .into_iter()
+        .find(|kind| *kind as u64 == key.tag & 0xff & !V6)
+}
+
+/// The address of a key.
+fn address(key: &Key) -> IpAddr {
+    let [.., a, b, c, d] = key.tag.to_le_bytes();
+    let mixed = u32::from_le_bytes([a, b, c, d]);
+    let v6 = key.rest != directory::V4_PREFIX;
+    let last = if v6 {
+        mixed ^ directory::fold(key.rest)
+    } else {
+        mixed
+    };
+    let [first, second, third] = key.rest;
+    let words = [first, second, third, last].map(u32::to_ne_bytes);
+    Address(zerocopy::transmute!(words)).into()
+}
+
+fn vip(header: &Header) -> Result<Vip, Inconsistent> {
+    let protocol = [Protocol::Tcp, Protocol::Udp]
+        .into_iter()
+        .find(|protocol| protocol.number() == header.protocol);
+    let Some(protocol) = protocol else {
+        return inconsistent(format!("a service of IP protocol {}", header.protocol));
+    };
+    Ok(Vip {
+        address: header.vip.into(),
+        port: u16::from_be_bytes(header.port),
+        protocol,
+    })
+}

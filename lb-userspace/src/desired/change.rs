@@ -1,0 +1,263 @@
+//! One step of a change of the maps.
+
+use lb_common::{
+    backend::{Backend, Header, State},
+    directory::{Key, Seed, Table, Way},
+    interface::Interface,
+    maps::Control,
+    next_hop::NextHop,
+    route::Route,
+    row::{ROWS_PER_ELEMENT, Row},
+};
+
+use super::{
+    placement::Place,
+    store::{Region, Store, StoreError, write_bytes},
+};
+
+/// One step of a change of the maps: a few stores, in an order that the data path may watch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Empties a half of the directory that the data path does not read.
+    ClearHalf {
+        /// Its first set.
+        first: u32,
+        /// Its sets.
+        sets: u32,
+    },
+    /// Writes a way that is free, its tag last.
+    Enter {
+        /// Where.
+        place: Place,
+        /// What it is found by.
+        key: Key,
+        /// What it says.
+        value: u64,
+    },
+    /// Fills an extent that nothing names.
+    Extent {
+        /// Index of its header.
+        index: u32,
+        /// The header.
+        header: Header,
+        /// The entries behind it.
+        entries: Vec<Option<Backend>>,
+    },
+    /// One store that switches to another half and seed of the directory.
+    FlipDirectory {
+        /// Both.
+        seed: Seed,
+    },
+    /// One store that switches to another half of the routes.
+    FlipRoutes {
+        /// 0 or 1.
+        half: u32,
+    },
+    /// Marks a backend's entry as free.
+    Free {
+        /// Its index.
+        pair: u32,
+    },
+    /// Waits until no packet is under way that was received before.
+    Grace,
+    /// An interface's word.
+    Interface {
+        /// Its index.
+        index: u32,
+        /// The word; zero: not one of ours.
+        value: Interface,
+    },
+    /// Frees a way: clears its tag.
+    Leave {
+        /// Where.
+        place: Place,
+    },
+    /// Writes a backend into an entry that no row names, its state last.
+    NewBackend {
+        /// Its index.
+        pair: u32,
+        /// The backend.
+        backend: Backend,
+    },
+    /// Fills a slot table that nothing names.
+    NewTable {
+        /// Its first element.
+        element: u32,
+        /// Its rows.
+        rows: Vec<Row>,
+    },
+    /// One store that changes what a way says.
+    Repoint {
+        /// Where.
+        place: Place,
+        /// What it says from now on.
+        value: u64,
+    },
+    /// Writes a route into the half that the data path does not read.
+    Route {
+        /// Its index.
+        index: u32,
+        /// The route.
+        value: Route,
+    },
+    /// Single rows of a table in use.
+    Rows {
+        /// The table's first element.
+        element: u32,
+        /// Slots and their rows.
+        rows: Vec<(u32, Row)>,
+    },
+    /// The way to a backend.
+    SetNextHop {
+        /// Its index.
+        pair: u32,
+        /// The way.
+        next_hop: NextHop,
+    },
+    /// What probes say of a backend.
+    SetState {
+        /// Its index.
+        pair: u32,
+        /// The state.
+        state: State,
+    },
+    /// Where a service's table is, for the next daemon.
+    SetTable {
+        /// Index of the service's header.
+        extent: u32,
+        /// The table.
+        table: Table,
+    },
+    /// A backend's weight.
+    SetWeight {
+        /// Its index.
+        pair: u32,
+        /// The weight.
+        weight: u32,
+    },
+    /// Sets the counters of a pair that nothing names.
+    Traffic {
+        /// Its index.
+        pair: u32,
+        /// Whose counters it goes on with; `None`: from zero.
+        inherit: Option<u32>,
+    },
+}
+
+const DIRECTORY: usize = core::mem::offset_of!(Control, directory);
+const ROUTES: usize = core::mem::offset_of!(Control, routes);
+const STATE: usize = core::mem::offset_of!(Backend, state);
+const NEXT_HOP: usize = core::mem::offset_of!(Backend, next_hop);
+const WEIGHT: usize = core::mem::offset_of!(Backend, weight);
+const TABLE: usize = core::mem::offset_of!(Header, table);
+const TAG: usize = core::mem::offset_of!(Way, tag);
+const VALUE: usize = core::mem::offset_of!(Way, value);
+const ROW_BYTES: usize = size_of::<Row>();
+
+impl Change {
+    /// Makes the stores.
+    ///
+    /// # Errors
+    /// Where an index is outside of its map, or the kernel refuses.
+    pub fn apply<S: Store>(&self, store: &mut S) -> Result<(), StoreError> {
+        match self {
+            Self::ClearHalf { first, sets } => clear_half(store, *first, *sets),
+            Self::Enter { place, key, value } => enter(store, *place, key, *value),
+            Self::Extent {
+                index,
+                header,
+                entries,
+            } => fill_extent(store, *index, header, entries),
+            Self::FlipDirectory { seed } => store.store_u64(Region::Control, DIRECTORY, seed.0),
+            Self::FlipRoutes { half } => store.store_u64(Region::Control, ROUTES, u64::from(*half)),
+            Self::Free { pair } => set_entry(store, *pair, STATE, State::Free as u32),
+            Self::Grace => store.grace_period(),
+            Self::Interface { index, value } => {
+                let offset = Region::Interfaces.offset(*index);
+                store.store_u64(Region::Interfaces, offset, value.0)
+            }
+            Self::Leave { place } => store.store_u64(Region::Directory, place.offset() + TAG, 0),
+            Self::NewBackend { pair, backend } => {
+                store.write(Region::Backends, *pair, backend, STATE)
+            }
+            Self::NewTable { element, rows } => fill_table(store, *element, rows),
+            Self::Repoint { place, value } => {
+                store.store_u64(Region::Directory, place.offset() + VALUE, *value)
+            }
+            Self::Route { index, value } => store.write(Region::Routes, *index, value, 0),
+            Self::Rows { element, rows } => set_rows(store, *element, rows),
+            Self::SetNextHop { pair, next_hop } => {
+                let offset = Region::Backends.offset(*pair) + NEXT_HOP;
+                store.store_u64(Region::Backends, offset, next_hop.0)
+            }
+            Self::SetState { pair, state } => set_entry(store, *pair, STATE, *state as u32),
+            Self::SetTable { extent, table } => set_entry(store, *extent, TABLE, table.0),
+            Self::SetWeight { pair, weight } => set_entry(store, *pair, WEIGHT, *weight),
+            Self::Traffic { pair, inherit } => store.reset_traffic(*pair, *inherit),
+        }
+    }
+}
+
+fn clear_half<S: Store>(store: &mut S, first: u32, sets: u32) -> Result<(), StoreError> {
+    let begin = Region::Directory.offset(first);
+    let end = Region::Directory.offset(first + sets);
+    for tag in (begin + TAG..end).step_by(size_of::<Way>()) {
+        store.store_u64(Region::Directory, tag, 0)?;
+    }
+    Ok(())
+}
+
+fn enter<S: Store>(store: &mut S, place: Place, key: &Key, value: u64) -> Result<(), StoreError> {
+    let way = Way {
+        tag: key.tag,
+        value,
+        rest: key.rest,
+        reserved: 0,
+    };
+    let bytes = zerocopy::IntoBytes::as_bytes(&way);
+    write_bytes(store, Region::Directory, place.offset(), bytes, TAG)
+}
+
+fn fill_extent<S: Store>(
+    store: &mut S,
+    index: u32,
+    header: &Header,
+    entries: &[Option<Backend>],
+) -> Result<(), StoreError> {
+    for (entry, pair) in entries.iter().zip(index + 1..) {
+        match entry {
+            Some(backend) => store.write(Region::Backends, pair, backend, STATE)?,
+            None => set_entry(store, pair, STATE, State::Free as u32)?,
+        }
+    }
+    store.write(Region::Backends, index, header, STATE)
+}
+
+fn fill_table<S: Store>(store: &mut S, element: u32, rows: &[Row]) -> Result<(), StoreError> {
+    let begin = Region::Slots.offset(element);
+    let bytes = zerocopy::IntoBytes::as_bytes(rows);
+    write_bytes(store, Region::Slots, begin, bytes, 0)
+}
+
+fn set_rows<S: Store>(store: &mut S, element: u32, rows: &[(u32, Row)]) -> Result<(), StoreError> {
+    let begin = Region::Slots.offset(element);
+    for (slot, row) in rows {
+        store.store_u32(Region::Slots, begin + *slot as usize * ROW_BYTES, row.0)?;
+    }
+    Ok(())
+}
+
+fn set_entry<S: Store>(
+    store: &mut S,
+    pair: u32,
+    field: usize,
+    value: u32,
+) -> Result<(), StoreError> {
+    store.store_u32(
+        Region::Backends,
+        Region::Backends.offset(pair) + field,
+        value,
+    )
+}
+
+const _: () = assert!((ROWS_PER_ELEMENT as usize * ROW_BYTES).is_multiple_of(8));

@@ -1,0 +1,267 @@
+//! The difference between what the maps say and what they must say, as steps in an order that the
+//! data path may watch.
+//!
+//! On the way in: backends and fresh tables, then the directory that names them, then
+//! the rows of tables in use. On the way out the reverse: rows, directory, and, when no packet is
+//! under way any more that saw them, the entries themselves. After every single store each VIP with
+//! a live backend before and after still leads to a live one.
+
+use std::collections::BTreeMap;
+
+use lb_common::{
+    address::Address,
+    directory::{Key, Kind},
+    interface::Interface,
+    route,
+};
+
+use super::{
+    change::Change,
+    installed::Installed,
+    routes,
+    state::{Route, Routes, State},
+    store::Region,
+};
+use crate::config::model::Vip;
+
+/// Steps, and what the maps say after them.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The steps in order.
+    pub changes: Vec<Change>,
+    /// What the maps say then.
+    pub after: Installed,
+}
+
+/// Why a state cannot be installed; nothing is changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// A map is too small.
+    #[error(
+        "the configuration needs {needs} entries of the map {map}, which has {has}: run \
+         `xlb detach` and start the daemon again, which makes larger maps (nothing is forwarded \
+         in between)"
+    )]
+    Outgrown {
+        /// The map.
+        map: &'static str,
+        /// Entries that would be needed.
+        needs: u64,
+        /// Entries that there are.
+        has: u64,
+    },
+    /// More backends than a row can name.
+    #[error("the service {vip} has {backends} backends, expected at most {most}: split it")]
+    TooManyBackends {
+        /// The service.
+        vip: Vip,
+        /// Its backends, those included that are on their way out.
+        backends: usize,
+        /// The most.
+        most: usize,
+    },
+    /// More prefixes than are looked through for every packet.
+    #[error("{found} routes to clients of one address family, expected at most {most}")]
+    TooManyRoutes {
+        /// How many.
+        found: usize,
+        /// The most.
+        most: u32,
+    },
+}
+
+/// Works out how to get from `installed` to `desired`.
+///
+/// # Errors
+/// Where `desired` does not fit into the maps.
+pub fn diff(installed: &Installed, desired: &State) -> Result<Plan, Refused> {
+    let mut planner = Planner::new(installed.clone());
+    planner.routes(&desired.routes)?;
+    planner.interfaces(&desired.interfaces)?;
+    planner.services(&desired.services)?;
+    planner.directory(desired)?;
+    Ok(planner.finish())
+}
+
+/// A plan in the making: steps by the time at which they come.
+#[derive(Debug)]
+pub(super) struct Planner {
+    /// What the maps say after the plan, but that nothing is free yet that was in use before.
+    pub(super) next: Installed,
+    /// Writes that nothing names yet, and single words that may change at any time.
+    pub(super) prepare: Vec<Change>,
+    enter: Vec<Change>,
+    pub(super) rows: Vec<Change>,
+    leave: Vec<Change>,
+    /// After the grace period.
+    pub(super) release: Vec<Change>,
+    pub(super) free_extents: Vec<u32>,
+    pub(super) free_elements: Vec<u32>,
+    needs_grace: bool,
+    /// Whether the directory may have to change.
+    pub(super) structural: bool,
+}
+
+impl Planner {
+    const fn new(next: Installed) -> Self {
+        Self {
+            next,
+            prepare: Vec::new(),
+            enter: Vec::new(),
+            rows: Vec::new(),
+            leave: Vec::new(),
+            release: Vec::new(),
+            free_extents: Vec::new(),
+            free_elements: Vec::new(),
+            needs_grace: false,
+            structural: false,
+        }
+    }
+
+    fn routes(&mut self, desired: &Routes) -> Result<(), Refused> {
+        let Routes { v4, v6 } = desired;
+        for family in [v4, v6] {
+            if family.len() > route::LEN as usize {
+                return Err(Refused::TooManyRoutes {
+                    found: family.len(),
+                    most: route::LEN,
+                });
+            }
+        }
+        let installed = &mut self.next.routes;
+        if installed.v4 == *v4 && installed.v6 == *v6 {
+            return Ok(());
+        }
+        installed.half ^= 1;
+        installed.v4.clone_from(v4);
+        installed.v6.clone_from(v6);
+        let half = installed.half;
+        self.needs_grace = true;
+        self.fill_routes(half, false, v4);
+        self.fill_routes(half, true, v6);
+        self.enter.push(Change::FlipRoutes { half });
+        Ok(())
+    }
+
+    fn fill_routes(&mut self, half: u32, v6: bool, routes: &[Route]) {
+        for i in 0..route::LEN {
+            let wanted = routes.get(i as usize);
+            let value = routes::entry(wanted);
+            let index = route::index(half, v6, i);
+            self.prepare.push(Change::Route { index, value });
+        }
+    }
+
+    fn interfaces(&mut self, desired: &BTreeMap<u32, Interface>) -> Result<(), Refused> {
+        let has = self.next.interface_capacity;
+        if let Some((&index, _)) = desired.last_key_value().filter(|(index, _)| **index >= has) {
+            return Err(outgrown(Region::Interfaces, index + 1, has));
+        }
+        let installed = core::mem::replace(&mut self.next.interfaces, desired.clone());
+        for (&index, &value) in desired {
+            if installed.get(&index) != Some(&value) {
+                self.enter.push(Change::Interface { index, value });
+            }
+        }
+        for &index in installed
+            .keys()
+            .filter(|index| !desired.contains_key(index))
+        {
+            let value = Interface::default();
+            self.leave.push(Change::Interface { index, value });
+        }
+        Ok(())
+    }
+
+    fn directory(&mut self, desired: &State) -> Result<(), Refused> {
+        if !self.structural && self.next.addresses == desired.addresses {
+            return Ok(());
+        }
+        self.next.addresses.clone_from(&desired.addresses);
+        self.next.claims = claims(&self.next.claims, desired);
+        let wanted = keys(&self.next);
+        let needs = u32::try_from(wanted.len()).unwrap_or(u32::MAX);
+        let has = self.next.directory.capacity();
+        let steps = self.next.directory.sync(&wanted);
+        let steps = steps.map_err(|_full| outgrown(Region::Directory, needs, has))?;
+        self.enter.extend(steps.enter);
+        self.leave.extend(steps.leave);
+        self.needs_grace |= steps.frees;
+        Ok(())
+    }
+
+    fn finish(mut self) -> Plan {
+        let frees = !self.release.is_empty()
+            || !self.free_extents.is_empty()
+            || !self.free_elements.is_empty();
+        let grace = (frees || self.needs_grace).then_some(Change::Grace);
+        for extent in &self.free_extents {
+            self.next.extents.release(*extent);
+        }
+        for element in &self.free_elements {
+            self.next.elements.release(*element);
+        }
+        let phases = [self.prepare, self.enter, self.rows, self.leave];
+        let changes = phases.into_iter().flatten();
+        Plan {
+            changes: changes.chain(grace).chain(self.release).collect(),
+            after: self.next,
+        }
+    }
+}
+
+pub(super) const fn outgrown(region: Region, needs: u32, has: u32) -> Refused {
+    Refused::Outgrown {
+        map: region.name(),
+        needs: needs as u64,
+        has: has as u64,
+    }
+}
+
+/// Who the replies of each backend come from: of the services that have it the one that was there
+/// before, else the first.
+fn claims(before: &BTreeMap<Key, Vip>, desired: &State) -> BTreeMap<Key, Vip> {
+    let mut claims = BTreeMap::new();
+    for service in &desired.services {
+        let vip = service.vip;
+        for backend in &service.backends {
+            let key = reply_key(vip, backend.address);
+            if before.get(&key) == Some(&vip) {
+                claims.insert(key, vip);
+            } else {
+                claims.entry(key).or_insert(vip);
+            }
+        }
+    }
+    claims
+}
+
+fn reply_key(vip: Vip, backend: core::net::SocketAddr) -> Key {
+    let address = Address::from(backend.ip());
+    Key::new(
+        Kind::Backend,
+        address,
+        backend.port(),
+        vip.protocol.number(),
+    )
+}
+
+/// Everything that the directory must say.
+fn keys(installed: &Installed) -> BTreeMap<Key, u64> {
+    let mut keys = BTreeMap::new();
+    for (&address, &flags) in &installed.addresses {
+        keys.insert(Key::new(Kind::Address, address.into(), 0, 0), flags);
+    }
+    for (vip, service) in &installed.services {
+        let protocol = vip.protocol.number();
+        let key = Key::new(Kind::Service, vip.address.into(), vip.port, protocol);
+        keys.insert(key, service.way());
+        for (pair, backend) in service.backends() {
+            let key = reply_key(*vip, backend.address);
+            if installed.claims.get(&key) == Some(vip) {
+                keys.insert(key, u64::from(pair));
+            }
+        }
+    }
+    keys
+}

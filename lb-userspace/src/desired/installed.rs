@@ -1,0 +1,205 @@
+//! What the maps say, and where in them.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use lb_common::{
+    backend::{Header, State},
+    checksum::Delta,
+    directory::{Key, Table, Way},
+    interface::Interface,
+    next_hop::NextHop,
+    row::Row,
+};
+use zerocopy::FromZeros as _;
+
+use super::{alloc::Ranges, health_of, placement::Directory, state::Route};
+use crate::{
+    config::model::Vip,
+    dataplane::sizes::Sizes,
+    health::Health,
+    slot_table::{Member, SlotTable},
+};
+
+/// What the maps say, and where in them. Cloning is cheap: slot tables are shared.
+#[derive(Clone, Debug)]
+pub struct Installed {
+    pub(super) seed: u64,
+    pub(super) services: BTreeMap<Vip, Service>,
+    pub(super) addresses: BTreeMap<IpAddr, u64>,
+    pub(super) interfaces: BTreeMap<u32, Interface>,
+    pub(super) routes: InstalledRoutes,
+    pub(super) directory: Directory,
+    /// Ranges of `BACKENDS`.
+    pub(super) extents: Ranges,
+    /// Ranges of `SLOTS`.
+    pub(super) elements: Ranges,
+    /// Length of `INTERFACES`.
+    pub(super) interface_capacity: u32,
+    /// Whom the replies of a backend that several services share come from.
+    pub(super) claims: BTreeMap<Key, Vip>,
+}
+
+/// The ways to clients, and the half that holds them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct InstalledRoutes {
+    pub(super) half: u32,
+    pub(super) v4: Vec<Route>,
+    pub(super) v6: Vec<Route>,
+}
+
+/// A service, and where it stands.
+#[derive(Clone, Debug)]
+pub struct Service {
+    /// Index of its header in `BACKENDS`.
+    pub(super) extent: u32,
+    /// Where its rows stand.
+    pub(super) table: Table,
+    /// Its extent; the first entry is the header's and always empty.
+    pub(super) entries: Vec<Option<Entry>>,
+    pub(super) rows: Arc<Vec<Row>>,
+    /// Who owns the slots; `None` after adoption, until the first change.
+    pub(super) owners: Option<Arc<Owners>>,
+}
+
+/// A slot table, and the members that it was built of, in the order of their addresses.
+#[derive(Clone, Debug)]
+pub(super) struct Owners {
+    pub(super) members: Vec<Member>,
+    pub(super) slots: SlotTable,
+}
+
+/// A backend as the maps have it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its weight.
+    pub weight: u32,
+    /// What probes say.
+    pub state: State,
+    /// The way there.
+    pub next_hop: NextHop,
+}
+
+impl Installed {
+    /// What freshly made maps say: nothing. `seed` is that of the slot tables.
+    #[must_use]
+    pub fn empty(seed: u64, sizes: &Sizes) -> Self {
+        Self {
+            seed,
+            services: BTreeMap::new(),
+            addresses: BTreeMap::new(),
+            interfaces: BTreeMap::new(),
+            routes: InstalledRoutes::default(),
+            directory: Directory::new(sizes.sets),
+            extents: Ranges::new(sizes.backends),
+            elements: Ranges::new(sizes.elements),
+            interface_capacity: sizes.interfaces,
+            claims: BTreeMap::new(),
+        }
+    }
+
+    /// The VIPs of the services.
+    pub fn vips(&self) -> impl Iterator<Item = Vip> {
+        self.services.keys().copied()
+    }
+
+    /// What the maps say of every backend's health.
+    #[must_use]
+    pub fn health(&self) -> BTreeMap<(Vip, SocketAddr), Health> {
+        let services = self.services.iter();
+        let backends = services.flat_map(|(vip, service)| {
+            let with_vip =
+                |(_, entry): (u32, &Entry)| Some(((*vip, entry.address), health_of(entry.state)?));
+            service.backends().filter_map(with_vip)
+        });
+        backends.collect()
+    }
+
+    /// A service.
+    #[must_use]
+    pub fn service(&self, vip: Vip) -> Option<&Service> {
+        self.services.get(&vip)
+    }
+}
+
+impl Service {
+    /// Index of the service's own counters in `STATS`: packets that it dropped.
+    #[must_use]
+    pub const fn pair(&self) -> u32 {
+        self.extent
+    }
+
+    /// Slots of its table.
+    #[must_use]
+    pub const fn slots(&self) -> u32 {
+        self.table.slots()
+    }
+
+    /// Its backends, each with the index of its counters in `STATS`.
+    pub fn backends(&self) -> impl Iterator<Item = (u32, &Entry)> {
+        let pairs = self.extent..;
+        pairs
+            .zip(&self.entries)
+            .filter_map(|(pair, entry)| Some((pair, entry.as_ref()?)))
+    }
+
+    /// Checksum of the table, equal where tables are equal; `None` between adoption and the first
+    /// change.
+    #[must_use]
+    pub fn checksum(&self) -> Option<u64> {
+        Some(self.owners.as_ref()?.slots.checksum())
+    }
+
+    /// Slots that each backend owns, by the index of its counters.
+    #[must_use]
+    pub fn shares(&self) -> HashMap<u32, u32> {
+        let mut shares = HashMap::new();
+        for row in self.rows.iter().filter(|row| **row != Row::EMPTY) {
+            *shares.entry(self.extent + row.primary()).or_insert(0) += 1;
+        }
+        shares
+    }
+
+    pub(super) const fn way(&self) -> u64 {
+        Way::service(self.table, self.extent)
+    }
+
+    pub(super) fn length(&self) -> u32 {
+        u32::try_from(self.entries.len()).unwrap_or(u32::MAX)
+    }
+
+    pub(super) fn header(&self, vip: Vip) -> Header {
+        let mut header = Header::new_zeroed();
+        header.vip = vip.address.into();
+        header.port = vip.port.to_be_bytes();
+        header.protocol = vip.protocol.number();
+        header.length = self.length();
+        header.table = self.table.0;
+        header.state = State::Header as u32;
+        header
+    }
+}
+
+impl Entry {
+    /// The entry's bytes: everything that the data path needs to rewrite a packet.
+    pub(super) fn to_backend(self, vip: Vip) -> lb_common::backend::Backend {
+        let mut backend = lb_common::backend::Backend::new_zeroed();
+        backend.address = self.address.ip().into();
+        backend.vip = vip.address.into();
+        backend.port = self.address.port().to_be_bytes();
+        backend.vip_port = vip.port.to_be_bytes();
+        backend.ip_delta = Delta::of(&backend.vip.0, &backend.address.0).0;
+        let from = [backend.vip.0.as_slice(), &backend.vip_port].concat();
+        let to = [backend.address.0.as_slice(), &backend.port].concat();
+        backend.l4_delta = Delta::of(&from, &to).0;
+        backend.next_hop = self.next_hop;
+        backend.state = self.state as u32;
+        backend.weight = self.weight;
+        backend
+    }
+}

@@ -1,0 +1,522 @@
+//! The laws of [`diff`](super::diff), on random states.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+};
+
+use lb_common::{
+    address::Address,
+    directory::{Key, Kind, LOCAL, Seed, Set, VIP, Way},
+    interface::Interface,
+    maps::Control,
+    next_hop::NextHop,
+    row::Row,
+};
+use proptest::prelude::*;
+
+use super::{
+    change::Change,
+    diff::{Plan, Refused, diff},
+    health_of,
+    installed::Installed,
+    ram::{Event, Ram},
+    state::{Action, Backend, Route, Routes, Service, State},
+    store::{Region, Store},
+};
+use crate::{
+    config::model::{Protocol, Vip},
+    dataplane::sizes::{Sizes, elements},
+    desired::adopt,
+    health::Health,
+};
+
+const SEED: u64 = 0x5eed;
+const NEXT_HOP: usize = core::mem::offset_of!(lb_common::backend::Backend, next_hop);
+const SIZES: Sizes = Sizes {
+    sets: 64,
+    elements: 64,
+    backends: 256,
+    interfaces: 16,
+};
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// The maps say what is desired, however they came to their state; and what the planner believes
+    /// of them is what a next daemon reads.
+    #[test]
+    fn applying_the_difference_installs_the_state(states in prop::collection::vec(state(), 1..5)) {
+        let mut maps = Maps::new();
+        for state in &states {
+            maps.install(state);
+            let read = maps.adopted();
+            prop_assert_eq!(said(&read), wanted(state));
+            prop_assert_eq!(places(&read), places(&maps.installed));
+        }
+    }
+
+    /// Nothing is done where nothing differs, neither by this daemon nor by the next.
+    #[test]
+    fn no_difference_no_change(before in state(), state in state()) {
+        let mut maps = Maps::new();
+        maps.install(&before);
+        maps.install(&state);
+        prop_assert_eq!(diff(&maps.installed, &state).unwrap().changes, vec![]);
+        prop_assert_eq!(diff(&maps.adopted(), &state).unwrap().changes, vec![]);
+    }
+
+    /// After every single store, each row of a VIP with a live backend before and after leads to a
+    /// backend that is live before or after.
+    #[test]
+    fn every_prefix_of_the_stores_forwards(a in state(), b in state(), c in state()) {
+        let mut maps = Maps::new();
+        maps.install(&a);
+        for (before, after) in [(&a, &b), (&b, &c)] {
+            let mut watched = maps.ram.clone();
+            maps.install(after);
+            for event in &maps.ram.journal {
+                watched.replay(*event);
+                assert_forwards(&watched, before, after);
+            }
+        }
+    }
+
+    /// A daemon that was killed between any two stores is followed by one that installs the state.
+    #[test]
+    fn a_kill_at_any_store_is_survived(a in state(), b in state(), at in any::<prop::sample::Index>()) {
+        let mut maps = Maps::new();
+        maps.install(&a);
+        let mut ram = maps.ram.clone();
+        maps.install(&b);
+        for event in &maps.ram.journal[..at.index(maps.ram.journal.len() + 1)] {
+            ram.replay(*event);
+        }
+        let installed = adopt(&ram, SEED, &SIZES).unwrap();
+        let mut next = Maps { ram, installed };
+        next.install(&b);
+        prop_assert_eq!(said(&next.adopted()), wanted(&b));
+    }
+
+    /// What no packet may see any more is written to only after a grace period.
+    #[test]
+    fn nothing_is_used_again_too_early(states in prop::collection::vec(state(), 2..5)) {
+        let mut maps = Maps::new();
+        for state in &states {
+            let seen = visible(&maps.ram);
+            let mut grace = false;
+            maps.install(state);
+            for event in &maps.ram.journal {
+                grace |= *event == Event::Grace;
+                if let Event::U64(region @ (Region::Backends | Region::Slots), offset, _) = event {
+                    // The way to a backend is one word of an entry in use.
+                    if *region == Region::Backends && offset % 64 == NEXT_HOP {
+                        continue;
+                    }
+                    let index = u32::try_from(offset / region.element_bytes()).unwrap();
+                    prop_assert!(grace || !seen.contains(&(*region, index)), "{event:?}");
+                }
+            }
+        }
+    }
+
+    /// Neither the order of the file nor what was before has a say in who owns a slot.
+    #[test]
+    fn history_leaves_no_trace_in_the_rows(a in state(), b in state()) {
+        let (mut long, mut short) = (Maps::new(), Maps::new());
+        long.install(&a);
+        long.install(&b);
+        let mut reversed = b.clone();
+        for service in &mut reversed.services {
+            service.backends.reverse();
+        }
+        short.install(&reversed);
+        prop_assert_eq!(owners(&long.installed), owners(&short.installed));
+    }
+}
+
+#[test]
+fn a_state_that_outgrows_a_map_is_refused_and_changes_nothing() {
+    let installed = Installed::empty(SEED, &SIZES);
+    let mut state = State::default();
+    state.services.push(service(0, 1 << 12, 0..2));
+    let refused = diff(&installed, &state).unwrap_err();
+    assert_eq!(
+        refused,
+        Refused::Outgrown {
+            map: "SLOTS",
+            needs: 256,
+            has: 64
+        }
+    );
+    assert!(refused.to_string().contains("xlb detach"), "{refused}");
+}
+
+#[test]
+fn a_health_event_stores_the_state_and_the_rows_of_one_backend() {
+    let mut maps = Maps::new();
+    let mut state = State::default();
+    state.services.push(service(0, 256, 0..10));
+    maps.install(&state);
+    state.services[0].backends[3].health = Health::Down;
+    state.services[0].backends[3].live = false;
+    let Plan { changes, after: _ } = diff(&maps.installed, &state).unwrap();
+    let [Change::SetState { .. }, Change::Rows { rows, .. }] = changes.as_slice() else {
+        panic!("{changes:?}");
+    };
+    assert!((25..=26).contains(&rows.len()), "{}", rows.len());
+}
+
+#[test]
+fn counters_go_on_when_a_service_outgrows_its_extent_and_begin_at_zero_for_others() {
+    let mut maps = Maps::new();
+    let mut state = State::default();
+    state.services.push(service(0, 16, 0..2));
+    maps.install(&state);
+    for traffic in &mut maps.ram.traffic {
+        *traffic = 7;
+    }
+    state.services[0] = service(0, 16, 0..30);
+    maps.install(&state);
+    let service = maps.installed.service(vip(0)).unwrap();
+    let packets: BTreeMap<_, _> = service
+        .backends()
+        .map(|(pair, entry)| (entry.address, maps.ram.traffic[pair as usize]))
+        .collect();
+    for i in 0..30 {
+        assert_eq!(packets[&backend_address(0, i)], if i < 2 { 7 } else { 0 });
+    }
+}
+
+#[test]
+fn a_shared_backend_answers_for_the_service_that_was_there_first() {
+    let mut maps = Maps::new();
+    let mut state = State::default();
+    let mut second = service(2, 16, 0..1);
+    second.backends[0].address = backend_address(0, 0);
+    state.services = vec![second];
+    maps.install(&state);
+    state.services.insert(0, service(0, 16, 0..1));
+    maps.install(&state);
+    assert_eq!(maps.reply_vip(0), Some(vip(2)));
+    state.services.pop();
+    maps.install(&state);
+    assert_eq!(maps.reply_vip(0), Some(vip(0)));
+}
+
+/// Maps in plain memory, and what the planner believes of them.
+struct Maps {
+    ram: Ram,
+    installed: Installed,
+}
+
+impl Maps {
+    fn new() -> Self {
+        Self {
+            ram: Ram::new(&SIZES),
+            installed: Installed::empty(SEED, &SIZES),
+        }
+    }
+
+    fn install(&mut self, state: &State) {
+        self.ram.forget();
+        let Plan { changes, after } = diff(&self.installed, state).unwrap();
+        for change in changes {
+            change.apply(&mut self.ram).unwrap();
+        }
+        self.installed = after;
+    }
+
+    fn adopted(&self) -> Installed {
+        adopt(&self.ram, SEED, &SIZES).unwrap()
+    }
+
+    /// The VIP that replies of a backend of service 0 come from.
+    fn reply_vip(&self, backend: u8) -> Option<Vip> {
+        let address = backend_address(0, backend);
+        let key = Key::new(Kind::Backend, address.ip().into(), address.port(), 6);
+        let pair = u32::try_from(find(&self.ram, &key)?).unwrap();
+        let entry: lb_common::backend::Backend = self.ram.read(Region::Backends, pair)?;
+        let port = u16::from_be_bytes(entry.vip_port);
+        Some(Vip {
+            address: entry.vip.into(),
+            port,
+            protocol: Protocol::Tcp,
+        })
+    }
+}
+
+/// What maps say, in an order that does not depend on where.
+fn said(installed: &Installed) -> State {
+    let backends = |service: &super::installed::Service| {
+        let entries = service.backends().map(|(pair, entry)| {
+            let health = health_of(entry.state).unwrap();
+            Backend {
+                address: entry.address,
+                weight: entry.weight.try_into().unwrap(),
+                health,
+                live: service.shares().contains_key(&pair),
+                next_hop: entry.next_hop,
+            }
+        });
+        let mut backends: Vec<_> = entries.collect();
+        backends.sort_by_key(|backend| backend.address);
+        backends
+    };
+    State {
+        services: installed
+            .services
+            .iter()
+            .map(|(vip, service)| Service {
+                vip: *vip,
+                slots: service.slots(),
+                backends: backends(service),
+            })
+            .collect(),
+        addresses: installed.addresses.clone(),
+        interfaces: installed.interfaces.clone(),
+        routes: Routes {
+            v4: installed.routes.v4.clone(),
+            v6: installed.routes.v6.clone(),
+        },
+    }
+}
+
+fn wanted(state: &State) -> State {
+    let mut wanted = state.clone();
+    wanted.services.sort_by_key(|service| service.vip);
+    for service in &mut wanted.services {
+        service.backends.sort_by_key(|backend| backend.address);
+    }
+    wanted
+}
+
+/// All that a next daemon must agree on with the one before.
+fn places(installed: &Installed) -> impl PartialEq + std::fmt::Debug {
+    let services = installed.services.iter().map(|(vip, service)| {
+        let entries = service.entries.clone();
+        (
+            *vip,
+            service.extent,
+            service.table,
+            entries,
+            service.rows.clone(),
+        )
+    });
+    (
+        services.collect::<Vec<_>>(),
+        installed.directory.clone(),
+        (installed.extents.clone(), installed.elements.clone()),
+        (installed.routes.clone(), installed.claims.clone()),
+    )
+}
+
+/// Owner of every slot by address.
+fn owners(installed: &Installed) -> BTreeMap<Vip, Vec<Option<SocketAddr>>> {
+    let owner = |service: &super::installed::Service, row: &Row| {
+        let entry = service
+            .entries
+            .get(row.primary() as usize)
+            .copied()
+            .flatten();
+        entry.map(|entry| entry.address)
+    };
+    let services = installed.services.iter();
+    services
+        .map(|(vip, service)| {
+            (
+                *vip,
+                service.rows.iter().map(|row| owner(service, row)).collect(),
+            )
+        })
+        .collect()
+}
+
+/// Entries that a packet can reach, by region and index.
+fn visible(ram: &Ram) -> BTreeSet<(Region, u32)> {
+    let installed = adopt(ram, SEED, &SIZES).unwrap();
+    let pairs = installed.services.values().flat_map(|service| {
+        let backends = service.backends().map(|(pair, _)| pair);
+        backends.chain([service.extent]).collect::<Vec<_>>()
+    });
+    let elements = installed.services.values().flat_map(|service| {
+        let first = service.table.element();
+        first..first + elements(service.slots())
+    });
+    pairs
+        .map(|pair| (Region::Backends, pair))
+        .chain(elements.map(|element| (Region::Slots, element)))
+        .collect()
+}
+
+/// The value that the data path finds under a key.
+fn find(ram: &Ram, key: &Key) -> Option<u64> {
+    let seed = Seed(ram.load(Region::Control, core::mem::offset_of!(Control, directory))?);
+    let set: Set = ram.read(
+        Region::Directory,
+        seed.set(key.tag, 64 - SIZES.sets.ilog2()),
+    )?;
+    let way = set
+        .ways
+        .iter()
+        .find(|way| way.tag == key.tag && way.rest == key.rest)?;
+    Some(way.value)
+}
+
+fn assert_forwards(ram: &Ram, before: &State, after: &State) {
+    for old in &before.services {
+        let Some(new) = after.services.iter().find(|new| new.vip == old.vip) else {
+            continue;
+        };
+        let live = |service: &Service| -> BTreeSet<SocketAddr> {
+            let live = service.backends.iter().filter(|backend| backend.live);
+            live.map(|backend| backend.address).collect()
+        };
+        let (old_live, new_live) = (live(old), live(new));
+        if old_live.is_empty() || new_live.is_empty() {
+            continue;
+        }
+        for address in targets(ram, old.vip) {
+            assert!(
+                old_live.contains(&address) || new_live.contains(&address),
+                "{address}"
+            );
+        }
+    }
+}
+
+/// Where the data path sends packets of a VIP, slot by slot.
+fn targets(ram: &Ram, vip: Vip) -> Vec<SocketAddr> {
+    let key = Key::new(
+        Kind::Service,
+        vip.address.into(),
+        vip.port,
+        vip.protocol.number(),
+    );
+    let value = find(ram, &key).expect("the VIP is in the directory");
+    let (table, extent) = (Way::table(value), Way::extent(value));
+    let target = |slot: u32| {
+        let offset = Region::Slots.offset(table.element()) + slot as usize / 2 * 8;
+        let words: [Row; 2] = zerocopy::transmute!(ram.load(Region::Slots, offset).unwrap());
+        let pair = extent + words[slot as usize % 2].primary();
+        let entry: lb_common::backend::Backend = ram.read(Region::Backends, pair).unwrap();
+        assert_eq!(entry.vip, Address::from(vip.address));
+        assert_eq!(entry.vip_port, vip.port.to_be_bytes());
+        SocketAddr::new(entry.address.into(), u16::from_be_bytes(entry.port))
+    };
+    (0..table.slots()).map(target).collect()
+}
+
+fn vip(number: u8) -> Vip {
+    let address = match number % 2 {
+        0 => IpAddr::V4(Ipv4Addr::new(203, 0, 113, number / 2)),
+        _ => IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, number.into())),
+    };
+    Vip {
+        address,
+        port: 80,
+        protocol: Protocol::Tcp,
+    }
+}
+
+fn backend_address(service: u8, number: u8) -> SocketAddr {
+    let ip = match service % 2 {
+        0 => IpAddr::V4(Ipv4Addr::new(10, 0, service, number)),
+        _ => IpAddr::V6(Ipv6Addr::new(
+            0x2001,
+            0xdb8,
+            1,
+            0,
+            0,
+            0,
+            service.into(),
+            number.into(),
+        )),
+    };
+    SocketAddr::new(ip, 8080)
+}
+
+fn service(number: u8, slots: u32, backends: std::ops::Range<u8>) -> Service {
+    let backend = |i| Backend {
+        address: backend_address(number, i),
+        weight: 1,
+        health: Health::Up,
+        live: true,
+        next_hop: next_hop(i, true),
+    };
+    Service {
+        vip: vip(number),
+        slots,
+        backends: backends.map(backend).collect(),
+    }
+}
+
+fn next_hop(number: u8, on_link: bool) -> NextHop {
+    NextHop::new([2, 0, 0, 0, 0, number], 1, on_link)
+}
+
+prop_compose! {
+    fn state()(
+        mut services in prop::collection::vec(any_service(), 0..4),
+        local in prop::collection::btree_set(0u8..6, 0..4),
+        macs in prop::collection::btree_map(0u32..16, 1u8..4, 0..4),
+        routes in prop::collection::vec((0u8..20, 0u8..6), 0..4),
+    ) -> State {
+        services.sort_by_key(|service| service.vip);
+        services.dedup_by_key(|service| service.vip);
+        let mut addresses = BTreeMap::new();
+        for service in &services {
+            addresses.insert(service.vip.address, VIP);
+        }
+        for number in local {
+            *addresses.entry(vip(number).address).or_insert(0) |= LOCAL;
+        }
+        let interface = |(index, mac)| (index, Interface::new([mac; 6], true));
+        State {
+            services,
+            addresses,
+            interfaces: macs.into_iter().map(interface).collect(),
+            routes: Routes { v4: routes.into_iter().map(route).collect(), v6: Vec::new() },
+        }
+    }
+}
+
+fn route((length, action): (u8, u8)) -> Route {
+    let prefix = ipnet::Ipv4Net::new(Ipv4Addr::new(198, 51, 100, 0), length).unwrap();
+    let action = match action {
+        0 => Action::Fib,
+        1 => Action::Direct,
+        hop => Action::NextHop(next_hop(hop, false)),
+    };
+    Route {
+        prefix: prefix.trunc().into(),
+        action,
+    }
+}
+
+prop_compose! {
+    fn any_service()(
+        number in 0u8..5,
+        log2 in 6u32..8,
+        backends in prop::collection::btree_map(0u8..24, any_backend(), 0..20),
+    ) -> Service {
+        let backends = backends.into_iter().map(|(i, (weight, health, hop))| Backend {
+            address: backend_address(number, i),
+            weight,
+            health,
+            live: health == Health::Up && weight > 0,
+            next_hop: hop.map_or(NextHop::UNRESOLVED, |(hop, on_link)| next_hop(hop, on_link)),
+        });
+        Service { vip: vip(number), slots: 1 << log2, backends: backends.collect() }
+    }
+}
+
+fn any_backend() -> impl Strategy<Value = (u16, Health, Option<(u8, bool)>)> {
+    let health = prop_oneof![
+        3 => Just(Health::Up),
+        1 => Just(Health::Down),
+        1 => Just(Health::Unknown),
+    ];
+    let hop = prop::option::weighted(0.8, (0u8..8, any::<bool>()));
+    (prop_oneof![4 => Just(1u16), 1 => 0u16..3], health, hop)
+}

@@ -1,0 +1,283 @@
+//! What operators set by hand, over the configuration: it survives reload and restart.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::model::{Backend, Config, Service};
+
+/// What the operator wants of a backend.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Admin {
+    /// It takes flows.
+    #[default]
+    Ready,
+    /// It takes no flows; probes go on.
+    Drain,
+    /// It takes no flows and is not probed.
+    Maint,
+}
+
+/// Whether a backend is there, against what the file says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Presence {
+    /// It was added under this name.
+    Added(String),
+    /// It was removed.
+    Removed,
+}
+
+/// What was set by hand for one backend; all absent: nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Override {
+    /// What the operator wants of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admin: Option<Admin>,
+    /// Its weight.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<u16>,
+    /// Whether it is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub presence: Option<Presence>,
+    /// When all of it ends by itself: seconds since 1970, UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<u64>,
+}
+
+impl Override {
+    const fn says_nothing(&self) -> bool {
+        let Self {
+            admin,
+            weight,
+            presence,
+            expires: _,
+        } = self;
+        admin.is_none() && weight.is_none() && presence.is_none()
+    }
+}
+
+/// Everything that was set by hand: service's name → backend's address → what.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Overrides {
+    services: BTreeMap<String, BTreeMap<SocketAddr, Override>>,
+}
+
+/// A configuration with its overrides.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Effective {
+    /// The configuration, with backends added and removed, and weights as set by hand.
+    pub config: Config,
+    admin: BTreeMap<String, BTreeMap<SocketAddr, Admin>>,
+}
+
+impl Effective {
+    /// What the operator wants of a service's backend.
+    #[must_use]
+    pub fn admin(&self, service: &str, backend: SocketAddr) -> Admin {
+        let admin = self.admin.get(service).and_then(|all| all.get(&backend));
+        admin.copied().unwrap_or_default()
+    }
+}
+
+impl Overrides {
+    /// What was set by hand for a backend.
+    #[must_use]
+    pub fn of(&self, service: &str, backend: SocketAddr) -> Option<&Override> {
+        self.services.get(service)?.get(&backend)
+    }
+
+    /// Every override: service, backend, what.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, SocketAddr, &Override)> {
+        self.services.iter().flat_map(|(service, backends)| {
+            let service = service.as_str();
+            backends
+                .iter()
+                .map(move |(backend, by_hand)| (service, *backend, by_hand))
+        })
+    }
+
+    /// Sets all that is set by hand for a backend; [`Override::default`] takes it back.
+    pub fn set(&mut self, service: &str, backend: SocketAddr, by_hand: Override) {
+        let backends = self.services.entry(service.to_owned()).or_default();
+        if by_hand.says_nothing() {
+            backends.remove(&backend);
+        } else {
+            backends.insert(backend, by_hand);
+        }
+        self.services.retain(|_, backends| !backends.is_empty());
+    }
+
+    /// Forgets what has ended by `now`; whether there was any.
+    pub fn expire(&mut self, now: SystemTime) -> bool {
+        let now = now
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs());
+        let before = self.iter().count();
+        for backends in self.services.values_mut() {
+            backends.retain(|_, by_hand| by_hand.expires.is_none_or(|at| at > now));
+        }
+        self.services.retain(|_, backends| !backends.is_empty());
+        self.iter().count() != before
+    }
+
+    /// When the next one ends: seconds since 1970, UTC.
+    #[must_use]
+    pub fn next_expiry(&self) -> Option<u64> {
+        self.iter().filter_map(|(_, _, what)| what.expires).min()
+    }
+
+    /// Puts the overrides over a configuration. Those of services and backends that it does not
+    /// have wait until it has them again.
+    #[must_use]
+    pub fn apply(&self, config: &Config) -> Effective {
+        let mut config = config.clone();
+        let mut admin = BTreeMap::new();
+        for service in &mut config.services {
+            if let Some(backends) = self.services.get(&service.name) {
+                admin.insert(service.name.clone(), admins(backends));
+                override_backends(service, backends);
+            }
+        }
+        Effective { config, admin }
+    }
+}
+
+fn admins(backends: &BTreeMap<SocketAddr, Override>) -> BTreeMap<SocketAddr, Admin> {
+    let admin = |(address, by_hand): (&SocketAddr, &Override)| Some((*address, by_hand.admin?));
+    backends.iter().filter_map(admin).collect()
+}
+
+fn override_backends(service: &mut Service, overrides: &BTreeMap<SocketAddr, Override>) {
+    for (&address, by_hand) in overrides {
+        let configured = service.backends.iter().any(|b| b.address == address);
+        match &by_hand.presence {
+            Some(Presence::Removed) => service.backends.retain(|b| b.address != address),
+            Some(Presence::Added(name)) if !configured => service.backends.push(Backend {
+                name: name.clone(),
+                address,
+                weight: 1,
+            }),
+            _ => {}
+        }
+    }
+    for backend in &mut service.backends {
+        let weight = overrides.get(&backend.address).and_then(|o| o.weight);
+        backend.weight = weight.unwrap_or(backend.weight);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::model::{Mode, Protocol, Vip};
+
+    const A: &str = "10.0.0.1:80";
+    const B: &str = "10.0.0.2:80";
+    const C: &str = "10.0.0.3:80";
+
+    #[test]
+    fn overrides_lie_over_the_configuration() {
+        let mut overrides = Overrides::default();
+        set(&mut overrides, A, |o| o.weight = Some(7));
+        set(&mut overrides, B, |o| o.presence = Some(Presence::Removed));
+        set(&mut overrides, C, |o| {
+            o.presence = Some(Presence::Added("c".into()));
+        });
+        let effective = overrides.apply(&config());
+        let backends = &effective.config.services[0].backends;
+        let seen: Vec<_> = backends
+            .iter()
+            .map(|b| (b.name.as_str(), b.address.to_string(), b.weight))
+            .collect();
+        assert_eq!(seen, [("a", A.into(), 7), ("c", C.into(), 1)]);
+    }
+
+    #[test]
+    fn an_added_backend_that_the_file_has_by_now_is_the_files() {
+        let mut overrides = Overrides::default();
+        set(&mut overrides, A, |o| {
+            o.presence = Some(Presence::Added("x".into()));
+        });
+        assert_eq!(overrides.apply(&config()).config, config());
+    }
+
+    #[test]
+    fn an_override_ends_when_its_time_is_over() {
+        let mut overrides = Overrides::default();
+        set(&mut overrides, A, |o| {
+            o.admin = Some(Admin::Drain);
+            o.expires = Some(100);
+        });
+        let admin = |o: &Overrides| o.apply(&config()).admin("web", address(A));
+        assert!(!overrides.expire(UNIX_EPOCH + Duration::from_secs(99)));
+        assert_eq!(admin(&overrides), Admin::Drain);
+        assert!(overrides.expire(UNIX_EPOCH + Duration::from_secs(100)));
+        assert_eq!(admin(&overrides), Admin::Ready);
+        assert_eq!(overrides, Overrides::default());
+    }
+
+    #[test]
+    fn overrides_outlive_the_daemon() {
+        let mut overrides = Overrides::default();
+        set(&mut overrides, A, |o| o.admin = Some(Admin::Maint));
+        set(&mut overrides, C, |o| {
+            o.presence = Some(Presence::Added("c".into()));
+            o.expires = Some(9);
+        });
+        let text = serde_json::to_string(&overrides).unwrap();
+        assert_eq!(serde_json::from_str::<Overrides>(&text).unwrap(), overrides);
+    }
+
+    #[test]
+    fn the_default_takes_an_override_back() {
+        let mut overrides = Overrides::default();
+        set(&mut overrides, A, |o| o.weight = Some(3));
+        overrides.set("web", address(A), Override::default());
+        assert_eq!(overrides, Overrides::default());
+    }
+
+    fn set(overrides: &mut Overrides, backend: &str, change: impl FnOnce(&mut Override)) {
+        let mut by_hand = Override::default();
+        change(&mut by_hand);
+        overrides.set("web", address(backend), by_hand);
+    }
+
+    fn config() -> Config {
+        let backend = |name: &str, at| Backend {
+            name: name.into(),
+            address: address(at),
+            weight: 1,
+        };
+        Config {
+            interfaces: Vec::new(),
+            hash_seed: None,
+            direct: Vec::new(),
+            services: vec![Service {
+                name: "web".into(),
+                vip: Vip {
+                    address: "203.0.113.10".parse().unwrap(),
+                    port: 80,
+                    protocol: Protocol::Tcp,
+                },
+                mode: Mode::Nat,
+                slots: None,
+                probe: None,
+                backends: vec![backend("a", A), backend("b", B)],
+            }],
+        }
+    }
+
+    fn address(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+}

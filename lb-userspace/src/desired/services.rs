@@ -1,0 +1,408 @@
+//! The part of [`diff`](super::diff) that is about services: extents, backends, tables and rows.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    net::SocketAddr,
+    sync::Arc,
+};
+
+use lb_common::{directory::Table, row::Row};
+
+use super::{
+    change::Change,
+    diff::{Planner, Refused, outgrown},
+    installed::{Entry, Owners, Service},
+    state,
+    store::Region,
+};
+use crate::{
+    config::model::Vip,
+    dataplane::sizes::{elements, extent_length},
+    slot_table::{Member, SlotTable},
+};
+
+/// The largest number of backends: the distances from a header that a row can hold.
+const MAX_BACKENDS: usize = Row::NONE as usize - 1;
+
+/// The slots of a service that may have changed.
+enum Touched {
+    All,
+    Some(Vec<u32>),
+}
+
+impl Planner {
+    pub(super) fn services(&mut self, desired: &[state::Service]) -> Result<(), Refused> {
+        let wanted: BTreeSet<Vip> = desired.iter().map(|service| service.vip).collect();
+        let gone: Vec<_> = self
+            .next
+            .services
+            .extract_if(.., |vip, _| !wanted.contains(vip))
+            .collect();
+        for (_, service) in gone {
+            self.structural = true;
+            self.free_extents.push(service.extent);
+            self.free_elements.push(service.table.element());
+        }
+        desired.iter().try_for_each(|wanted| self.service(wanted))
+    }
+
+    fn service(&mut self, wanted: &state::Service) -> Result<(), Refused> {
+        let vip = wanted.vip;
+        let installed = self.next.services.remove(&vip);
+        let is_new = installed.is_none();
+        let mut service = installed.unwrap_or_else(Service::nowhere);
+        let fresh_table = is_new || service.slots() != wanted.slots;
+        if fresh_table {
+            self.place_table(&mut service, wanted.slots, is_new)?;
+        }
+        self.place_backends(&mut service, wanted)?;
+        let touched = service.assign_slots(wanted, self.next.seed);
+        if fresh_table {
+            self.fill_table(&mut service);
+        } else {
+            self.move_rows(&mut service, touched);
+        }
+        self.remove_backends(&mut service, wanted);
+        self.next.services.insert(vip, service);
+        Ok(())
+    }
+
+    /// Finds room for a table of another size.
+    fn place_table(
+        &mut self,
+        service: &mut Service,
+        slots: u32,
+        is_new: bool,
+    ) -> Result<(), Refused> {
+        let ranges = &mut self.next.elements;
+        let needs = ranges.used() + elements(slots);
+        let has = ranges.capacity();
+        let element = ranges.take(elements(slots));
+        let element = element.ok_or_else(|| outgrown(Region::Slots, needs, has))?;
+        if !is_new {
+            self.free_elements.push(service.table.element());
+        }
+        self.structural = true;
+        service.table = Table::new(element, slots.trailing_zeros());
+        if !is_new {
+            self.prepare.push(Change::SetTable {
+                extent: service.extent,
+                table: service.table,
+            });
+        }
+        Ok(())
+    }
+
+    /// Gives every wanted backend an entry, and updates those that have one. Backends on their way
+    /// out keep theirs.
+    fn place_backends(
+        &mut self,
+        service: &mut Service,
+        wanted: &state::Service,
+    ) -> Result<(), Refused> {
+        let offsets = service.offsets();
+        let is_new = |backend: &&state::Backend| !offsets.contains_key(&backend.address);
+        let new: Vec<Entry> = wanted.backends.iter().filter(is_new).map(entry).collect();
+        let total = offsets.len() + new.len();
+        if total > MAX_BACKENDS {
+            return Err(Refused::TooManyBackends {
+                vip: wanted.vip,
+                backends: total,
+                most: MAX_BACKENDS,
+            });
+        }
+        self.structural |= !new.is_empty();
+        if service.entries.len() <= total {
+            return self.move_extent(service, wanted, &new);
+        }
+        for backend in &wanted.backends {
+            if let Some(&offset) = offsets.get(&backend.address) {
+                self.update_backend(service, offset, entry(backend));
+            }
+        }
+        for (offset, entry) in service.add(&new) {
+            let pair = service.extent + offset;
+            let backend = entry.to_backend(wanted.vip);
+            let inherit = None;
+            self.prepare.push(Change::Traffic { pair, inherit });
+            self.prepare.push(Change::NewBackend { pair, backend });
+        }
+        Ok(())
+    }
+
+    fn update_backend(&mut self, service: &mut Service, offset: u32, wanted: Entry) {
+        let Some(Some(installed)) = service.entries.get_mut(offset as usize) else {
+            return;
+        };
+        let pair = service.extent + offset;
+        if installed.next_hop != wanted.next_hop {
+            let next_hop = wanted.next_hop;
+            self.prepare.push(Change::SetNextHop { pair, next_hop });
+        }
+        if installed.weight != wanted.weight {
+            let weight = wanted.weight;
+            self.prepare.push(Change::SetWeight { pair, weight });
+        }
+        if installed.state != wanted.state {
+            let state = wanted.state;
+            self.prepare.push(Change::SetState { pair, state });
+        }
+        *installed = wanted;
+    }
+
+    /// Copies a service's backends into a larger extent, at the same distances from the header, so
+    /// that the rows go on being right.
+    fn move_extent(
+        &mut self,
+        service: &mut Service,
+        wanted: &state::Service,
+        new: &[Entry],
+    ) -> Result<(), Refused> {
+        let occupied = service.entries.iter().flatten().count() + new.len();
+        let length = extent_length(u32::try_from(occupied).unwrap_or(u32::MAX));
+        let length = length.max(service.length());
+        let ranges = &mut self.next.extents;
+        let needs = ranges.used() + length;
+        let has = ranges.capacity();
+        let extent = ranges.take(length);
+        let extent = extent.ok_or_else(|| outgrown(Region::Backends, needs, has))?;
+        let before = service.moved_to(extent, length);
+        self.free_extents.extend(before.map(|before| before.extent));
+        self.inherit_traffic(service, before);
+        service.update(wanted);
+        service.add(new);
+        self.structural = true;
+        self.fill_extent(service, wanted.vip);
+        Ok(())
+    }
+
+    /// Lets the counters of moved backends go on, and those of free entries begin at zero.
+    fn inherit_traffic(&mut self, service: &Service, before: Option<Before>) {
+        for offset in 0..service.length() {
+            let occupied = offset == 0 || service.is_occupied(offset);
+            let from = before
+                .filter(|_| occupied)
+                .map(|before| before.extent + offset);
+            self.prepare.push(Change::Traffic {
+                pair: service.extent + offset,
+                inherit: from,
+            });
+        }
+    }
+
+    fn fill_extent(&mut self, service: &Service, vip: Vip) {
+        let backend = |entry: &Option<Entry>| entry.map(|entry| entry.to_backend(vip));
+        self.prepare.push(Change::Extent {
+            index: service.extent,
+            header: service.header(vip),
+            entries: service.entries.iter().skip(1).map(backend).collect(),
+        });
+    }
+
+    fn fill_table(&mut self, service: &mut Service) {
+        let rows: Vec<Row> = service.wanted_rows().collect();
+        service.rows = Arc::new(rows.clone());
+        self.prepare.push(Change::NewTable {
+            element: service.table.element(),
+            rows,
+        });
+    }
+
+    fn move_rows(&mut self, service: &mut Service, touched: Touched) {
+        let rows = match touched {
+            Touched::All => service.changed_rows((0..).zip(service.wanted_rows())),
+            Touched::Some(slots) => {
+                let offsets = service.member_offsets();
+                let row = |slot: u32| (slot, service.wanted_row(slot, &offsets));
+                service.changed_rows(slots.into_iter().map(row))
+            }
+        };
+        if rows.is_empty() {
+            return;
+        }
+        let installed = Arc::make_mut(&mut service.rows);
+        for &(slot, row) in &rows {
+            if let Some(place) = installed.get_mut(slot as usize) {
+                *place = row;
+            }
+        }
+        self.rows.push(Change::Rows {
+            element: service.table.element(),
+            rows,
+        });
+    }
+
+    fn remove_backends(&mut self, service: &mut Service, wanted: &state::Service) {
+        let kept: BTreeSet<SocketAddr> = wanted.backends.iter().map(|b| b.address).collect();
+        for (pair, place) in (service.extent..).zip(&mut service.entries) {
+            if place.is_some_and(|entry| !kept.contains(&entry.address)) {
+                *place = None;
+                self.structural = true;
+                self.release.push(Change::Free { pair });
+            }
+        }
+    }
+}
+
+/// Where a service's extent was.
+#[derive(Clone, Copy)]
+struct Before {
+    extent: u32,
+}
+
+fn entry(backend: &state::Backend) -> Entry {
+    Entry {
+        address: backend.address,
+        weight: u32::from(backend.weight),
+        state: super::health_word(backend.health),
+        next_hop: backend.next_hop,
+    }
+}
+
+impl Service {
+    /// A service without extent and table.
+    fn nowhere() -> Self {
+        Self {
+            extent: 0,
+            table: Table::new(0, 1),
+            entries: Vec::new(),
+            rows: Arc::default(),
+            owners: None,
+        }
+    }
+
+    /// Backends with their distances from the header.
+    fn offsets(&self) -> HashMap<SocketAddr, u32> {
+        let entries = (0..).zip(&self.entries);
+        let with_address =
+            |(offset, entry): (u32, &Option<Entry>)| Some(((*entry)?.address, offset));
+        entries.filter_map(with_address).collect()
+    }
+
+    fn is_occupied(&self, offset: u32) -> bool {
+        self.entries
+            .get(offset as usize)
+            .is_some_and(Option::is_some)
+    }
+
+    /// Puts backends into free entries; where they are now.
+    fn add(&mut self, new: &[Entry]) -> Vec<(u32, Entry)> {
+        let free = (0..).zip(&mut self.entries).skip(1);
+        let free = free.filter(|(_, place)| place.is_none());
+        let put = |((offset, place), entry): ((u32, &mut Option<Entry>), &Entry)| {
+            *place = Some(*entry);
+            (offset, *entry)
+        };
+        free.zip(new).map(put).collect()
+    }
+
+    /// Takes over what is wanted of backends that have an entry.
+    fn update(&mut self, wanted: &state::Service) {
+        let wanted: BTreeMap<SocketAddr, Entry> = wanted
+            .backends
+            .iter()
+            .map(|b| (b.address, entry(b)))
+            .collect();
+        for place in self.entries.iter_mut().flatten() {
+            *place = wanted.get(&place.address).copied().unwrap_or(*place);
+        }
+    }
+
+    /// Gives the service another extent; the one before, if it had one.
+    fn moved_to(&mut self, extent: u32, length: u32) -> Option<Before> {
+        let before = (!self.entries.is_empty()).then_some(Before {
+            extent: self.extent,
+        });
+        self.extent = extent;
+        self.entries.resize(length as usize, None);
+        before
+    }
+
+    /// Works out who owns which slot. A change of who is live changes the table that is there; any
+    /// other one builds it anew.
+    fn assign_slots(&mut self, wanted: &state::Service, seed: u64) -> Touched {
+        let members = members(wanted);
+        let slots = wanted.slots;
+        if let Some(owners) = &mut self.owners
+            && same_but_for_live(&owners.members, &members)
+            && owners.slots.owners().len() == slots as usize
+        {
+            return Touched::Some(set_live(owners, members));
+        }
+        self.owners = Some(Arc::new(Owners {
+            slots: SlotTable::build(slots, seed, &members),
+            members,
+        }));
+        Touched::All
+    }
+
+    /// Distances from the header of the slot table's members.
+    fn member_offsets(&self) -> Vec<u16> {
+        let offsets = self.offsets();
+        let offset = |member: &Member| {
+            let offset = offsets.get(&member.address);
+            offset
+                .and_then(|offset| u16::try_from(*offset).ok())
+                .unwrap_or(Row::NONE)
+        };
+        let members = self.owners.iter().flat_map(|owners| &owners.members);
+        members.map(offset).collect()
+    }
+
+    fn wanted_rows(&self) -> impl Iterator<Item = Row> {
+        let offsets = self.member_offsets();
+        let owners = self.owners.iter().flat_map(|owners| owners.slots.owners());
+        owners.map(move |owner| row(owner, &offsets))
+    }
+
+    fn wanted_row(&self, slot: u32, offsets: &[u16]) -> Row {
+        let owners = self.owners.as_ref();
+        row(owners.and_then(|owners| owners.slots.owner(slot)), offsets)
+    }
+
+    fn changed_rows(&self, wanted: impl Iterator<Item = (u32, Row)>) -> Vec<(u32, Row)> {
+        wanted
+            .filter(|(slot, row)| self.rows.get(*slot as usize) != Some(row))
+            .collect()
+    }
+}
+
+fn row(owner: Option<u16>, offsets: &[u16]) -> Row {
+    let offset = owner.and_then(|owner| offsets.get(usize::from(owner)));
+    Row::stable(offset.copied().unwrap_or(Row::NONE))
+}
+
+/// The members of a service's slot table, in the order of addresses: that of the file may change
+/// without meaning anything.
+fn members(service: &state::Service) -> Vec<Member> {
+    let member = |backend: &state::Backend| Member {
+        address: backend.address,
+        weight: backend.weight,
+        live: backend.live,
+    };
+    let mut members: Vec<Member> = service.backends.iter().map(member).collect();
+    members.sort_unstable_by_key(|member| member.address);
+    members
+}
+
+fn same_but_for_live(left: &[Member], right: &[Member]) -> bool {
+    let identity = |member: &Member| (member.address, member.weight);
+    left.iter().map(identity).eq(right.iter().map(identity))
+}
+
+/// Slots whose owner changed.
+fn set_live(owners: &mut Arc<Owners>, members: Vec<Member>) -> Vec<u32> {
+    let differs = |(old, new): (&Member, &Member)| old.live != new.live;
+    if !owners.members.iter().zip(&members).any(differs) {
+        return Vec::new();
+    }
+    let owners = Arc::make_mut(owners);
+    let mut slots = Vec::new();
+    for (index, (old, new)) in (0..).zip(owners.members.iter().zip(&members)) {
+        if old.live != new.live {
+            slots.extend(owners.slots.set_live(index, new.live));
+        }
+    }
+    owners.members = members;
+    slots
+}
