@@ -158,7 +158,7 @@ mod tests {
     use super::*;
     use crate::{
         config::model::{Config, Interface as ModelInterface, Mode, Probe, Protocol, XdpMode},
-        desired::overrides::{Override, Overrides},
+        desired::overrides::{Override, Overrides, Setting},
     };
 
     struct Host;
@@ -254,7 +254,10 @@ mod tests {
         };
         let mut overrides = Overrides::default();
         let by_hand = Override {
-            admin: Some(admin),
+            admin: Some(Setting {
+                value: admin,
+                expires: None,
+            }),
             ..Override::default()
         };
         overrides.set("web", address, by_hand);

@@ -33,31 +33,73 @@ pub enum Presence {
     Removed,
 }
 
-/// What was set by hand for one backend; all absent: nothing.
+/// One thing set by hand, and how long it lasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Setting<T> {
+    /// What it is set to.
+    pub value: T,
+    /// When that ends by itself: seconds since 1970, UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<u64>,
+}
+
+impl<T> Setting<T> {
+    fn is_over(&self, now: u64) -> bool {
+        self.expires.is_some_and(|at| at <= now)
+    }
+}
+
+/// What was set by hand for one backend; all absent: nothing. Each ends on its own: the end of a
+/// drain does not take an added backend along.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Override {
     /// What the operator wants of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub admin: Option<Admin>,
+    pub admin: Option<Setting<Admin>>,
     /// Its weight.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub weight: Option<u16>,
+    pub weight: Option<Setting<u16>>,
     /// Whether it is there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub presence: Option<Presence>,
-    /// When all of it ends by itself: seconds since 1970, UTC.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub expires: Option<u64>,
+    pub presence: Option<Setting<Presence>>,
 }
 
 impl Override {
+    /// When the next of it ends: seconds since 1970, UTC.
+    #[must_use]
+    pub fn next_expiry(&self) -> Option<u64> {
+        let Self {
+            admin,
+            weight,
+            presence,
+        } = self;
+        let ends = [
+            admin.as_ref().and_then(|setting| setting.expires),
+            weight.as_ref().and_then(|setting| setting.expires),
+            presence.as_ref().and_then(|setting| setting.expires),
+        ];
+        ends.into_iter().flatten().min()
+    }
+
+    /// Whatever else was set for a backend that was added by hand goes with it.
+    fn expire(&mut self, now: u64) {
+        let added = matches!(&self.presence, Some(setting)
+            if matches!(setting.value, Presence::Added(_)) && setting.is_over(now));
+        if added {
+            *self = Self::default();
+        }
+        self.admin.take_if(|setting| setting.is_over(now));
+        self.weight.take_if(|setting| setting.is_over(now));
+        self.presence.take_if(|setting| setting.is_over(now));
+    }
+
     const fn says_nothing(&self) -> bool {
         let Self {
             admin,
             weight,
             presence,
-            expires: _,
         } = self;
         admin.is_none() && weight.is_none() && presence.is_none()
     }
@@ -120,18 +162,23 @@ impl Overrides {
         let now = now
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| since.as_secs());
-        let before = self.iter().count();
+        let expired = self.next_expiry().is_some_and(|at| at <= now);
         for backends in self.services.values_mut() {
-            backends.retain(|_, by_hand| by_hand.expires.is_none_or(|at| at > now));
+            for by_hand in backends.values_mut() {
+                by_hand.expire(now);
+            }
+            backends.retain(|_, by_hand| !by_hand.says_nothing());
         }
         self.services.retain(|_, backends| !backends.is_empty());
-        self.iter().count() != before
+        expired
     }
 
     /// When the next one ends: seconds since 1970, UTC.
     #[must_use]
     pub fn next_expiry(&self) -> Option<u64> {
-        self.iter().filter_map(|(_, _, what)| what.expires).min()
+        self.iter()
+            .filter_map(|(_, _, what)| what.next_expiry())
+            .min()
     }
 
     /// Puts the overrides over a configuration. Those of services and backends that it does not
@@ -151,26 +198,27 @@ impl Overrides {
 }
 
 fn admins(backends: &BTreeMap<SocketAddr, Override>) -> BTreeMap<SocketAddr, Admin> {
-    let admin = |(address, by_hand): (&SocketAddr, &Override)| Some((*address, by_hand.admin?));
+    let admin =
+        |(address, by_hand): (&SocketAddr, &Override)| Some((*address, by_hand.admin?.value));
     backends.iter().filter_map(admin).collect()
 }
 
 fn override_backends(service: &mut Service, overrides: &BTreeMap<SocketAddr, Override>) {
     for (&address, by_hand) in overrides {
         let configured = service.backends.iter().any(|b| b.address == address);
-        match &by_hand.presence {
+        match by_hand.presence.as_ref().map(|setting| &setting.value) {
             Some(Presence::Removed) => service.backends.retain(|b| b.address != address),
             Some(Presence::Added(name)) if !configured => service.backends.push(Backend {
                 name: name.clone(),
                 address,
                 weight: 1,
             }),
-            _ => {}
+            Some(Presence::Added(_)) | None => {}
         }
     }
     for backend in &mut service.backends {
         let weight = overrides.get(&backend.address).and_then(|o| o.weight);
-        backend.weight = weight.unwrap_or(backend.weight);
+        backend.weight = weight.map_or(backend.weight, |setting| setting.value);
     }
 }
 
@@ -188,10 +236,12 @@ mod tests {
     #[test]
     fn overrides_lie_over_the_configuration() {
         let mut overrides = Overrides::default();
-        set(&mut overrides, A, |o| o.weight = Some(7));
-        set(&mut overrides, B, |o| o.presence = Some(Presence::Removed));
+        set(&mut overrides, A, |o| o.weight = Some(for_good(7)));
+        set(&mut overrides, B, |o| {
+            o.presence = Some(for_good(Presence::Removed));
+        });
         set(&mut overrides, C, |o| {
-            o.presence = Some(Presence::Added("c".into()));
+            o.presence = Some(for_good(Presence::Added("c".into())));
         });
         let effective = overrides.apply(&config());
         let backends = &effective.config.services[0].backends;
@@ -206,7 +256,7 @@ mod tests {
     fn an_added_backend_that_the_file_has_by_now_is_the_files() {
         let mut overrides = Overrides::default();
         set(&mut overrides, A, |o| {
-            o.presence = Some(Presence::Added("x".into()));
+            o.presence = Some(for_good(Presence::Added("x".into())));
         });
         assert_eq!(overrides.apply(&config()).config, config());
     }
@@ -215,24 +265,26 @@ mod tests {
     fn an_override_ends_when_its_time_is_over() {
         let mut overrides = Overrides::default();
         set(&mut overrides, A, |o| {
-            o.admin = Some(Admin::Drain);
-            o.expires = Some(100);
+            o.admin = Some(until(100, Admin::Drain));
+            o.weight = Some(for_good(5));
         });
         let admin = |o: &Overrides| o.apply(&config()).admin("web", address(A));
         assert!(!overrides.expire(UNIX_EPOCH + Duration::from_secs(99)));
         assert_eq!(admin(&overrides), Admin::Drain);
         assert!(overrides.expire(UNIX_EPOCH + Duration::from_secs(100)));
         assert_eq!(admin(&overrides), Admin::Ready);
-        assert_eq!(overrides, Overrides::default());
+        let weight = overrides.of("web", address(A)).and_then(|o| o.weight);
+        assert_eq!(weight, Some(for_good(5)), "the weight lasts");
     }
 
     #[test]
     fn overrides_outlive_the_daemon() {
         let mut overrides = Overrides::default();
-        set(&mut overrides, A, |o| o.admin = Some(Admin::Maint));
+        set(&mut overrides, A, |o| {
+            o.admin = Some(for_good(Admin::Maint));
+        });
         set(&mut overrides, C, |o| {
-            o.presence = Some(Presence::Added("c".into()));
-            o.expires = Some(9);
+            o.presence = Some(until(9, Presence::Added("c".into())));
         });
         let text = serde_json::to_string(&overrides).unwrap();
         assert_eq!(serde_json::from_str::<Overrides>(&text).unwrap(), overrides);
@@ -241,9 +293,23 @@ mod tests {
     #[test]
     fn the_default_takes_an_override_back() {
         let mut overrides = Overrides::default();
-        set(&mut overrides, A, |o| o.weight = Some(3));
+        set(&mut overrides, A, |o| o.weight = Some(for_good(3)));
         overrides.set("web", address(A), Override::default());
         assert_eq!(overrides, Overrides::default());
+    }
+
+    const fn for_good<T>(value: T) -> Setting<T> {
+        Setting {
+            value,
+            expires: None,
+        }
+    }
+
+    const fn until<T>(at: u64, value: T) -> Setting<T> {
+        Setting {
+            value,
+            expires: Some(at),
+        }
     }
 
     fn set(overrides: &mut Overrides, backend: &str, change: impl FnOnce(&mut Override)) {
