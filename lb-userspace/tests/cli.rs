@@ -1,5 +1,7 @@
 //! The command line as a shell sees it: words in, text and exit code out.
 
+#![cfg(test)]
+
 use std::{
     path::Path,
     process::{Command, Output, Stdio},
@@ -44,10 +46,11 @@ fn usage_errors_exit_with_2_and_name_the_nearest_word() {
         (vec!["statsu"], "'status'"),
         (vec!["backend", "drain", "web"], "<BACKEND>"),
         (vec!["backend", "weight", "web", "b1", "1001"], "0..=1000"),
-        (vec!["backend", "add", "web", "10.0.0.1"], "ADDR:PORT"),
-        (vec!["backend", "add", "web", "10.0.0.1:0"], "port 0"),
+        (vec!["backend", "add", "web", "10.0.0.1"], "no port"),
+        (vec!["backend", "add", "web", "10.0.0.1:0"], "1 to 65535"),
         (vec!["backend", "drain", "web", "b1", "--for", "10"], "30s"),
         (vec!["--instance", "a/b", "status"], "letters"),
+        (vec!["run", "-c", "f", "--metrics", "9900"], "ADDR:PORT"),
     ] {
         let output = xlb(&words);
         assert_eq!(code(&output), 2, "{words:?}");
@@ -165,4 +168,54 @@ fn completions_know_every_verb() {
             assert!(stdout(&output).contains(verb), "{shell} {verb}");
         }
     }
+}
+
+#[test]
+fn check_lists_every_mistake_and_exits_with_3() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("xlb.yaml");
+    let text = "interfaces: [lo]\nservices:\n  - name: web\n    vip: 203.0.113.10:70000/tcp\n    backend: []\n";
+    std::fs::write(&file, text).unwrap();
+    let file = file.to_str().unwrap();
+    for verb in ["check", "run"] {
+        let output = xlb(&[verb, "-c", file]);
+        assert_eq!(code(&output), 3, "{verb}: {}", stderr(&output));
+        for mistake in ["70000", "did you mean `backends`?", "xlb.yaml:4:"] {
+            assert!(
+                stderr(&output).contains(mistake),
+                "{verb}: {}",
+                stderr(&output)
+            );
+        }
+    }
+    let output = xlb(&["check", "-c", file, "-o", "json"]);
+    let problems = &json(&output)["problems"];
+    assert_eq!(json(&output)["error"]["code"], "config_invalid");
+    assert!(
+        problems.as_array().is_some_and(|all| all.len() >= 2),
+        "{problems}"
+    );
+    assert_eq!(problems[0]["line"], 4);
+}
+
+#[test]
+fn check_is_content_with_a_good_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("xlb.yaml");
+    let text = "interfaces: [lo]\nservices:\n  - { name: web, vip: 203.0.113.10:80/tcp, backends: [192.0.2.1:80] }\n";
+    std::fs::write(&file, text).unwrap();
+    let output = xlb(&["check", "-c", file.to_str().unwrap()]);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    assert!(stdout(&output).ends_with("is valid: 1 services, 1 backends\n"));
+    let output = xlb(&["check", "-c", "/nonexistent/xlb.yaml"]);
+    assert_eq!(code(&output), 3, "{}", stderr(&output));
+    let text = "interfaces: [xlb-none]\nservices:\n  - { name: web, vip: 203.0.113.10:80/tcp, backends: [192.0.2.1:80] }\n";
+    std::fs::write(&file, text).unwrap();
+    let output = xlb(&["check", "-c", file.to_str().unwrap()]);
+    assert_eq!(code(&output), 3);
+    assert!(
+        stderr(&output).contains("`xlb-none` is missing"),
+        "{}",
+        stderr(&output)
+    );
 }

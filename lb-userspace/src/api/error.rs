@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::dataplane;
+
 /// Why a request was not done. Nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Error {
@@ -101,6 +103,16 @@ impl From<anyhow::Error> for Error {
         error
             .downcast()
             .unwrap_or_else(|error| Self::new(Code::Failed, format!("{error:#}")))
+    }
+}
+
+impl From<dataplane::Error> for Error {
+    fn from(error: dataplane::Error) -> Self {
+        let code = match error {
+            dataplane::Error::SeedChanged => Code::Refused,
+            _ => Code::Failed,
+        };
+        Self::new(code, format!("{:#}", anyhow::Error::new(error)))
     }
 }
 

@@ -3,8 +3,8 @@
 use lb_common::{DropReason, PassReason};
 
 use super::types::{
-    Admin, BackendItem, ConfigItem, Health, InterfaceItem, MapItem, Observation, OverrideItem,
-    ReasonItem, Schema, ServiceItem, Status,
+    Admin, BackendEvents, BackendItem, ConfigItem, Health, InterfaceItem, MapItem, Observation,
+    OverrideItem, ProbeCounts, ReasonItem, Schema, ServiceItem, Status, TransitionCounts,
 };
 
 /// One service `web` with `b1`, which is up, and `b2`, which is down.
@@ -89,6 +89,13 @@ fn backend(name: &str, address: &str, state: Health) -> BackendItem {
         slots: if up { 4096 } else { 0 },
         share: if up { 1.0 } else { 0.0 },
         last_probe: Some("tcp ok 0.4ms".to_owned()),
+        events: BackendEvents {
+            probes: ProbeCounts {
+                ok: if up { 9 } else { 0 },
+                ..ProbeCounts::default()
+            },
+            transitions: TransitionCounts { up: 1, down: 0 },
+        },
         overridden: (!up).then(|| OverrideItem {
             what: "drain".to_owned(),
             expires_in_seconds: Some(1680),

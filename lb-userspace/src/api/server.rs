@@ -13,7 +13,7 @@ use axum::{
     serve::IncomingStream,
 };
 use nix::unistd::{Uid, User};
-use tokio::net::UnixListener;
+use tokio::{net::UnixListener, sync::watch};
 use tracing::info;
 
 use super::{
@@ -28,13 +28,21 @@ use super::{
 /// The largest request in bytes: a configuration and what JSON adds to it.
 pub const MAX_REQUEST: usize = 4 << 20;
 
-/// Serves the API on `listener` until the task is dropped.
+/// Serves the API on `listener` until the sender of `stop` is gone; answers that are under way then
+/// still leave.
 ///
 /// # Errors
 /// Where the listener fails for good.
-pub async fn serve(listener: UnixListener, handle: Handle) -> std::io::Result<()> {
+pub async fn serve(
+    listener: UnixListener,
+    handle: Handle,
+    mut stop: watch::Receiver<()>,
+) -> std::io::Result<()> {
     let service = router(handle).into_make_service_with_connect_info::<Peer>();
-    axum::serve(listener, service).await
+    let stopped = async move { while stop.changed().await.is_ok() {} };
+    axum::serve(listener, service)
+        .with_graceful_shutdown(stopped)
+        .await
 }
 
 fn router(handle: Handle) -> Router {
@@ -105,11 +113,25 @@ async fn change(
     body: Body<BackendRequest>,
 ) -> Answer<Changed> {
     let Json(request) = body?;
-    let (service, backend) = (request.service.clone(), request.backend.clone());
-    let verb = request.verb.word();
-    let answer = handle.change(request).await;
-    info!(user = %peer.user, pid = peer.pid, %service, %backend, verb, result = result(&answer), "backend changed by hand");
+    let answer = handle.change(request.clone()).await;
+    audit(&peer, &request, &answer);
     answer.map(Json)
+}
+
+fn audit(peer: &Peer, request: &BackendRequest, answer: &Result<Changed, Error>) {
+    let changed = answer.as_ref().ok();
+    info!(
+        user = %peer.user,
+        pid = peer.pid,
+        service = %request.service,
+        backend = %request.backend,
+        verb = request.verb.word(),
+        for_seconds = request.for_seconds,
+        revision = changed.map(|changed| changed.revision),
+        slots_moved = changed.map(|changed| changed.slots_moved),
+        result = result(answer),
+        "changed by hand"
+    );
 }
 
 async fn apply(

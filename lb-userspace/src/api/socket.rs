@@ -10,22 +10,27 @@ use std::{
 use anyhow::{Context, bail};
 use tokio::net::UnixListener;
 
-/// Listens on `path`, for root only. A socket that nobody listens on is replaced.
+/// Makes sure that no daemon listens on `path`.
 ///
 /// # Errors
-/// Where a daemon listens there already, or the socket cannot be made.
-pub fn listen(path: &Path) -> anyhow::Result<UnixListener> {
-    if is_live(path) {
+/// Where one does.
+pub fn ensure_free(path: &Path) -> anyhow::Result<()> {
+    if UnixStream::connect(path).is_ok() {
         bail!(
             "another daemon listens on {}: stop it, or name another --instance",
             path.display()
         );
     }
-    bind(path).with_context(|| format!("cannot listen on {}", path.display()))
+    Ok(())
 }
 
-fn is_live(path: &Path) -> bool {
-    UnixStream::connect(path).is_ok()
+/// Listens on `path`, for root only. A socket that nobody listens on is replaced.
+///
+/// # Errors
+/// Where a daemon listens there already, or the socket cannot be made.
+pub fn listen(path: &Path) -> anyhow::Result<UnixListener> {
+    ensure_free(path)?;
+    bind(path).with_context(|| format!("cannot listen on {}", path.display()))
 }
 
 /// Bound under another name first: nobody may connect before the permissions are set.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use tempfile::TempDir;
-use tokio::sync::mpsc::Receiver;
+use tokio::sync::{mpsc::Receiver, watch};
 
 use super::{
     client::Client,
@@ -15,6 +15,7 @@ use super::{
 
 struct Daemon {
     _folder: TempDir,
+    _stop: watch::Sender<()>,
     client: Client,
     socket: PathBuf,
 }
@@ -24,10 +25,12 @@ fn start() -> Daemon {
     let path = folder.path().join("xlb.sock");
     let listener = socket::listen(&path).unwrap();
     let (handle, commands) = Handle::channel();
-    tokio::spawn(server::serve(listener, handle));
+    let (stop, stopped) = watch::channel(());
+    tokio::spawn(server::serve(listener, handle, stopped));
     tokio::spawn(answer(commands));
     Daemon {
         _folder: folder,
+        _stop: stop,
         client: Client::new(path.clone()),
         socket: path,
     }

@@ -130,9 +130,43 @@ pub struct BackendItem {
     pub share: f64,
     /// How the last probe ended, in words.
     pub last_probe: Option<String>,
+    /// What happened to it since the daemon started.
+    #[serde(flatten)]
+    pub events: BackendEvents,
     /// What was set by hand, if anything.
     #[serde(rename = "override")]
     pub overridden: Option<OverrideItem>,
+}
+
+/// What happened to a backend since the daemon started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackendEvents {
+    /// Probes that ended.
+    pub probes: ProbeCounts,
+    /// Times that probes changed their mind about it.
+    pub transitions: TransitionCounts,
+}
+
+/// Ends of probes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProbeCounts {
+    /// The backend answered.
+    pub ok: u64,
+    /// The backend, or the network, said no.
+    pub failed: u64,
+    /// Nothing came back in time.
+    pub timeout: u64,
+    /// This host could not ask.
+    pub not_made: u64,
+}
+
+/// Changes of state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TransitionCounts {
+    /// It answers.
+    pub up: u64,
+    /// It does not.
+    pub down: u64,
 }
 
 /// What was set by hand.

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use clap::{Parser, Subcommand, ValueEnum, ValueHint};
 
 use crate::{
-    config::model::MAX_WEIGHT,
+    config::{model::MAX_WEIGHT, parse_backend_address},
     daemon::{Instance, instance::parse_name},
 };
 
@@ -122,6 +122,14 @@ pub enum Format {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
+    /// Run the daemon.
+    Run(RunArgs),
+    /// Find all mistakes of a configuration.
+    Check {
+        /// The configuration.
+        #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        config: PathBuf,
+    },
     /// Apply a configuration: all of it or, where it has a mistake, nothing.
     #[command(
         after_help = "Without -c the daemon reads the file it was started with.\n\nExamples:\n  xlb apply\n  xlb apply -c new.yaml"
@@ -178,6 +186,37 @@ Examples:
   xlb backend drain web b1 --for 30m
   xlb backend weight web 10.0.0.12 5
   xlb backend reset web b1";
+
+/// Flags of `run`.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "The data path stays when the daemon ends, and the next one takes it over; `xlb detach` removes it.\nSIGHUP reads the configuration again, as `xlb apply` does."
+)]
+pub struct RunArgs {
+    /// The configuration.
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub config: PathBuf,
+    /// Where to serve metrics: ADDR:PORT (port 0: any) or `none`.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9900", value_parser = parse_metrics)]
+    pub metrics: Metrics,
+    /// Accept a pin folder that vanishes with this process's mount namespace.
+    #[arg(long)]
+    pub ephemeral: bool,
+}
+
+/// Where metrics are served; `None`: nowhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Metrics(pub Option<SocketAddr>);
+
+fn parse_metrics(text: &str) -> Result<Metrics, String> {
+    if text == "none" {
+        return Ok(Metrics(None));
+    }
+    match text.parse() {
+        Ok(address) => Ok(Metrics(Some(address))),
+        Err(_) => Err("expected ADDR:PORT, as in 127.0.0.1:9900, or `none`".to_owned()),
+    }
+}
 
 /// What to do with services.
 #[derive(Debug, Subcommand)]
@@ -322,10 +361,9 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
 }
 
 fn parse_address(text: &str) -> Result<String, String> {
-    match text.parse::<SocketAddr>() {
-        Ok(address) if address.port() != 0 => Ok(text.to_owned()),
-        Ok(_) => Err("port 0 is none, expected 1 to 65535".to_owned()),
-        Err(_) => Err("expected ADDR:PORT, as in 10.0.0.14:8080 or [2001:db8::14]:8080".to_owned()),
+    match parse_backend_address(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(format!("{error}; {}", error.hint())),
     }
 }
 

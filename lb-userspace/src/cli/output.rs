@@ -17,7 +17,8 @@ pub(crate) struct Output {
     pub(crate) format: Format,
     /// Whether stdout takes colour.
     pub(crate) paints: bool,
-    paints_talk: bool,
+    /// Whether stderr takes colour.
+    pub(crate) paints_talk: bool,
 }
 
 impl Output {
@@ -43,11 +44,17 @@ impl Output {
 
     /// Reports an error: as text, and as JSON where that was asked for.
     pub(crate) fn error(self, error: &Error) {
+        let body = ErrorBody {
+            error: error.clone(),
+        };
+        self.failure(error, &body);
+    }
+
+    /// Reports an error with more about it for programs.
+    pub(crate) fn failure(self, error: &Error, body: &impl Serialize) {
         if self.format == Format::Json {
-            let body = ErrorBody {
-                error: error.clone(),
-            };
-            drop(json(&body));
+            // Where stdout is closed stderr and the exit code tell enough.
+            drop(json(body));
         }
         talk(&self.describe(error));
     }

@@ -1,5 +1,223 @@
-//! The daemon.
+//! The daemon: one loop that ties configuration, probes, network and operators to the data path.
+//!
+//! * `start`: from nothing, or from what another daemon left, to an `engine`.
+//! * `apply`, `change`, `watch`: what may happen to it. Each builds the desired state anew and
+//!   has the difference written; nothing else writes to the data path.
+//! * `observe`: what there is to see.
+//! * `store`: what outlives it. `servers`: its two doors.
+//!
+//! It ends without touching the data path, which goes on and is taken over by the next daemon.
 
+mod apply;
+mod by_hand;
+mod change;
+mod digest;
+mod engine;
+mod guard;
+pub(crate) mod heap;
+mod inspection;
 pub mod instance;
+mod kernel_log;
+mod logging;
+mod network;
+mod notify;
+mod observe;
+#[cfg(test)]
+mod samples;
+mod servers;
+mod start;
+mod store;
+mod targets;
+mod watch;
+mod words;
 
-pub use instance::Instance;
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::{mpsc, watch as channel},
+    task::JoinSet,
+    time::{Instant, Interval, MissedTickBehavior, interval_at, sleep},
+};
+use tracing::{error, info};
+
+pub use self::instance::Instance;
+use self::{
+    engine::{Engine, now},
+    servers::Servers,
+    start::Started,
+};
+use crate::{
+    api::{
+        Command, Error, Handle,
+        types::{ApplyRequest, Detached},
+    },
+    health::Event,
+    net::{Finding, View},
+};
+
+/// How the daemon is started.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Which instance it is.
+    pub instance: Instance,
+    /// The configuration.
+    pub config: PathBuf,
+    /// Where metrics are served; `None`: nowhere.
+    pub metrics: Option<SocketAddr>,
+    /// Whether pins may vanish with the mount namespace of the process.
+    pub ephemeral: bool,
+    /// Whether the log takes colour.
+    pub paints: bool,
+}
+
+/// Runs the daemon until it is told to end.
+///
+/// # Errors
+/// Where it cannot start. The data path is then what it was.
+pub fn run(options: Options) -> Result<(), Error> {
+    logging::start(options.paints)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    runtime.block_on(serve(options))
+}
+
+async fn serve(options: Options) -> Result<(), Error> {
+    let signals = Signals::listen().context("cannot listen for signals")?;
+    let Started {
+        engine,
+        probes,
+        doors,
+    } = start::start(options).await?;
+    let (handle, commands) = Handle::channel();
+    let servers = doors.serve(handle, Arc::clone(&engine.events));
+    notify::ready();
+    info!(
+        revision = engine.saved.revision,
+        services = engine.config.services.len(),
+        adopted = engine.adopted,
+        "running"
+    );
+    let network = engine.follower.changes();
+    let inputs = Inputs {
+        commands,
+        network,
+        probes,
+        signals,
+        looks: every(inspection::INTERVAL),
+        quiet: every(BETWEEN_TIDYINGS),
+        inspections: JoinSet::new(),
+    };
+    run_loop(engine, inputs, servers).await;
+    Ok(())
+}
+
+/// All that the loop waits for.
+struct Inputs {
+    commands: mpsc::Receiver<Command>,
+    network: channel::Receiver<Arc<View>>,
+    probes: mpsc::UnboundedReceiver<Event>,
+    signals: Signals,
+    /// Times to look at the host.
+    looks: Interval,
+    /// Times to tidy up.
+    quiet: Interval,
+    inspections: JoinSet<Vec<Finding>>,
+}
+
+/// Signals that mean something to the daemon.
+struct Signals {
+    hangup: Signal,
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+}
+
+/// Ends of probes that are taken at a time.
+const PROBES_AT_A_TIME: usize = 256;
+
+/// Who asked for something may have left: the answer is then lost, and what was done stays.
+async fn run_loop(mut engine: Engine, mut inputs: Inputs, servers: Servers) {
+    let mut events = Vec::with_capacity(PROBES_AT_A_TIME);
+    loop {
+        tokio::select! {
+            _ = inputs.probes.recv_many(&mut events, PROBES_AT_A_TIME) => {
+                engine.probed(&mut events);
+            }
+            Ok(()) = inputs.network.changed() => log(engine.network_changed()),
+            Some(command) = inputs.commands.recv() => match command {
+                Command::Detach(reply) => {
+                    drop(reply.send(engine.detach()));
+                    break servers.close().await;
+                }
+                Command::Apply(request, reply) => drop(reply.send(engine.apply(&request))),
+                Command::Change(request, reply) => drop(reply.send(engine.change(&request))),
+                Command::Observe(reply) => drop(reply.send(engine.observe())),
+            },
+            () = next_expiry(&engine) => log(engine.expire()),
+            _ = inputs.quiet.tick() => engine.tidy(),
+            _ = inputs.looks.tick() => drop(inputs.inspections.spawn(engine.inspect())),
+            Some(Ok(findings)) = inputs.inspections.join_next() => engine.inspected(findings),
+            _ = inputs.signals.hangup.recv() => {
+                // The outcome is logged and counted where it is worked out.
+                drop(engine.apply(&ApplyRequest::default()));
+            }
+            _ = inputs.signals.interrupt.recv() => break stopped(),
+            _ = inputs.signals.terminate.recv() => break stopped(),
+        }
+    }
+}
+
+fn stopped() {
+    info!("stopped; the data path goes on: `xlb run` takes it over, `xlb detach` removes it");
+}
+
+fn log(result: Result<(), Error>) {
+    if let Err(error) = result {
+        error!(%error, "the data path stays as it is");
+    }
+}
+
+/// From one tidying up to the next.
+const BETWEEN_TIDYINGS: Duration = Duration::from_secs(1);
+
+fn every(interval: Duration) -> Interval {
+    let mut ticks = interval_at(Instant::now() + interval, interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+/// The wall clock may be set while an override lasts: it is looked at again after this time.
+const CLOCK_CHECK: Duration = Duration::from_secs(10);
+
+async fn next_expiry(engine: &Engine) {
+    match engine.saved.overrides.next_expiry() {
+        Some(at) => sleep(Duration::from_secs(at.saturating_sub(now())).min(CLOCK_CHECK)).await,
+        None => std::future::pending().await,
+    }
+}
+
+impl Engine {
+    /// Takes the data path down.
+    fn detach(self) -> Result<Detached, Error> {
+        let attached = self.dataplane.interfaces()?;
+        self.dataplane.detach()?;
+        let names = attached.into_iter().map(|interface| interface.name);
+        let interfaces: Vec<String> = names.collect();
+        info!(?interfaces, "detached: nothing is forwarded any more");
+        Ok(Detached { interfaces })
+    }
+}

@@ -6,7 +6,9 @@ use prometheus::{
     proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType},
 };
 
-use crate::api::types::{BackendItem, Health, Observation, ServiceItem, Status};
+use crate::api::types::{
+    BackendItem, Health, Observation, ProbeCounts, ServiceItem, Status, TransitionCounts,
+};
 
 /// A collector of one observation.
 #[derive(Debug)]
@@ -42,6 +44,7 @@ impl Collector for Scrape {
         families.push(service_backends(&status.services, backends));
         families.extend(traffic(backends));
         families.extend(states(backends));
+        families.extend(events(backends));
         families
     }
 }
@@ -189,6 +192,36 @@ fn states(backends: &[BackendItem]) -> [MetricFamily; 4] {
         admin.add(&[service, name, ("state", backend.admin.word())], 1);
     }
     [up, admin, weight, slots].map(Family::finish)
+}
+
+fn events(backends: &[BackendItem]) -> [MetricFamily; 2] {
+    let mut attempts = counter("xlb_probe_attempts_total", "Probes that ended.");
+    let mut transitions = counter(
+        "xlb_backend_transitions_total",
+        "Times that probes changed their mind about a backend.",
+    );
+    for backend in backends {
+        let [service, name] = labels(backend);
+        let ProbeCounts {
+            ok,
+            failed,
+            timeout,
+            not_made,
+        } = backend.events.probes;
+        for (result, count) in [
+            ("ok", ok),
+            ("failed", failed),
+            ("timeout", timeout),
+            ("not_made", not_made),
+        ] {
+            attempts.add(&[service, name, ("result", result)], count);
+        }
+        let TransitionCounts { up, down } = backend.events.transitions;
+        for (to, count) in [("up", up), ("down", down)] {
+            transitions.add(&[service, name, ("to", to)], count);
+        }
+    }
+    [attempts, transitions].map(Family::finish)
 }
 
 fn labels(backend: &BackendItem) -> [(&'static str, &str); 2] {

@@ -7,7 +7,7 @@ mod events;
 mod families;
 mod server;
 
-pub use events::{Events, ProbeResult};
+pub use events::Events;
 pub use families::Scrape;
 pub use server::{listen, serve};
 

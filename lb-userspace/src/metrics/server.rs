@@ -18,7 +18,10 @@ use prometheus::TEXT_FORMAT;
 use tokio::net::TcpListener;
 
 use super::{Events, page};
-use crate::api::{Error, Handle};
+use crate::{
+    api::{Error, Handle},
+    daemon::heap,
+};
 
 /// Listens for scrapes.
 ///
@@ -61,7 +64,10 @@ async fn metrics(State((handle, events)): State<Sources>) -> Response {
         Err(error) => return failed(&error),
     };
     let events = events.lock().unwrap_or_else(PoisonError::into_inner);
-    match page(&events, observation) {
+    let page = page(&events, observation);
+    drop(events);
+    heap::trim();
+    match page {
         Ok(text) => ([(CONTENT_TYPE, TEXT_FORMAT)], text).into_response(),
         Err(error) => failed(&Error::from(anyhow!(error))),
     }

@@ -2,19 +2,30 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
+    net::SocketAddr,
     time::Duration,
 };
 
 use lb_common::{DropReason, PassReason};
 
 use super::*;
-use crate::api::{samples, types::Health};
+use crate::{
+    api::{
+        samples,
+        types::{BackendEvents, Health, ProbeCounts, TransitionCounts},
+    },
+    health::Outcome,
+};
+
+fn address(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
 
 fn text() -> String {
     let mut events = Events::try_new().unwrap();
-    events.follow(HashSet::from([("web".to_owned(), "b1".to_owned())]));
-    events.probe("web", "b1", ProbeResult::Ok, Duration::from_micros(300));
-    events.transition("web", "b1", Health::Down);
+    let b1 = address("10.0.0.11:8080");
+    events.follow([("web", HashSet::from([b1]))]);
+    events.probe("web", b1, Outcome::Ok, Duration::from_micros(300));
     page(&events, samples::observation()).unwrap()
 }
 
@@ -82,22 +93,40 @@ fn a_backend_is_told_by_service_and_name() {
         "xlb_backend_packets_total{service=\"web\",backend=\"b1\"} 7",
         "xlb_service_up{service=\"web\"} 1",
         "xlb_service_backends{service=\"web\",state=\"down\"} 1",
-        "xlb_probe_attempts_total{backend=\"b1\",result=\"ok\",service=\"web\"} 1",
-        "xlb_probe_attempts_total{backend=\"b1\",result=\"timeout\",service=\"web\"} 0",
+        "xlb_probe_attempts_total{service=\"web\",backend=\"b1\",result=\"ok\"} 9",
+        "xlb_probe_attempts_total{service=\"web\",backend=\"b1\",result=\"timeout\"} 0",
         "xlb_probe_duration_seconds_bucket{service=\"web\",le=\"0.0005\"} 1",
-        "xlb_backend_transitions_total{backend=\"b1\",service=\"web\",to=\"down\"} 1",
+        "xlb_backend_transitions_total{service=\"web\",backend=\"b1\",to=\"up\"} 1",
     ] {
         assert!(text.lines().any(|line| line == sample), "{sample}\n{text}");
     }
 }
 
 #[test]
-fn what_is_gone_leaves_no_sample() {
+fn what_is_gone_is_forgotten_and_what_stays_counts_on() {
     let mut events = Events::try_new().unwrap();
-    events.follow(HashSet::from([("web".to_owned(), "b1".to_owned())]));
-    events.follow(HashSet::from([("dns".to_owned(), "d1".to_owned())]));
+    let [b1, b2] = ["10.0.0.11:8080", "10.0.0.12:8080"].map(address);
+    events.follow([
+        ("web", HashSet::from([b1, b2])),
+        ("dns", HashSet::from([b1])),
+    ]);
+    for backend in [b1, b2] {
+        events.probe("web", backend, Outcome::Refused, Duration::from_micros(30));
+        events.transition("web", backend, Health::Down);
+    }
+    events.follow([("web", HashSet::from([b1]))]);
+    events.probe("web", b1, Outcome::Timeout, Duration::from_secs(1));
+    let counted = BackendEvents {
+        probes: ProbeCounts {
+            failed: 1,
+            timeout: 1,
+            ..ProbeCounts::default()
+        },
+        transitions: TransitionCounts { up: 0, down: 1 },
+    };
+    assert_eq!(events.of("web", b1), counted);
+    assert_eq!(events.of("web", b2), BackendEvents::default());
     let text = page(&events, samples::observation()).unwrap();
-    assert!(!text.contains("xlb_probe_attempts_total{backend=\"b1\""));
-    assert!(!text.contains("xlb_probe_duration_seconds_count{service=\"web\"}"));
-    assert!(text.contains("xlb_probe_duration_seconds_count{service=\"dns\"} 0"));
+    assert!(text.contains("xlb_probe_duration_seconds_count{service=\"web\"} 3"));
+    assert!(!text.contains("xlb_probe_duration_seconds_count{service=\"dns\"}"));
 }

@@ -1,17 +1,31 @@
 //! `xlb detach`: by the daemon where one runs, else by hand.
 
 use super::super::{Context, DONE};
-use crate::api::{
-    Error,
-    types::{Detached, List},
+use crate::{
+    api::{
+        Code, Error,
+        types::{Detached, List},
+    },
+    dataplane::{self, Pins},
 };
 
 pub(super) fn run(context: &Context) -> Result<u8, Error> {
-    let detached = context.ask(async |client| client.detach().await)?;
+    let detached = match context.ask(async |client| client.detach().await) {
+        Err(error) if error.code == Code::Unreachable => by_hand(context)?,
+        answer => answer?,
+    };
     context
         .output
         .result(&List::new(vec![detached.clone()]), || describe(&detached))?;
     Ok(DONE)
+}
+
+/// No daemon answers. If one runs all the same, it holds the lock.
+fn by_hand(context: &Context) -> Result<Detached, Error> {
+    let instance = context.instance();
+    let interfaces = Pins::new(instance.pins()).links()?.into_keys().collect();
+    dataplane::detach(&instance.pins(), &instance.lock())?;
+    Ok(Detached { interfaces })
 }
 
 fn describe(detached: &Detached) -> String {

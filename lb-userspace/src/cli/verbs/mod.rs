@@ -2,7 +2,9 @@
 
 mod apply;
 mod backend;
+mod check;
 mod detach;
+mod run;
 mod service;
 mod status;
 
@@ -18,6 +20,8 @@ use crate::{api::Error, demo};
 /// Does what the command line says; the exit code.
 pub(super) fn run(context: &Context, verb: Verb) -> Result<u8, Error> {
     match verb {
+        Verb::Run(args) => run::run(context, args),
+        Verb::Check { config } => check::run(context, &config),
         Verb::Apply { config } => apply::run(context, config.as_deref()),
         Verb::Status { exit_code, wait } => status::run(context, exit_code, wait),
         Verb::Service { verb } => service::run(context, verb),

@@ -1,0 +1,23 @@
+//! `xlb run`.
+
+use super::super::{Context, DONE, args::RunArgs};
+use crate::{
+    api::Error,
+    daemon::{self, Options},
+};
+
+pub(super) fn run(context: &Context, args: RunArgs) -> Result<u8, Error> {
+    let RunArgs {
+        config,
+        metrics,
+        ephemeral,
+    } = args;
+    daemon::run(Options {
+        instance: context.instance(),
+        config,
+        metrics: metrics.0,
+        ephemeral,
+        paints: context.output.paints_talk,
+    })?;
+    Ok(DONE)
+}

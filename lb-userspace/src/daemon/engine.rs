@@ -1,0 +1,190 @@
+//! The daemon's knowledge, and the one way from it to the data path.
+//!
+//! Invariant: `effective` is `config` under the saved overrides, the prober's targets are its
+//! backends, and the maps say what [`Engine::settle`] last made of it.
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use lb_common::backend::State;
+use tokio::time::Instant;
+
+use super::{
+    Options, heap,
+    kernel_log::KernelLog,
+    network::Host,
+    store::{Saved, Store},
+    targets::targets,
+};
+use crate::{
+    api::{Code, Error},
+    config::model::{Config, Vip},
+    dataplane::{Dataplane, Summary},
+    desired::{
+        self, Inputs,
+        overrides::{Admin, Effective},
+    },
+    health::{Health, Prober, Reports},
+    metrics::Events,
+    net::{Follower, inspect::Finding},
+};
+
+/// All that the daemon knows and holds.
+#[derive(Debug)]
+pub(super) struct Engine {
+    pub(super) options: Options,
+    /// As the file says.
+    pub(super) config: Config,
+    pub(super) source: SourceInfo,
+    /// The configuration under the overrides.
+    pub(super) effective: Arc<Effective>,
+    pub(super) saved: Saved,
+    pub(super) store: Store,
+    pub(super) host: Host,
+    pub(super) follower: Follower,
+    pub(super) prober: Prober,
+    pub(super) reports: Reports,
+    pub(super) dataplane: Dataplane,
+    /// What cannot work as the host is set up.
+    pub(super) findings: Vec<Finding>,
+    pub(super) kernel_log: Option<KernelLog>,
+    pub(super) events: Arc<Mutex<Events>>,
+    pub(super) started: Instant,
+    /// Whether a state was built since the heap was last trimmed.
+    pub(super) untidy: bool,
+    /// Changes of the slot tables.
+    pub(super) generation: u64,
+    pub(super) adopted: bool,
+    pub(super) metrics: Option<SocketAddr>,
+}
+
+/// Where the configuration came from, and how the last reload went.
+#[derive(Clone, Debug, Default)]
+pub(super) struct SourceInfo {
+    pub(super) path: String,
+    pub(super) digest: String,
+    pub(super) notes: Vec<String>,
+    /// Seconds since 1970.
+    pub(super) applied_at: u64,
+    pub(super) last_reload_successful: bool,
+}
+
+impl Engine {
+    /// Makes the maps say what `effective`, probes and network amount to; the number of slots that
+    /// got another owner.
+    pub(super) fn settle(&mut self, effective: &Effective) -> Result<u32, Error> {
+        self.untidy = true;
+        let names: HashMap<Vip, &str> = effective
+            .config
+            .services
+            .iter()
+            .map(|service| (service.vip, service.name.as_str()))
+            .collect();
+        let health = |vip, address| match names.get(&vip) {
+            Some(service) => self.health(effective, service, vip, address),
+            None => Health::Unknown,
+        };
+        let state = desired::build(&Inputs {
+            effective,
+            health,
+            network: &self.host,
+        });
+        let state = state.map_err(anyhow::Error::new)?;
+        let Summary { changes: _, rows } = self.dataplane.reconcile(&state)?;
+        if rows > 0 {
+            self.generation += 1;
+        }
+        Ok(u32::try_from(rows).unwrap_or(u32::MAX))
+    }
+
+    /// What is known of a backend: what probes say, else what the maps say. Nothing is known of one
+    /// in maintenance: nobody asks it.
+    fn health(
+        &self,
+        effective: &Effective,
+        service: &str,
+        vip: Vip,
+        address: SocketAddr,
+    ) -> Health {
+        if effective.admin(service, address) == Admin::Maint {
+            return Health::Unknown;
+        }
+        match self.reports.of(service, address) {
+            Some(report) => report.health,
+            None => self.installed_health(vip, address),
+        }
+    }
+
+    /// What the maps say of a backend.
+    fn installed_health(&self, vip: Vip, address: SocketAddr) -> Health {
+        let installed = self.dataplane.installed().service(vip);
+        let entry = installed.and_then(|service| {
+            let mut backends = service.backends();
+            backends.find(|(_, entry)| entry.address == address)
+        });
+        entry.map_or(Health::Unknown, |(_, entry)| match entry.state {
+            State::Up => Health::Up,
+            State::Down => Health::Down,
+            State::Free | State::Header | State::Unknown => Health::Unknown,
+        })
+    }
+
+    /// Puts an effective configuration that was settled in force: probes, neighbours and metrics
+    /// follow it.
+    pub(super) fn adopt(&mut self, effective: Effective) {
+        let installed = |vip, address| self.installed_health(vip, address);
+        let targets = targets(&effective, installed);
+        self.prober.set_targets(targets);
+        self.events()
+            .follow(effective.config.services.iter().map(|service| {
+                let addresses = service.backends.iter().map(|backend| backend.address);
+                (service.name.as_str(), addresses.collect())
+            }));
+        self.effective = Arc::new(effective);
+        self.keep_neighbours();
+    }
+
+    /// Has the kernel keep the neighbours resolved that packets leave by.
+    pub(super) fn keep_neighbours(&self) {
+        let neighbours = self.host.neighbours(&self.effective.config);
+        self.follower.keep_resolved(neighbours);
+    }
+
+    /// Gives back the memory that building states took.
+    pub(super) fn tidy(&mut self) {
+        if std::mem::take(&mut self.untidy) {
+            heap::trim();
+        }
+    }
+
+    pub(super) fn events(&self) -> MutexGuard<'_, Events> {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps revision and overrides on disk.
+    pub(super) fn save(&self) -> Result<(), Error> {
+        self.store.save(&self.saved).map_err(|error| {
+            Error::new(
+                Code::Failed,
+                format!("done, but lost at a restart: {error:#}"),
+            )
+        })
+    }
+}
+
+/// The whole second to come, since 1970: what lasts from now on is counted from there, so that it
+/// lasts no shorter than it should.
+pub(super) fn next_second() -> u64 {
+    now() + 1
+}
+
+/// Seconds since 1970, UTC.
+pub(super) fn now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
+}

@@ -1,0 +1,76 @@
+//! The host's network as the desired state asks for it.
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeSet, HashMap},
+    net::IpAddr,
+    sync::Arc,
+};
+
+use ipnet::IpNet;
+use lb_common::next_hop::NextHop;
+
+use crate::{
+    config::model::Config,
+    desired::{Link, Network, Routes},
+    net::{View, client_routes::TooManyDirect},
+};
+
+/// One view of the network, with what was looked up in it: states are built from it many times
+/// before it changes, and its routes may be many.
+#[derive(Debug)]
+pub(super) struct Host {
+    view: Arc<View>,
+    routes: Routes,
+    next_hops: RefCell<HashMap<IpAddr, NextHop>>,
+}
+
+impl Host {
+    /// # Errors
+    /// Where the `direct` prefixes do not fit.
+    pub(super) fn try_new(view: Arc<View>, direct: &[IpNet]) -> Result<Self, TooManyDirect> {
+        Ok(Self {
+            routes: Network::client_routes(&*view, direct)?,
+            next_hops: RefCell::default(),
+            view,
+        })
+    }
+
+    /// The neighbours that packets of this configuration leave by: towards backends, and towards
+    /// clients behind routers.
+    pub(super) fn neighbours(&self, config: &Config) -> BTreeSet<(u32, IpAddr)> {
+        let backends = config.services.iter().flat_map(|service| &service.backends);
+        let addresses: BTreeSet<IpAddr> = backends.map(|backend| backend.address.ip()).collect();
+        addresses
+            .into_iter()
+            .flat_map(|address| self.view.neighbours_towards(address))
+            .chain(self.view.gateways())
+            .collect()
+    }
+}
+
+impl Network for Host {
+    fn next_hop(&self, address: IpAddr) -> NextHop {
+        let mut next_hops = self.next_hops.borrow_mut();
+        *next_hops
+            .entry(address)
+            .or_insert_with(|| self.view.next_hop(address))
+    }
+
+    fn mac(&self, index: u32) -> Option<[u8; 6]> {
+        self.view.mac(index)
+    }
+
+    fn addresses(&self) -> Vec<IpAddr> {
+        Network::addresses(&*self.view)
+    }
+
+    fn link(&self, name: &str) -> Option<Link> {
+        Network::link(&*self.view, name)
+    }
+
+    /// Compiled once, for the prefixes given then.
+    fn client_routes(&self, _direct: &[IpNet]) -> Result<Routes, TooManyDirect> {
+        Ok(self.routes.clone())
+    }
+}

@@ -1,0 +1,183 @@
+//! What there is to see: configuration, probes and maps in one picture.
+
+use std::{collections::HashMap, net::SocketAddr};
+
+use super::{
+    engine::{Engine, next_second},
+    words,
+};
+use crate::{
+    api::{
+        Error,
+        types::{
+            Admin, BackendItem, ConfigItem, Health, InterfaceItem, MapItem, Observation,
+            ReasonItem, Schema, ServiceItem, Status,
+        },
+    },
+    config::model::{Backend, Service},
+    dataplane::{Attachment, Counters, ServiceCounters},
+    desired::InstalledService,
+};
+
+impl Engine {
+    /// Reads everything there is to see.
+    pub(super) fn observe(&self) -> Result<Observation, Error> {
+        let counters = self.dataplane.counters()?;
+        let mut services = Vec::new();
+        let mut backends = Vec::new();
+        let none = ServiceCounters::default();
+        for service in &self.effective.config.services {
+            let counted = counters.services.get(&service.vip).unwrap_or(&none);
+            let items = self.backend_items(service, counted);
+            services.push(self.service_item(service, &items, counted));
+            backends.extend(items);
+        }
+        Ok(Observation {
+            status: self.status(services, &counters)?,
+            backends,
+        })
+    }
+
+    fn status(&self, services: Vec<ServiceItem>, counters: &Counters) -> Result<Status, Error> {
+        Ok(Status {
+            schema: Schema::V1,
+            kind: "Status".to_owned(),
+            instance: self.options.instance.name.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            revision: self.saved.revision,
+            generation: self.generation,
+            uptime_seconds: self.started.elapsed().as_secs(),
+            adopted: self.adopted,
+            metrics: self.metrics,
+            config: self.config_item(),
+            interfaces: self.interface_items()?,
+            services,
+            maps: self.map_items(),
+            drops: reasons(&counters.dropped, |reason| reason.label()),
+            passes: reasons(&counters.passed, |reason| reason.label()),
+        })
+    }
+
+    fn config_item(&self) -> ConfigItem {
+        let source = self.source.clone();
+        ConfigItem {
+            path: source.path,
+            digest: source.digest,
+            applied_at: source.applied_at,
+            notes: source.notes,
+            last_reload_successful: source.last_reload_successful,
+        }
+    }
+
+    fn interface_items(&self) -> Result<Vec<InterfaceItem>, Error> {
+        let attached = self.dataplane.interfaces()?;
+        let item = |attachment: Attachment| {
+            let findings = self.findings.iter();
+            let own = findings.filter(|finding| finding.interface == attachment.name);
+            InterfaceItem {
+                warnings: own.map(ToString::to_string).collect(),
+                name: attachment.name,
+                mode: attachment.mode.word().to_owned(),
+                program_id: attachment.program_id,
+            }
+        };
+        Ok(attached.into_iter().map(item).collect())
+    }
+
+    fn map_items(&self) -> Vec<MapItem> {
+        let maps = self.dataplane.maps();
+        maps.iter()
+            .map(|map| MapItem {
+                name: map.name.to_owned(),
+                entries: map.entries,
+                bytes: map.bytes,
+            })
+            .collect()
+    }
+
+    fn backend_items(&self, service: &Service, counted: &ServiceCounters) -> Vec<BackendItem> {
+        let installed = self.dataplane.installed().service(service.vip);
+        let pairs = installed.map(pairs).unwrap_or_default();
+        let shares = installed.map(InstalledService::shares).unwrap_or_default();
+        let now = next_second();
+        let events = self.events();
+        let item = |backend: &Backend| {
+            let pair = pairs.get(&backend.address);
+            let traffic = counted.backends.get(&backend.address);
+            let traffic = traffic.copied().unwrap_or_default();
+            let slots = pair.and_then(|pair| shares.get(pair)).copied().unwrap_or(0);
+            let report = self.reports.of(&service.name, backend.address);
+            let by_hand = self.saved.overrides.of(&service.name, backend.address);
+            BackendItem {
+                service: service.name.clone(),
+                name: backend.name.clone(),
+                address: backend.address,
+                weight: backend.weight,
+                state: match &report {
+                    Some(report) => words::health(report.health),
+                    None if service.probe.is_none() => Health::Up,
+                    None => Health::Unknown,
+                },
+                admin: words::admin(self.effective.admin(&service.name, backend.address)),
+                packets: traffic.packets,
+                bytes: traffic.bytes,
+                return_packets: traffic.return_packets,
+                return_bytes: traffic.return_bytes,
+                slots,
+                share: f64::from(slots) / f64::from(service.slots().max(1)),
+                last_probe: report.as_ref().and_then(words::last_probe),
+                events: events.of(&service.name, backend.address),
+                overridden: by_hand.map(|by_hand| words::overridden(by_hand, now)),
+            }
+        };
+        service.backends.iter().map(item).collect()
+    }
+
+    fn service_item(
+        &self,
+        service: &Service,
+        backends: &[BackendItem],
+        counted: &ServiceCounters,
+    ) -> ServiceItem {
+        let installed = self.dataplane.installed().service(service.vip);
+        let takes_flows = |backend: &&BackendItem| {
+            backend.state == Health::Up && backend.admin == Admin::Ready && backend.weight > 0
+        };
+        let checksum = installed.and_then(InstalledService::checksum);
+        let total = counted.total();
+        ServiceItem {
+            name: service.name.clone(),
+            vip: service.vip.to_string(),
+            mode: "nat".to_owned(),
+            scheduler: "maglev".to_owned(),
+            up: backends.iter().any(|backend| backend.slots > 0),
+            backends_up: count(backends.iter().filter(takes_flows)),
+            backends_total: count(backends.iter()),
+            slots: service.slots(),
+            table_checksum: checksum.map_or_else(String::new, |sum| format!("{sum:016x}")),
+            packets: total.packets,
+            bytes: total.bytes,
+            dropped_packets: counted.dropped.packets,
+        }
+    }
+}
+
+fn pairs(installed: &InstalledService) -> HashMap<SocketAddr, u32> {
+    let backends = installed.backends();
+    backends
+        .map(|(pair, entry)| (entry.address, pair))
+        .collect()
+}
+
+fn reasons<R>(counters: &[(R, u64)], label: impl Fn(&R) -> &'static str) -> Vec<ReasonItem> {
+    let item = |(reason, packets): &(R, u64)| ReasonItem {
+        reason: label(reason).to_owned(),
+        packets: *packets,
+    };
+    counters.iter().map(item).collect()
+}
+
+fn count(items: impl Iterator) -> u32 {
+    u32::try_from(items.count()).unwrap_or(u32::MAX)
+}

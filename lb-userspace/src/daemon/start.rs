@@ -1,0 +1,156 @@
+//! From nothing, or from what another daemon left, to a running engine.
+
+use std::sync::{Arc, Mutex};
+
+use anyhow::Context as _;
+use tokio::{sync::mpsc, time::Instant};
+use tracing::{info, warn};
+
+use super::{
+    Options,
+    apply::Loaded,
+    engine::Engine,
+    inspection,
+    kernel_log::KernelLog,
+    network::Host,
+    servers::Doors,
+    store::{Saved, Store},
+};
+use crate::{
+    api::{Error, socket},
+    config::model::Config,
+    dataplane::{Adopted, Dataplane, Settings},
+    health::{Event, Prober, probe::tcp::Tcp, scheduler::CONCURRENCY},
+    metrics::{self, Events},
+    net::{Finding, Follower},
+};
+
+/// An engine that runs, and what it is asked and told by.
+pub(super) struct Started {
+    pub(super) engine: Engine,
+    pub(super) probes: mpsc::UnboundedReceiver<Event>,
+    pub(super) doors: Doors,
+}
+
+/// Reads everything, then takes over or makes the data path. What may be wrong is looked at before
+/// anything is touched.
+pub(super) async fn start(options: Options) -> Result<Started, Error> {
+    let loaded = Loaded::read(&options.config)?;
+    for note in &loaded.parsed.notes {
+        info!("{}", note.message);
+    }
+    socket::ensure_free(&options.instance.socket())?;
+    let store = Store::new(options.instance.state());
+    let mut saved = store.load()?.unwrap_or_default();
+    saved.expire();
+    let metrics = match options.metrics {
+        Some(address) => Some(metrics::listen(address).await?),
+        None => None,
+    };
+    let follower = Follower::start().await;
+    let follower = follower.context("cannot follow the network")?;
+    let findings = inspection::look(&follower.view(), &loaded.parsed.config).await;
+    let (dataplane, adopted) = open(&options, &loaded.parsed.config, &mut saved)?;
+    // The lock that comes with the data path says that no other daemon will take the socket.
+    let doors = Doors::open(&options.instance.socket(), metrics)?;
+    let world = World {
+        store,
+        follower,
+        findings,
+        dataplane,
+        adopted,
+        doors,
+    };
+    world.begin(options, loaded, saved)
+}
+
+fn open(options: &Options, config: &Config, saved: &mut Saved) -> Result<(Dataplane, bool), Error> {
+    let settings = Settings {
+        pins: options.instance.pins(),
+        lock: options.instance.lock(),
+        ephemeral: options.ephemeral,
+    };
+    let effective = saved.overrides.apply(config);
+    let (dataplane, adopted) = Dataplane::open(&settings, &effective.config, saved.seeds)?;
+    let Adopted {
+        health: _,
+        maps,
+        fallback,
+    } = adopted;
+    if let Some(reason) = fallback {
+        warn!(%reason, "the program of the daemon before goes on: this version's does not load");
+    }
+    saved.seeds = Some(dataplane.seeds());
+    Ok((dataplane, maps))
+}
+
+/// All that was opened.
+struct World {
+    store: Store,
+    follower: Follower,
+    findings: Vec<Finding>,
+    dataplane: Dataplane,
+    adopted: bool,
+    doors: Doors,
+}
+
+impl World {
+    fn begin(self, options: Options, loaded: Loaded, mut saved: Saved) -> Result<Started, Error> {
+        if saved.digest != loaded.digest {
+            saved.digest.clone_from(&loaded.digest);
+            saved.revision += 1;
+        }
+        let source = loaded.info();
+        let config = loaded.parsed.config;
+        let effective = saved.overrides.apply(&config);
+        let host = Host::try_new(self.follower.view(), &config.direct);
+        let events = Events::try_new().map_err(anyhow::Error::new)?;
+        let (prober, probes) = Prober::new(Tcp, CONCURRENCY);
+        let mut engine = Engine {
+            options,
+            config,
+            source,
+            effective: Arc::new(effective.clone()),
+            saved,
+            store: self.store,
+            host: host.map_err(anyhow::Error::new)?,
+            follower: self.follower,
+            reports: prober.reports(),
+            prober,
+            dataplane: self.dataplane,
+            findings: Vec::new(),
+            kernel_log: None,
+            events: Arc::new(Mutex::new(events)),
+            started: Instant::now(),
+            untidy: true,
+            generation: 0,
+            adopted: self.adopted,
+            metrics: self.doors.metrics_address()?,
+        };
+        engine.inspected(self.findings);
+        engine.save()?;
+        engine.settle(&effective)?;
+        engine.adopt(effective);
+        engine.dataplane.attach(&engine.config.interfaces)?;
+        engine.read_kernel_log()?;
+        Ok(Started {
+            engine,
+            probes,
+            doors: self.doors,
+        })
+    }
+}
+
+impl Engine {
+    /// Reads the log of the program that runs.
+    fn read_kernel_log(&mut self) -> Result<(), Error> {
+        let attached = self.dataplane.interfaces()?;
+        for interface in &attached {
+            let (name, mode) = (&interface.name, interface.mode.word());
+            info!(interface = %name, mode, program = interface.program_id, "attached");
+        }
+        let program = attached.first().map(|interface| interface.program_id);
+        self.kernel_log = program.and_then(KernelLog::follow);
+        Ok(())
+    }
+}
