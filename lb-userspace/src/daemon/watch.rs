@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use super::{engine::Engine, network::Host, words};
@@ -22,13 +23,15 @@ impl Engine {
         if transitions.is_empty() {
             return;
         }
+        let began = Instant::now();
         let effective = Arc::clone(&self.effective);
         let settled = self.settle(&effective);
+        let took_us = began.elapsed().as_micros();
         for event in &transitions {
             self.report(event);
         }
         match settled {
-            Ok(slots_moved) => info!(slots_moved, "slot tables follow the probes"),
+            Ok(slots_moved) => info!(slots_moved, took_us, "slot tables follow the probes"),
             Err(error) => error!(%error, "the data path does not follow the probes"),
         }
     }
@@ -69,8 +72,8 @@ impl Engine {
         } = event;
         let (up, total) = self.backends_up(service);
         let (from, to) = (transition.from, transition.to);
-        let took_us = latency.as_micros();
-        info!(%service, backend = name, %from, %to, %outcome, took_us, up, total, "backend changed state");
+        let probe_us = latency.as_micros();
+        info!(%service, backend = name, %from, %to, %outcome, probe_us, up, total, "backend changed state");
         if up == 0 {
             warn!(%service, "service has no backend: its packets are dropped");
         }
