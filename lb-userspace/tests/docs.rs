@@ -69,6 +69,36 @@ fn every_metric_has_a_row_and_every_row_is_a_metric() {
     assert_eq!(metrics, rows);
 }
 
+#[test]
+fn every_file_with_unsafe_code_is_named() {
+    let architecture = read("ARCHITECTURE.md");
+    for crate_name in ["lb-common", "lb-ebpf", "lb-userspace"] {
+        for file in sources(&root().join(crate_name).join("src")) {
+            let code = fs::read_to_string(&file).unwrap();
+            if !code.contains("unsafe {") && !code.contains("unsafe impl") {
+                continue;
+            }
+            let name = file.strip_prefix(root()).unwrap().display();
+            let row = format!("| `{name}` |");
+            assert!(architecture.contains(&row), "missing: {row}");
+        }
+    }
+}
+
+/// Rust files of a folder and the folders in it.
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    entries
+        .flat_map(|path| match path.extension() {
+            _ if path.is_dir() => sources(&path),
+            Some(extension) if extension == "rs" => vec![path],
+            _ => Vec::new(),
+        })
+        .collect()
+}
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
