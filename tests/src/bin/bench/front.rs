@@ -1,0 +1,150 @@
+//! The front program: it writes the packet anew, then tail-calls the program that is measured.
+
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{Array, MapData, ProgramArray},
+    programs::{ProgramFd, TestRun as _, TestRunOptions, Xdp},
+};
+use lb_tests::kernel;
+
+/// `Front` of the bench's object.
+const FRONT_LEN: usize = 104;
+const TEMPLATE_LEN: usize = 80;
+
+/// A packet, and where in it the client's address (its last four bytes) and port are.
+#[derive(Clone, Debug)]
+pub(crate) struct Template {
+    pub(crate) frame: Vec<u8>,
+    pub(crate) address_at: u32,
+    pub(crate) port_at: u32,
+}
+
+/// The loaded front, and the empty program.
+pub(crate) struct Front {
+    ebpf: Ebpf,
+    empty: ProgramFd,
+}
+
+impl Front {
+    /// Loads both.
+    pub(crate) fn load() -> Self {
+        let object = kernel::object("bench");
+        let mut ebpf = EbpfLoader::new().load(&object).expect("the object loads");
+        for name in ["front_64", "front_80", "empty"] {
+            let program: &mut Xdp = ebpf
+                .program_mut(name)
+                .expect("a program")
+                .try_into()
+                .expect("XDP");
+            program.load().expect("the program loads");
+        }
+        let empty = program(&ebpf, "empty")
+            .fd()
+            .expect("it is loaded")
+            .try_clone()
+            .expect("a descriptor");
+        Self { ebpf, empty }
+    }
+
+    /// Nanoseconds of one packet through `under_test` and through the empty program, in `rounds`
+    /// turns. `flows` is a power of two.
+    pub(crate) fn measure(
+        &mut self,
+        under_test: &ProgramFd,
+        template: &Template,
+        flows: u64,
+        rounds: u32,
+    ) -> (f64, f64) {
+        self.write(template, flows);
+        let empty = self.empty.try_clone().expect("a descriptor");
+        let repeat = if flows == 1 {
+            100_000
+        } else {
+            4 * flows.min(1 << 18) as u32
+        };
+        let (mut times, mut empty_times): (Vec<u128>, Vec<u128>) = (0..rounds)
+            .map(|_| {
+                let empty = self.run(&empty, template, repeat);
+                (self.run(under_test, template, repeat), empty)
+            })
+            .unzip();
+        (best_third(&mut times), best_third(&mut empty_times))
+    }
+
+    /// What the program makes of the packet that the front writes.
+    pub(crate) fn once(&mut self, under_test: &ProgramFd, template: &Template) -> Vec<u8> {
+        self.write(template, 1);
+        self.install(under_test);
+        let mut out = vec![0; template.frame.len()];
+        let options = TestRunOptions {
+            data_in: Some(&template.frame),
+            data_out: Some(&mut out),
+            ..TestRunOptions::default()
+        };
+        self.program(template)
+            .test_run(options)
+            .expect("a test run");
+        out
+    }
+
+    /// Nanoseconds of one run, by the kernel's account: whole ones, the mean of `repeat`.
+    fn run(&mut self, under_test: &ProgramFd, template: &Template, repeat: u32) -> u128 {
+        self.install(under_test);
+        let options = TestRunOptions {
+            data_in: Some(&template.frame),
+            repeat,
+            ..TestRunOptions::default()
+        };
+        let result = self
+            .program(template)
+            .test_run(options)
+            .expect("a test run");
+        result.duration.as_nanos()
+    }
+
+    fn program(&self, template: &Template) -> &Xdp {
+        program(
+            &self.ebpf,
+            if template.frame.len() < TEMPLATE_LEN {
+                "front_64"
+            } else {
+                "front_80"
+            },
+        )
+    }
+
+    fn install(&mut self, under_test: &ProgramFd) {
+        let map = self.ebpf.map_mut("NEXT").expect("the map");
+        let mut next: ProgramArray<&mut MapData> = map.try_into().expect("a program array");
+        next.set(0, under_test, 0)
+            .expect("a program of the same kind");
+    }
+
+    fn write(&mut self, template: &Template, flows: u64) {
+        let mut front = [0u8; FRONT_LEN];
+        let len = template.frame.len().min(TEMPLATE_LEN);
+        front[..len].copy_from_slice(&template.frame[..len]);
+        front[80..88].copy_from_slice(&(flows - 1).to_ne_bytes());
+        front[88..92].copy_from_slice(&template.address_at.to_ne_bytes());
+        front[92..96].copy_from_slice(&template.port_at.to_ne_bytes());
+        let map = self.ebpf.map_mut("FRONT").expect("the map");
+        let mut map: Array<&mut MapData, [u8; FRONT_LEN]> =
+            map.try_into().expect("its value's size");
+        map.set(0, front, 0).expect("its one element");
+    }
+}
+
+fn program<'a>(ebpf: &'a Ebpf, name: &str) -> &'a Xdp {
+    ebpf.program(name)
+        .expect("a program")
+        .try_into()
+        .expect("XDP")
+}
+
+/// The mean of the quickest third: what disturbs a run only ever makes it slower, and the mean gives
+/// back the fractions that the kernel cuts off.
+fn best_third(times: &mut [u128]) -> f64 {
+    times.sort_unstable();
+    let best = &times[..times.len().div_ceil(3)];
+    best.iter().sum::<u128>() as f64 / best.len() as f64
+}
