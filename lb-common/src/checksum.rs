@@ -60,10 +60,10 @@ pub fn sum(bytes: &[u8]) -> u16 {
     fold((halved & 0xffff).wrapping_add(halved >> 16) as u32)
 }
 
-/// Brings a sum of 16-bit words back to 16 bits, end-around carry included.
+/// Brings a sum of 16-bit words back to 16 bits: the sum of both halves, in the upper half, takes its
+/// carry from the same sum in the lower half.
 #[inline(always)]
 #[must_use]
 pub const fn fold(sum: u32) -> u16 {
-    let sum = (sum & 0xffff) + (sum >> 16);
-    ((sum & 0xffff) + (sum >> 16)) as u16
+    (sum.wrapping_add(sum.rotate_left(16)) >> 16) as u16
 }

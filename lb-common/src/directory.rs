@@ -117,17 +117,24 @@ pub const fn tag(kind: Kind, last: u32, port: [u8; 2], protocol: u8, v6: bool) -
     kind | (protocol as u64) << 8 | (u16::from_ne_bytes(port) as u64) << 16 | (last as u64) << 32
 }
 
-/// The control word of the directory: a seed in the low half, and in the high half the first set of
-/// the half in use (0, or the sets of one half).
+/// The control word of the directory: the multiplier that spreads entries over sets, and in its top
+/// bit the half in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seed(pub u64);
 
 impl Seed {
-    /// Seeds the first half (`half` 0) or the second (1) of a directory of `sets` sets each.
+    const HALF: u64 = 1 << 63;
+
+    /// Seeds the first half (`half` 0) or the second (1). Entries that collide under one seed part
+    /// under another: the whole multiplier differs.
     #[must_use]
-    pub const fn new(seed: u32, half: u32, sets: u32) -> Self {
-        let first = if half == 0 { 0 } else { sets };
-        Self(seed as u64 | (first as u64) << 32)
+    pub const fn new(seed: u32, half: u32) -> Self {
+        // SplitMix64 (Steele, Lea, Flood, 2014).
+        let mixed = (seed as u64).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        let multiplier = (mixed ^ mixed >> 31) & !Self::HALF | 1;
+        Self(if half == 0 { multiplier } else { multiplier | Self::HALF })
     }
 
     /// Index in `DIRECTORY` of the set that holds `tag`; `set_shift` is 64 less the logarithm of the
@@ -135,14 +142,15 @@ impl Seed {
     #[inline(always)]
     #[must_use]
     pub const fn set(self, tag: u64, set_shift: u32) -> u32 {
-        let keyed = (tag ^ self.0).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        keyed.wrapping_shr(set_shift) as u32 + (self.0 >> 32) as u32
+        let within = tag.wrapping_mul(self.0).wrapping_shr(set_shift) as u32;
+        within + self.half().wrapping_shl(u64::BITS - set_shift)
     }
 
     /// The half in use: 0 or 1.
+    #[inline(always)]
     #[must_use]
     pub const fn half(self) -> u32 {
-        (self.0 >> 32 != 0) as u32
+        (self.0 >> 63) as u32
     }
 }
 

@@ -220,8 +220,7 @@ impl Service {
 
 /// Tries seeds until no set overflows; first come, first served for equal keys.
 fn install_directory(image: &mut Image, entries: &[(Key, u64)]) {
-    let sets = image.directory.len() as u32 / 2;
-    let seed = (0..1000).map(|n| Seed::new(n, 0, sets)).find(|seed| {
+    let seed = (0..1000).map(|n| Seed::new(n, 0)).find(|seed| {
         let mut sets = vec![Set::new_zeroed(); image.directory.len()];
         let fits = entries
             .iter()
