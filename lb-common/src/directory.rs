@@ -117,24 +117,29 @@ pub const fn tag(kind: Kind, last: u32, port: [u8; 2], protocol: u8, v6: bool) -
     kind | (protocol as u64) << 8 | (u16::from_ne_bytes(port) as u64) << 16 | (last as u64) << 32
 }
 
-/// The control word of the directory: the multiplier that spreads entries over sets, and in its top
-/// bit the half in use.
+/// The control word of the directory: what makes the multiplier that spreads entries over sets, and
+/// in its top bit the half in use. The zero of a fresh map is a seed like another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seed(pub u64);
 
 impl Seed {
     const HALF: u64 = 1 << 63;
+    /// 2⁶⁴ over the golden ratio, odd.
+    const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
 
     /// Seeds the first half (`half` 0) or the second (1). Entries that collide under one seed part
     /// under another: the whole multiplier differs.
     #[must_use]
     pub const fn new(seed: u32, half: u32) -> Self {
         // SplitMix64 (Steele, Lea, Flood, 2014).
-        let mixed = (seed as u64).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mixed = (seed as u64)
+            .wrapping_add(1)
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        let multiplier = (mixed ^ mixed >> 31) & !Self::HALF | 1;
-        Self(if half == 0 { multiplier } else { multiplier | Self::HALF })
+        // Bit 0 stays clear, so that the multiplier stays odd and loses nothing.
+        let word = (mixed ^ mixed >> 31) & !(Self::HALF | 1);
+        Self(if half == 0 { word } else { word | Self::HALF })
     }
 
     /// Index in `DIRECTORY` of the set that holds `tag`; `set_shift` is 64 less the logarithm of the
@@ -142,8 +147,8 @@ impl Seed {
     #[inline(always)]
     #[must_use]
     pub const fn set(self, tag: u64, set_shift: u32) -> u32 {
-        let within = tag.wrapping_mul(self.0).wrapping_shr(set_shift) as u32;
-        within + self.half().wrapping_shl(u64::BITS - set_shift)
+        let product = tag.wrapping_mul(self.0 ^ Self::MULTIPLIER);
+        product.wrapping_shr(set_shift) as u32 + self.half().wrapping_shl(u64::BITS - set_shift)
     }
 
     /// The half in use: 0 or 1.

@@ -6,7 +6,7 @@
 //! | `DIRECTORY` | array, memory-mapped | [`directory::Set`](crate::directory::Set) | daemon | data path |
 //! | `SLOTS` | array, memory-mapped | [`ROWS_PER_ELEMENT`](crate::row::ROWS_PER_ELEMENT) [`Row`](crate::row::Row)s | daemon | data path |
 //! | `BACKENDS` | array, memory-mapped | [`Backend`](crate::backend::Backend) | daemon | data path |
-//! | `ROUTES` | array, memory-mapped | [`Route`](crate::route::Route) | daemon | data path |
+//! | `ROUTES` | array, memory-mapped | [`Routes`](crate::route::Routes) | daemon | data path |
 //! | `INTERFACES` | array, memory-mapped | [`Interface`](crate::interface::Interface) | daemon | data path |
 //! | `STATS` | per-CPU array | [`Traffic`](crate::counters::Traffic) | data path | daemon |
 //! | `REASONS` | per-CPU array | `u64`, packets | data path | daemon |
@@ -86,8 +86,4 @@ pub struct Constants {
     pub ipv4: u32,
     /// 1 where the FIB helper may be asked, else 0.
     pub fib: u32,
-    /// Routes that are walked: [`route::LEN`](crate::route::LEN).
-    pub routes: u32,
-    /// Free for later use; zero.
-    pub reserved: u32,
 }

@@ -43,9 +43,19 @@ pub enum Action {
     Direct = 3,
 }
 
-/// Index in `ROUTES` of entry `index` of a family in one half.
+/// The routes of one family in one half: one element of `ROUTES`.
+pub type Routes = [Route; LEN as usize];
+
+/// Index in `ROUTES` of a family's routes in one half.
 #[inline(always)]
 #[must_use]
+pub const fn list(half: u32, v6: bool) -> u32 {
+    half * 2 + v6 as u32
+}
+
+/// Place of entry `index` of a family in one half, counted in [`Route`]s from the map's beginning: for
+/// who has the map in memory.
+#[must_use]
 pub const fn index(half: u32, v6: bool, index: u32) -> u32 {
-    (half * 2 + v6 as u32) * LEN + index
+    list(half, v6) * LEN + index
 }

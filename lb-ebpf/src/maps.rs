@@ -16,7 +16,7 @@ use lb_common::{
     directory::{Key, Seed, Set},
     interface::Interface,
     maps::{Constants, Control, Meta},
-    route::{self, Route},
+    route::{self, Routes},
     row::{ROWS_PER_ELEMENT, Row},
     verdict,
     wire::Ip,
@@ -32,7 +32,7 @@ static SLOTS: Array<[u32; ROWS_PER_ELEMENT as usize]> = Array::with_max_entries(
 #[map]
 static BACKENDS: Array<Backend> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
-static ROUTES: Array<Route> = Array::with_max_entries(4 * route::LEN, BPF_F_MMAPABLE);
+static ROUTES: Array<Routes> = Array::with_max_entries(4, BPF_F_MMAPABLE);
 #[map]
 static INTERFACES: Array<Interface> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
@@ -50,8 +50,6 @@ static CONSTANTS: Constants = Constants {
     ipv6: 1,
     ipv4: 1,
     fib: 1,
-    routes: route::LEN,
-    reserved: 0,
 };
 
 /// Reads a field of [`CONSTANTS`].
@@ -146,13 +144,8 @@ impl Tables for Maps<'_> {
     }
 
     #[inline(always)]
-    fn route(&self, v6: bool, index: u32) -> Option<&Route> {
-        ROUTES.get(route::index(self.control.routes as u32 & 1, v6, index))
-    }
-
-    #[inline(always)]
-    fn routes(&self) -> u32 {
-        constant!(routes)
+    fn routes(&self, v6: bool) -> Option<&Routes> {
+        ROUTES.get(route::list(self.control.routes as u32 & 1, v6))
     }
 
     #[inline(always)]

@@ -10,7 +10,7 @@ use lb_common::{
     directory::{Key, Seed, Set},
     interface::Interface,
     maps::{Constants, Control},
-    route::{self, Route},
+    route::{self, Routes},
     row::{ROWS_PER_ELEMENT, Row},
     wire::{Ip, slice::SliceCursor},
 };
@@ -24,7 +24,7 @@ pub struct Image {
     pub directory: Vec<Set>,
     pub slots: Vec<[u32; ROWS_PER_ELEMENT as usize]>,
     pub backends: Vec<Backend>,
-    pub routes: Vec<Route>,
+    pub routes: Vec<Routes>,
     pub interfaces: Vec<Interface>,
 }
 
@@ -126,15 +126,9 @@ impl Tables for HostTables<'_> {
             .mac()
     }
 
-    fn route(&self, v6: bool, index: u32) -> Option<&Route> {
+    fn routes(&self, v6: bool) -> Option<&Routes> {
         let half = self.image.control.routes as u32 & 1;
-        self.image
-            .routes
-            .get(route::index(half, v6, index) as usize)
-    }
-
-    fn routes(&self) -> u32 {
-        self.image.constants.routes
+        self.image.routes.get(route::list(half, v6) as usize)
     }
 
     fn fib<I: Ip>(&self, _: I::Address, _: I::Address) -> Fib {

@@ -5,7 +5,9 @@ use aya::{
     maps::{Array, MapData, PerCpuArray},
     programs::{ProgramFd, TestRun as _, TestRunOptions, Xdp},
 };
-use lb_common::{DropReason, PassReason, Verdict, counters::Traffic, maps, row::ROWS_PER_ELEMENT};
+use lb_common::{
+    DropReason, PassReason, Verdict, counters::Traffic, maps, route::Routes, row::ROWS_PER_ELEMENT,
+};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::image::Image;
@@ -97,7 +99,7 @@ impl Kernel {
         self.write::<128, _>(maps::DIRECTORY, &image.directory);
         self.write::<{ 4 * ROWS_PER_ELEMENT as usize }, _>(maps::SLOTS, &image.slots);
         self.write::<64, _>(maps::BACKENDS, &image.backends);
-        self.write::<48, _>(maps::ROUTES, &image.routes);
+        self.write::<{ size_of::<Routes>() }, _>(maps::ROUTES, &image.routes);
         self.write::<8, _>(maps::INTERFACES, &image.interfaces);
     }
 

@@ -10,7 +10,7 @@ use lb_common::{
     interface::Interface,
     maps::{Constants, Control},
     next_hop::NextHop,
-    route::{self, Action, Route},
+    route::{self, Action, Route, Routes},
     row::{ROWS_PER_ELEMENT, Row},
 };
 use zerocopy::FromZeros as _;
@@ -116,14 +116,12 @@ impl World {
                     .any(|service| service.vip.is_ipv4())
                     .into(),
                 fib: 1,
-                routes: route::LEN,
-                reserved: 0,
             },
             control: Control::default(),
             directory: vec![Set::new_zeroed(); 2 * sets],
             slots: Vec::new(),
             backends: Vec::new(),
-            routes: vec![Route::new_zeroed(); 4 * route::LEN as usize],
+            routes: vec![Routes::new_zeroed(); 4],
             interfaces: vec![Interface::default(); 64],
         };
         for (ifindex, mac, from_backends) in &self.interfaces {
@@ -172,7 +170,7 @@ impl World {
                     .checked_shl(128 - u32::from(bits))
                     .unwrap_or(0)
                     .to_be_bytes();
-                image.routes[route::index(0, v6, i as u32) as usize] = Route {
+                image.routes[route::list(0, v6) as usize][i] = Route {
                     prefix: Address::from(*prefix),
                     mask: Address(mask),
                     action: *action as u32,

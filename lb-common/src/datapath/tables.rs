@@ -1,7 +1,7 @@
 //! What the way may ask of the outside.
 
 use crate::{
-    backend::Backend, directory, interface::Interface, next_hop::Macs, route::Route, row::Row,
+    backend::Backend, directory, interface::Interface, next_hop::Macs, route::Routes, row::Row,
     wire::Ip,
 };
 
@@ -32,11 +32,8 @@ pub trait Tables {
     /// The MAC address of another interface, which a packet leaves by.
     fn mac(&self, ifindex: u32) -> u64;
 
-    /// Entry `index` (below [`route::LEN`](crate::route::LEN)) of a family's routes.
-    fn route(&self, v6: bool, index: u32) -> Option<&Route>;
-
-    /// Entries to walk, at most [`route::LEN`](crate::route::LEN): a load-time constant.
-    fn routes(&self) -> u32;
+    /// The routes of a family.
+    fn routes(&self, v6: bool) -> Option<&Routes>;
 
     /// Asks the kernel how to reach `destination`, as if it came from `source`.
     fn fib<I: Ip>(&self, source: I::Address, destination: I::Address) -> Fib;

@@ -71,11 +71,10 @@ fn is_genuine<T: Tables>(eth: &Eth, backend: &Backend, tables: &T) -> Result<(),
 /// The first route that matches, which is the longest prefix; all zero where there is none.
 #[inline(always)]
 fn route<I: Ip, T: Tables>(client: I::Address, tables: &T) -> (u32, NextHop) {
-    // The bound is not known to the compiler, which would otherwise unroll the loop.
-    for index in 0..tables.routes() {
-        let Some(route) = tables.route(I::V6, index) else {
-            break;
-        };
+    let Some(routes) = tables.routes(I::V6) else {
+        return (END, NextHop::UNRESOLVED);
+    };
+    for route in routes {
         if route.action == END {
             break;
         }

@@ -367,8 +367,6 @@ fn meta(seeds: Seeds, sizes: &Sizes, config: &Config) -> Meta {
             ipv6: serves(true).into(),
             ipv4: serves(false).into(),
             fib: 1,
-            routes: lb_common::route::LEN,
-            reserved: 0,
         },
         program: digest(),
     }

@@ -56,7 +56,11 @@ impl Program {
         let constants = MapValue(constants);
         let mut loader = EbpfLoader::new();
         loader.override_global("CONSTANTS", &constants, true);
-        for region in Region::ALL {
+        // The length of the routes is the program's own.
+        for region in Region::ALL
+            .into_iter()
+            .filter(|region| *region != Region::Routes)
+        {
             loader.map_max_entries(region.name(), sizes.entries(region));
         }
         loader.map_max_entries(maps::STATS, sizes.backends);

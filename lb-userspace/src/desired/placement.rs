@@ -65,7 +65,7 @@ impl Directory {
     /// An empty directory with this many sets in each half, as freshly made maps have it.
     #[must_use]
     pub(super) fn new(sets: u32) -> Self {
-        Self::with_seed(Seed::new(0, 0), sets)
+        Self::with_seed(Seed(0), sets)
     }
 
     pub(super) fn with_seed(seed: Seed, sets: u32) -> Self {
@@ -167,7 +167,7 @@ impl Directory {
     fn rebuild(&mut self, wanted: &BTreeMap<Key, u64>) -> Result<Steps, Full> {
         let mut seed = self.seed;
         for _ in 0..SEEDS {
-            seed = following(seed, self.seed.half(), self.sets);
+            seed = following(seed, self.seed.half());
             let mut other = Self::with_seed(seed, self.sets);
             let Some(filled) = other.in_place(wanted) else {
                 continue;
@@ -196,7 +196,7 @@ const fn is_service(key: &Key) -> bool {
 }
 
 /// Another seed, for the half that is not `half` (`SplitMix64`).
-const fn following(seed: Seed, half: u32, sets: u32) -> Seed {
+const fn following(seed: Seed, half: u32) -> Seed {
     let word = seed.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let word = (word ^ word >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let word = (word ^ word >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -212,7 +212,7 @@ fn corrupt(random: &mut Random, image: &mut Image) {
             *row = random.bits() as u32;
         }
     }
-    for route in &mut image.routes {
+    for route in image.routes.iter_mut().flatten() {
         if random.chance(5) {
             route.action = random.below(8) as u32;
         }
