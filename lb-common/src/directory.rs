@@ -7,7 +7,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::address::Address;
+use crate::{address::Address, bits};
 
 /// Entries of one set.
 pub const WAYS: usize = 4;
@@ -105,7 +105,7 @@ pub const fn fold(words: [u32; 3]) -> u32 {
     let [a, b, c] = words;
     let mixed = (a as u64 ^ (b as u64) << 32).wrapping_mul(0x9e37_79b9_7f4a_7c15)
         ^ (c as u64).wrapping_mul(0xc2b2_ae3d_27d4_eb4f);
-    (mixed ^ mixed >> 32) as u32
+    bits::low_half(mixed ^ mixed >> 32)
 }
 
 /// Puts a tag together. `last` and `port` are as they lie on the wire. What differs least is lowest: a
@@ -148,7 +148,8 @@ impl Seed {
     #[must_use]
     pub const fn set(self, tag: u64, set_shift: u32) -> u32 {
         let product = tag.wrapping_mul(self.0 ^ Self::MULTIPLIER);
-        product.wrapping_shr(set_shift) as u32 + self.half().wrapping_shl(u64::BITS - set_shift)
+        bits::low_half(product.wrapping_shr(set_shift))
+            + self.half().wrapping_shl(u64::BITS - set_shift)
     }
 
     /// The half in use: 0 or 1.
@@ -185,7 +186,7 @@ impl Table {
     #[inline(always)]
     #[must_use]
     pub const fn slot(self, hash: u64) -> u32 {
-        hash.wrapping_shr(self.0) as u32
+        bits::low_half(hash.wrapping_shr(self.0))
     }
 
     /// Logarithm of the number of slots.
@@ -227,7 +228,7 @@ impl Way {
     #[inline(always)]
     #[must_use]
     pub const fn table(value: u64) -> Table {
-        Table(value as u32)
+        Table(bits::low_half(value))
     }
 
     /// The index of a service's header in `BACKENDS`.

@@ -49,9 +49,9 @@ pub fn flow<A: IpAddress>(
     protocol: u8,
 ) -> u64 {
     let [first, second] = key;
-    let ports = u16::from_le_bytes(ports.source) as u64
-        | (u16::from_le_bytes(ports.destination) as u64) << 16;
+    let ports = u64::from(u16::from_le_bytes(ports.source))
+        | u64::from(u16::from_le_bytes(ports.destination)) << 16;
     let addresses = A::mix(source, destination, first);
     let [c, ..] = C;
-    (addresses ^ second ^ ports ^ (protocol as u64) << 32).wrapping_mul(c)
+    (addresses ^ second ^ ports ^ u64::from(protocol) << 32).wrapping_mul(c)
 }

@@ -20,13 +20,21 @@ impl Interface {
     /// An interface with this address.
     #[must_use]
     pub const fn new(mac: [u8; 6], from_backends: bool) -> Self {
-        let [a, b, c, d, e, f] = mac;
-        let mac = u64::from_le_bytes([a, b, c, d, e, f, 0, 0]);
+        let mac = Self::word(mac);
         Self(if from_backends {
             mac | Self::FROM_BACKENDS
         } else {
             mac
         })
+    }
+
+    /// A MAC address in the low 48 bits.
+    pub(crate) const fn word(mac: [u8; 6]) -> u64 {
+        let mut word = [0; 8];
+        if let Some(low) = word.first_chunk_mut() {
+            *low = mac;
+        }
+        u64::from_le_bytes(word)
     }
 
     /// Its address, as [`Macs`](crate::next_hop::Macs) gives addresses.

@@ -14,6 +14,7 @@
 
 pub mod address;
 pub mod backend;
+mod bits;
 pub mod checksum;
 pub mod counters;
 pub mod datapath;

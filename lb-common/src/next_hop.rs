@@ -2,7 +2,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::interface::Interface;
+use crate::{bits, interface::Interface};
 
 /// A neighbour's MAC address, the interface that leads to it, and whether it is the backend itself:
 /// one word, so that a change of any of them is one store.
@@ -29,10 +29,8 @@ impl NextHop {
     /// bits are lost).
     #[must_use]
     pub const fn new(mac: [u8; 6], ifindex: u32, on_link: bool) -> Self {
-        let [a, b, c, d, e, f] = mac;
-        let mac = u64::from_le_bytes([a, b, c, d, e, f, 0, 0]);
         let ifindex = ((ifindex & Self::MAX_IFINDEX) as u64) << Self::IFINDEX_SHIFT;
-        Self(mac | ifindex | if on_link { Self::ON_LINK } else { 0 })
+        Self(Interface::word(mac) | ifindex | if on_link { Self::ON_LINK } else { 0 })
     }
 
     /// Whether there is one.
@@ -85,7 +83,7 @@ impl Macs {
         let first = destination & Interface::MAC | source << 48;
         Self {
             first: first.to_le_bytes(),
-            second: ((source >> 16) as u32).to_le_bytes(),
+            second: bits::low_half(source >> 16).to_le_bytes(),
         }
     }
 

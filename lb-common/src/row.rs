@@ -2,7 +2,8 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// One slot: `primary` 15 bits, `old` 15 bits, LOOKUP, MISS_IS_NEW.
+/// One slot: `primary` 15 bits, `old` 15 bits, one bit that says whether the flow table has a
+/// say, one free.
 ///
 /// Owners are indices into the service's own extent of `BACKENDS` (1 is its first backend, 0 its
 /// header). Rows are changed by plain four-byte stores while the data path reads them.

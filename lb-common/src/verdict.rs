@@ -124,14 +124,14 @@ reasons! {
 }
 
 const _: () = {
-    let mut i = 0;
-    while i < PassReason::ALL.len() {
-        assert!(PassReason::ALL[i].index() < FIRST_DROP);
-        i += 1;
+    let mut rest = PassReason::ALL;
+    while let [reason, others @ ..] = rest {
+        assert!(reason.index() < FIRST_DROP);
+        rest = others;
     }
-    let mut i = 0;
-    while i < DropReason::ALL.len() {
-        assert!(DropReason::ALL[i].index() >= FIRST_DROP && DropReason::ALL[i].index() < REASONS);
-        i += 1;
+    let mut rest = DropReason::ALL;
+    while let [reason, others @ ..] = rest {
+        assert!(reason.index() >= FIRST_DROP && reason.index() < REASONS);
+        rest = others;
     }
 };

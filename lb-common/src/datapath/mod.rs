@@ -20,7 +20,7 @@ pub use packet::Packet;
 pub use tables::{Direction, Fib, Tables};
 
 use crate::{
-    PassReason, Verdict,
+    PassReason, Verdict, bits,
     wire::{Cursor, Eth, Ip, IpAddress, Ipv4, Ipv6, Transport},
 };
 
@@ -65,7 +65,7 @@ fn balance<'p, I: Ip + 'p, C: Cursor<'p>, T: Tables>(
         return to_backend::send(packet, service, tables);
     }
     if let Some(pair) = tables.find(&packet.backend_key(), I::V6) {
-        return to_client::send(packet, pair as u32, tables);
+        return to_client::send(packet, bits::low_half(pair), tables);
     }
     other::no_service(packet.ip, tables)
 }

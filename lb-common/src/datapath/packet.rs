@@ -21,6 +21,7 @@ pub struct Packet<'p, I> {
 impl<I: Ip> Packet<'_, I> {
     /// What a service is found by.
     #[inline(always)]
+    #[must_use]
     pub fn service_key(&self) -> Key {
         self.ip.destination().key(
             Kind::Service,
@@ -31,6 +32,7 @@ impl<I: Ip> Packet<'_, I> {
 
     /// What a backend is found by.
     #[inline(always)]
+    #[must_use]
     pub fn backend_key(&self) -> Key {
         self.ip.source().key(
             Kind::Backend,

@@ -69,7 +69,7 @@ fn select<I: Ip, T: Tables>(
         .row(table.element(), table.slot(hash))
         .ok_or(DropReason::TableError)?;
     match row.primary() {
-        owner if owner == Row::NONE as u32 => Err(DropReason::NoBackend),
+        owner if owner == u32::from(Row::NONE) => Err(DropReason::NoBackend),
         owner => Ok(owner),
     }
 }

@@ -6,7 +6,7 @@ use super::{
     Cursor, Eth, Ip,
     ip::{self, Payload, Portless},
 };
-use crate::{address::Address, checksum::Delta, directory::V4_PREFIX, hash};
+use crate::{address::Address, bits, checksum::Delta, directory::V4_PREFIX, hash};
 
 /// The header without its options, as five words.
 #[derive(
@@ -63,7 +63,7 @@ impl Ip for Ipv4 {
             cursor.skip(header - Self::LEN);
         }
         Ok(Payload {
-            protocol: (self.ttl_word() >> 8) as u8,
+            protocol: bits::low_byte(self.ttl_word() >> 8),
             len: total - header,
         })
     }
@@ -80,7 +80,7 @@ impl Ip for Ipv4 {
 
     #[inline(always)]
     fn hops(&self) -> u8 {
-        self.ttl_word() as u8
+        bits::low_byte(self.ttl_word())
     }
 
     #[inline(always)]
@@ -97,7 +97,7 @@ impl Ip for Ipv4 {
     fn update_checksum(&mut self, delta: Delta) {
         let word = self.ttl_word();
         let checksum = delta.update((word >> 16) as u16);
-        self.ttl_protocol_checksum = (word & 0xffff | (checksum as u32) << 16).to_le_bytes();
+        self.ttl_protocol_checksum = (word & 0xffff | u32::from(checksum) << 16).to_le_bytes();
     }
 
     #[inline(always)]
@@ -105,7 +105,7 @@ impl Ip for Ipv4 {
         let word = self.ttl_word();
         let checksum = delta.update_with(Self::HOP, (word >> 16) as u16);
         self.ttl_protocol_checksum =
-            ((word & 0xffff).wrapping_sub(1) | (checksum as u32) << 16).to_le_bytes();
+            ((word & 0xffff).wrapping_sub(1) | u32::from(checksum) << 16).to_le_bytes();
     }
 }
 
@@ -124,7 +124,7 @@ impl ip::Address for u32 {
 
     #[inline(always)]
     fn mix(source: Self, destination: Self, key: u64) -> u64 {
-        hash::mix((source.to_le() as u64 | (destination.to_le() as u64) << 32) ^ key)
+        hash::mix((u64::from(source.to_le()) | u64::from(destination.to_le()) << 32) ^ key)
     }
 
     #[inline(always)]

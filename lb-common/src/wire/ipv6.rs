@@ -7,7 +7,7 @@ use super::{
     Cursor, Eth, Ip,
     ip::{self, Payload, Portless},
 };
-use crate::{address::Address, checksum::Delta, directory, hash};
+use crate::{address::Address, bits, checksum::Delta, directory, hash};
 
 /// The header without extension headers.
 #[derive(
@@ -56,7 +56,7 @@ impl Ip for Ipv6 {
     fn payload<'p, C: Cursor<'p>>(&self, cursor: &mut C) -> Result<Payload, Portless> {
         let word = self.word();
         let payload = Payload {
-            protocol: (word >> 8) as u8,
+            protocol: bits::low_byte(word >> 8),
             len: (word >> 16) as usize,
         };
         let version = u32::from_be_bytes(self.version_class_flow) >> 28;
@@ -82,7 +82,7 @@ impl Ip for Ipv6 {
 
     #[inline(always)]
     fn hops(&self) -> u8 {
-        self.word() as u8
+        bits::low_byte(self.word())
     }
 
     #[inline(always)]
@@ -145,17 +145,14 @@ impl ip::Address for [u64; 2] {
 
     #[inline(always)]
     fn from_table(address: &Address) -> Self {
-        let [a, b, c, d, e, f, g, h, low @ ..] = address.0;
-        [
-            u64::from_ne_bytes([a, b, c, d, e, f, g, h]),
-            u64::from_ne_bytes(low),
-        ]
+        let halves: [[u8; 8]; 2] = zerocopy::transmute!(address.0);
+        halves.map(u64::from_ne_bytes)
     }
 
     #[inline(always)]
     fn directory_words(self) -> ([u32; 3], u32) {
         let [high, low] = self.map(u64::to_le);
-        let words = [high as u32, (high >> 32) as u32, low as u32].map(u32::from_le);
+        let words = [high, high >> 32, low].map(|word| u32::from_le(bits::low_half(word)));
         (words, ((low >> 32) as u32).to_le() ^ directory::fold(words))
     }
 
@@ -167,7 +164,9 @@ impl ip::Address for [u64; 2] {
 
     #[inline(always)]
     fn within(self, prefix: Self, mask: Self) -> bool {
-        let ([a, b], [c, d], [e, f]) = (self, mask, prefix);
-        a & c == e && b & d == f
+        let [high, low] = self;
+        let [mask_high, mask_low] = mask;
+        let [prefix_high, prefix_low] = prefix;
+        high & mask_high == prefix_high && low & mask_low == prefix_low
     }
 }

@@ -95,7 +95,7 @@ impl<'p> Transport<'p> {
     /// A UDP checksum of 0 says that there is none and stays; one that comes out as 0 is sent as
     /// all ones (RFC 768).
     #[inline(always)]
-    pub fn update_checksum(&mut self, delta: Delta) {
+    pub const fn update_checksum(&mut self, delta: Delta) {
         let old = u16::from_ne_bytes(*self.checksum);
         let new = delta.update(old);
         *self.checksum = match (self.protocol, old, new) {
