@@ -27,7 +27,9 @@ pub(super) fn run(context: &Context, verb: Verb) -> Result<u8, Error> {
         Verb::Service { verb } => service::run(context, verb),
         Verb::Backend { verb } => backend::run(context, verb),
         Verb::Detach => detach::run(context),
-        Verb::Demo(args) => demo::run(&args).map(|()| DONE).map_err(Error::from),
+        Verb::Demo(args) => demo::run(&args, context.output.paints)
+            .map(|()| DONE)
+            .map_err(Error::from),
         Verb::Completions { shell } => completions(shell),
     }
 }
