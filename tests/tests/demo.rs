@@ -14,7 +14,7 @@ use lb_userspace::lab::Process;
 use nix::sys::signal::Signal;
 
 /// How long the whole story may take on a busy machine, and how long its end after a signal.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_mins(3);
 
 fn start(args: &[&str]) -> Process {
     let mut command = Command::new(binary().unwrap());
