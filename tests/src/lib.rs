@@ -13,7 +13,7 @@
 //! Everything together, in the networks of [`lb_userspace::lab`]:
 //!
 //! * [`daemon`]: the real binary, with folders of its own; [`config`]: files for it.
-//! * [`servers`]: real servers.
+//! * [`servers`]: real servers; [`fleet`]: some at every backend. [`load`]: their clients.
 //! * [`damage`]: whether packets arrived whole.
 //! * [`wait`]: waiting for what comes soon.
 #![expect(
@@ -33,9 +33,11 @@ pub mod counters;
 pub mod daemon;
 pub mod damage;
 pub mod fixture;
+pub mod fleet;
 pub mod frame;
 pub mod image;
 pub mod kernel;
+pub mod load;
 pub mod packet;
 pub mod random;
 pub mod sandbox;

@@ -46,7 +46,8 @@ fn listens(namespace: &Namespace, port: u16) -> bool {
         .is_ok_and(|sockets| !sockets.is_empty())
 }
 
-/// nginx, whose page `/` is a line with its name.
+/// nginx, whose page `/` is a line with its name. `/client` is one with the client's address, and what
+/// is put below `/upload/` becomes a file.
 #[derive(Debug)]
 pub struct Nginx {
     process: Process,
@@ -101,11 +102,15 @@ fn nginx_config(folder: &Path, port: u16) -> String {
          http {{\n  \
            access_log off;\n  \
            client_body_temp_path {folder}/body;\n  \
+           client_max_body_size 0;\n  \
+           keepalive_requests 1000000;\n  \
            server {{\n    \
              listen {port};\n    \
              listen [::]:{port};\n    \
              root {folder};\n    \
-             location = / {{ try_files /name =404; }}\n  \
+             location = / {{ try_files /name =404; }}\n    \
+             location = /client {{ return 200 \"$remote_addr\\n\"; }}\n    \
+             location /upload/ {{ dav_methods PUT; create_full_put_path on; }}\n  \
            }}\n\
          }}\n"
     )

@@ -1,0 +1,367 @@
+//! Clients that go on until they are stopped, and remember everything that went wrong.
+//!
+//! Each runs on a thread in the client's namespace; dropped, it stops.
+#![expect(clippy::disallowed_types, reason = "real connections take real time")]
+
+use std::{
+    fmt,
+    io::{self, Read as _, Write as _},
+    net::{SocketAddr, TcpStream, UdpSocket},
+    panic::resume_unwind,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+use lb_userspace::lab::{Family, Namespace};
+
+/// How long a client waits for a connection or an answer.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What a client remembers.
+pub trait Client: Send + 'static {
+    /// Does something once.
+    fn turn(&mut self);
+}
+
+/// A client at work.
+#[derive(Debug)]
+pub struct Load<C> {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<C>>,
+}
+
+impl<C: Client> Load<C> {
+    /// Lets a client do its turns in a namespace, with a pause after each.
+    ///
+    /// # Errors
+    /// If the namespace cannot be entered.
+    pub fn start(namespace: &Namespace, mut client: C, pause: Duration) -> Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let work = move || {
+            while !stopped.load(Ordering::Relaxed) {
+                client.turn();
+                thread::sleep(pause);
+            }
+            client
+        };
+        // A thread that is started inside stays inside.
+        let thread = namespace.enter(|| thread::spawn(work))?;
+        Ok(Self {
+            stop,
+            thread: Some(thread),
+        })
+    }
+
+    /// Stops it, for what it remembers.
+    ///
+    /// # Errors
+    /// If it was stopped before.
+    ///
+    /// # Panics
+    /// If it did.
+    pub fn stop(mut self) -> Result<C> {
+        self.stop.store(true, Ordering::Relaxed);
+        let thread = self.thread.take().context("stopped before")?;
+        thread.join().or_else(|panic| resume_unwind(panic))
+    }
+}
+
+impl<C> Drop for Load<C> {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A connection to a web server, and the name that it told first.
+#[derive(Debug)]
+pub struct Connection {
+    stream: TcpStream,
+    /// The server's name.
+    pub name: String,
+    /// Pages that it has sent.
+    pub pages: u64,
+}
+
+impl Connection {
+    /// Connects from the calling thread's namespace, and asks for the name.
+    ///
+    /// # Errors
+    /// If there is no connection, or no answer.
+    pub fn open(vip: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect_timeout(&vip, PATIENCE)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let mut connection = Self {
+            stream,
+            name: String::new(),
+            pages: 0,
+        };
+        connection.name = connection.ask()?;
+        Ok(connection)
+    }
+
+    /// Asks for the name again, which must be the same.
+    ///
+    /// # Errors
+    /// If the connection is broken, or somebody else answers.
+    pub fn check(&mut self) -> io::Result<()> {
+        let name = self.ask()?;
+        if name == self.name {
+            return Ok(());
+        }
+        Err(io::Error::other(format!("{name} took over {}", self.name)))
+    }
+
+    fn ask(&mut self) -> io::Result<String> {
+        self.stream
+            .write_all(b"GET / HTTP/1.1\r\nHost: vip\r\n\r\n")?;
+        let mut answer = Vec::new();
+        let mut part = [0; 1024];
+        loop {
+            let length = self.stream.read(&mut part)?;
+            if length == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            answer.extend_from_slice(&part[..length]);
+            if let Some(name) = body(&answer) {
+                self.pages += 1;
+                return Ok(name.to_owned());
+            }
+        }
+    }
+}
+
+/// The line below the header of an answer, once it is complete.
+fn body(answer: &[u8]) -> Option<&str> {
+    let (_, body) = str::from_utf8(answer).ok()?.split_once("\r\n\r\n")?;
+    body.strip_suffix('\n')
+}
+
+/// Something that went wrong.
+#[derive(Debug)]
+pub struct Failure {
+    /// When it was tried.
+    pub began: Instant,
+    /// Who served it before, if anybody.
+    pub server: Option<String>,
+    /// What went wrong.
+    pub error: io::Error,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let server = self.server.as_deref().unwrap_or("nobody");
+        write!(f, "{} (served by {server})", self.error)
+    }
+}
+
+/// Connections that stay open, each asked in turn.
+#[derive(Debug)]
+pub struct Held {
+    /// Those that are open.
+    pub open: Vec<Connection>,
+    /// Those that broke.
+    pub broken: Vec<Failure>,
+}
+
+impl Held {
+    /// Opens so many connections from a namespace.
+    ///
+    /// # Errors
+    /// If one cannot be opened.
+    pub fn open(namespace: &Namespace, vip: SocketAddr, connections: usize) -> Result<Self> {
+        let open = || (0..connections).map(|_| Connection::open(vip)).collect();
+        Ok(Self {
+            open: namespace.enter::<io::Result<_>>(open)??,
+            broken: Vec::new(),
+        })
+    }
+
+    /// How many connections are open to the backend of this name.
+    #[must_use]
+    pub fn open_to(&self, name: &str) -> usize {
+        let theirs = self.open.iter().filter(|open| open.name == name);
+        theirs.count()
+    }
+}
+
+impl Client for Held {
+    fn turn(&mut self) {
+        for mut connection in std::mem::take(&mut self.open) {
+            let began = Instant::now();
+            match connection.check() {
+                Ok(()) => self.open.push(connection),
+                Err(error) => self.broken.push(Failure {
+                    began,
+                    server: Some(connection.name),
+                    error,
+                }),
+            }
+        }
+    }
+}
+
+/// Connections that are opened, asked once, and closed.
+#[derive(Debug)]
+pub struct Fresh {
+    vip: SocketAddr,
+    /// Who served those that succeeded, and when they began.
+    pub served: Vec<(Instant, String)>,
+    /// Those that failed.
+    pub failed: Vec<Failure>,
+}
+
+impl Fresh {
+    /// Will open connections to a VIP.
+    #[must_use]
+    pub const fn new(vip: SocketAddr) -> Self {
+        Self {
+            vip,
+            served: Vec::new(),
+            failed: Vec::new(),
+        }
+    }
+
+    /// Whether the backend of this name served a connection that began at `since` or later.
+    #[must_use]
+    pub fn served_by(&self, name: &str, since: Instant) -> bool {
+        let mut served = self.served.iter();
+        served.any(|(began, server)| *began >= since && server == name)
+    }
+}
+
+impl Client for Fresh {
+    fn turn(&mut self) {
+        let began = Instant::now();
+        match Connection::open(self.vip) {
+            Ok(connection) => self.served.push((began, connection.name)),
+            Err(error) => self.failed.push(Failure {
+                began,
+                server: None,
+                error,
+            }),
+        }
+    }
+}
+
+/// Numbered datagrams of several flows to servers that answer each with their name and what they
+/// got. At most one of a flow is on its way.
+#[derive(Debug)]
+pub struct Datagrams {
+    flows: Vec<Flow>,
+    /// Datagrams that were sent.
+    pub sent: u64,
+    /// What went wrong: lost datagrams, and answers of another server than before.
+    pub failed: Vec<Failure>,
+}
+
+#[derive(Debug)]
+struct Flow {
+    socket: UdpSocket,
+    server: Option<String>,
+}
+
+impl Datagrams {
+    /// Will send datagrams of so many flows from a namespace.
+    ///
+    /// # Errors
+    /// If a socket cannot be made.
+    pub fn new(namespace: &Namespace, vip: SocketAddr, flows: usize) -> Result<Self> {
+        let open = || (0..flows).map(|_| Flow::open(vip)).collect();
+        Ok(Self {
+            flows: namespace.enter::<io::Result<_>>(open)??,
+            sent: 0,
+            failed: Vec::new(),
+        })
+    }
+
+    /// Names of the servers that have answered, each once, in order.
+    #[must_use]
+    pub fn servers(&self) -> Vec<&str> {
+        let servers = self.flows.iter().filter_map(|flow| flow.server.as_deref());
+        let mut servers: Vec<_> = servers.collect();
+        servers.sort_unstable();
+        servers.dedup();
+        servers
+    }
+}
+
+impl Client for Datagrams {
+    fn turn(&mut self) {
+        for flow in &mut self.flows {
+            let began = Instant::now();
+            self.sent += 1;
+            if let Err(error) = flow.ask(self.sent) {
+                self.failed.push(Failure {
+                    began,
+                    server: flow.server.clone(),
+                    error,
+                });
+            }
+        }
+    }
+}
+
+impl Flow {
+    fn open(vip: SocketAddr) -> io::Result<Self> {
+        Ok(Self {
+            socket: udp(vip)?,
+            server: None,
+        })
+    }
+
+    fn ask(&mut self, number: u64) -> io::Result<()> {
+        let server = ask_udp(&self.socket, number.to_string().as_bytes())?;
+        let before = self.server.get_or_insert_with(|| server.clone());
+        if *before == server {
+            return Ok(());
+        }
+        Err(io::Error::other(format!("{server} took over {before}")))
+    }
+}
+
+/// A UDP socket in the calling thread's namespace that hears nobody but `peer`.
+///
+/// # Errors
+/// If it cannot be made.
+pub fn udp(peer: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = UdpSocket::bind(match peer {
+        SocketAddr::V4(_) => "0.0.0.0:0",
+        SocketAddr::V6(_) => "[::]:0",
+    })?;
+    socket.connect(peer)?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    Ok(socket)
+}
+
+/// Asks a [`crate::servers::UdpNames`] for its name, and whether all of the question arrived.
+///
+/// # Errors
+/// If there is no answer, or one to another question.
+pub fn ask_udp(socket: &UdpSocket, question: &[u8]) -> io::Result<String> {
+    socket.send(question)?;
+    let mut answer = vec![0; 1 << 16];
+    let length = socket.recv(&mut answer)?;
+    let mut parts = answer[..length].splitn(2, |byte| *byte == b' ');
+    match (parts.next(), parts.next()) {
+        (Some(name), Some(heard)) if heard == question => {
+            Ok(String::from_utf8_lossy(name).into_owned())
+        }
+        _ => Err(io::Error::other("an answer to another question")),
+    }
+}
+
+/// The bytes of a datagram that fit a link of 1,500 bytes.
+#[must_use]
+pub const fn room(family: Family) -> usize {
+    let udp = 8;
+    match family {
+        Family::V4 => 1500 - 20 - udp,
+        Family::V6 => 1500 - 40 - udp,
+    }
+}
