@@ -209,7 +209,7 @@ impl Set {
     pub fn find(&self, key: &Key, v6: bool) -> Option<u64> {
         let [a, b, c, d] = &self.ways;
         for way in [a, b, c, d] {
-            if way.tag == key.tag && (!v6 || way.rest == key.rest) {
+            if way.is(key, v6) {
                 return Some(way.value);
             }
         }
@@ -218,6 +218,13 @@ impl Set {
 }
 
 impl Way {
+    /// Whether this is the entry of a key; `v6` as in [`Set::find`].
+    #[inline(always)]
+    #[must_use]
+    pub fn is(&self, key: &Key, v6: bool) -> bool {
+        self.tag == key.tag && (!v6 || self.rest == key.rest)
+    }
+
     /// The value of a service: its table, and the index of its extent's header in `BACKENDS`.
     #[must_use]
     pub const fn service(table: Table, extent: u32) -> u64 {

@@ -48,6 +48,12 @@ pub struct Control {
     pub directory: u64,
     /// Half of `ROUTES` in use: 0 or 1.
     pub routes: u64,
+    /// A hint: number of the way in `DIRECTORY` ([`directory::WAYS`](crate::directory::WAYS) a set)
+    /// that is looked at before a packet's own set. The CPU predicts the comparison and goes on
+    /// with what that way says while the look-up is under way. Any number is right.
+    pub front: u64,
+    /// Free for later use; zero.
+    pub reserved: u64,
 }
 
 /// Version of everything in this crate that lies in a map. A daemon adopts maps of its own version.

@@ -13,7 +13,7 @@ use lb_common::{
     backend::Backend,
     counters::Traffic,
     datapath::{Direction, Fib, Tables},
-    directory::{Key, Seed, Set},
+    directory::{Key, Seed, Set, WAYS, Way},
     interface::Interface,
     maps::{Constants, Control, Meta},
     route::{self, Routes},
@@ -117,6 +117,13 @@ impl Tables for Maps<'_> {
     #[inline(always)]
     fn hash_key(&self) -> [u64; 2] {
         [constant!(hash_key[0]), constant!(hash_key[1])]
+    }
+
+    #[inline(always)]
+    fn front(&self) -> Option<&Way> {
+        let front = self.control.front as u32;
+        let set = DIRECTORY.get(front / WAYS as u32)?;
+        Some(&set.ways[front as usize % WAYS])
     }
 
     #[inline(always)]

@@ -7,7 +7,7 @@ use lb_common::{
     backend::Backend,
     counters::Traffic,
     datapath::{self, Direction, Fib, Tables},
-    directory::{Key, Seed, Set},
+    directory::{Key, Seed, Set, WAYS, Way},
     interface::Interface,
     maps::{Constants, Control},
     route::{self, Routes},
@@ -96,6 +96,15 @@ impl Tables for HostTables<'_> {
 
     fn hash_key(&self) -> [u64; 2] {
         self.image.constants.hash_key
+    }
+
+    fn front(&self) -> Option<&Way> {
+        let front = self.image.control.front as usize;
+        self.image
+            .directory
+            .get(front / WAYS)?
+            .ways
+            .get(front % WAYS)
     }
 
     fn find(&self, key: &Key, v6: bool) -> Option<u64> {

@@ -133,7 +133,18 @@ impl World {
         }
         self.install_routes(&mut image);
         install_directory(&mut image, &entries);
+        image.control.front = self.front(&image);
         image
+    }
+
+    /// The first service's place.
+    fn front(&self, image: &Image) -> u64 {
+        let Some(service) = self.services.first() else {
+            return 0;
+        };
+        let tag = service.key().tag;
+        let mut ways = image.directory.iter().flat_map(|set| set.ways);
+        ways.position(|way| way.tag == tag).unwrap_or(0) as u64
     }
 
     fn addresses(&self) -> Vec<(Key, u64)> {
@@ -183,6 +194,11 @@ impl World {
 }
 
 impl Service {
+    fn key(&self) -> Key {
+        let (ip, port) = (self.vip.ip(), self.vip.port());
+        Key::new(Kind::Service, ip.into(), port, self.protocol)
+    }
+
     fn install(&self, image: &mut Image, entries: &mut Vec<(Key, u64)>) {
         let extent = image.backends.len() as u32;
         let element = image.slots.len() as u32;
@@ -206,12 +222,7 @@ impl Service {
                     .0
             }));
         }
-        let key = Key::new(
-            Kind::Service,
-            self.vip.ip().into(),
-            self.vip.port(),
-            self.protocol,
-        );
+        let key = self.key();
         entries.push((key, Way::service(Table::new(element, self.log2), extent)));
     }
 }

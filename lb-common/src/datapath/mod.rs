@@ -21,6 +21,7 @@ pub use tables::{Direction, Fib, Tables};
 
 use crate::{
     PassReason, Verdict, bits,
+    directory::Key,
     wire::{Cursor, Eth, Ip, IpAddress, Ipv4, Ipv6, Transport},
 };
 
@@ -61,13 +62,23 @@ fn balance<'p, I: Ip + 'p, C: Cursor<'p>, T: Tables>(
         transport,
         len: cursor.frame_len(),
     };
-    if let Some(service) = tables.find(&packet.service_key(), I::V6) {
+    if let Some(service) = service(&packet.service_key(), I::V6, tables) {
         return to_backend::send(packet, service, tables);
     }
     if let Some(pair) = tables.find(&packet.backend_key(), I::V6) {
         return to_client::send(packet, bits::low_half(pair), tables);
     }
     other::no_service(packet.ip, tables)
+}
+
+/// What the directory says of a service: the front way first, which costs nothing where it is another
+/// service's, and spares the CPU the wait for the look-up where it is this one's.
+#[inline(always)]
+fn service<T: Tables>(key: &Key, v6: bool, tables: &T) -> Option<u64> {
+    match tables.front() {
+        Some(way) if way.is(key, v6) => Some(way.value),
+        _ => tables.find(key, v6),
+    }
 }
 
 /// The constant of an address family, under the name of its header.

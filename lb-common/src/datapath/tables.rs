@@ -1,7 +1,12 @@
 //! What the way may ask of the outside.
 
 use crate::{
-    backend::Backend, directory, interface::Interface, next_hop::Macs, route::Routes, row::Row,
+    backend::Backend,
+    directory::{self, Way},
+    interface::Interface,
+    next_hop::Macs,
+    route::Routes,
+    row::Row,
     wire::Ip,
 };
 
@@ -19,6 +24,9 @@ pub trait Tables {
 
     /// The key of the flow hash: a load-time constant.
     fn hash_key(&self) -> [u64; 2];
+
+    /// The way of the directory that is looked at first for a service.
+    fn front(&self) -> Option<&Way>;
 
     /// The value under a key of the directory.
     fn find(&self, key: &directory::Key, v6: bool) -> Option<u64>;

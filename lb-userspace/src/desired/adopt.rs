@@ -108,6 +108,7 @@ impl<S: Store> Reader<'_, S> {
             }
         }
         self.installed.directory = directory;
+        self.installed.front = self.control().front;
         Ok(ways)
     }
 

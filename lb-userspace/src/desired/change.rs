@@ -53,6 +53,11 @@ pub enum Change {
         /// 0 or 1.
         half: u32,
     },
+    /// One store that names the way that is looked at first.
+    Front {
+        /// Its number.
+        way: u64,
+    },
     /// Marks a backend's entry as free.
     Free {
         /// Its index.
@@ -145,6 +150,7 @@ pub enum Change {
 }
 
 const DIRECTORY: usize = core::mem::offset_of!(Control, directory);
+const FRONT: usize = core::mem::offset_of!(Control, front);
 const ROUTES: usize = core::mem::offset_of!(Control, routes);
 const STATE: usize = core::mem::offset_of!(Backend, state);
 const NEXT_HOP: usize = core::mem::offset_of!(Backend, next_hop);
@@ -170,6 +176,7 @@ impl Change {
             } => fill_extent(store, *index, header, entries),
             Self::FlipDirectory { seed } => store.store_u64(Region::Control, DIRECTORY, seed.0),
             Self::FlipRoutes { half } => store.store_u64(Region::Control, ROUTES, u64::from(*half)),
+            Self::Front { way } => store.store_u64(Region::Control, FRONT, *way),
             Self::Free { pair } => set_entry(store, *pair, STATE, State::Free as u32),
             Self::Grace => store.grace_period(),
             Self::Interface { index, value } => {

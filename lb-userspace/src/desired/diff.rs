@@ -18,8 +18,9 @@ use lb_common::{
 use super::{
     change::Change,
     installed::Installed,
+    placement::Place,
     routes,
-    state::{Route, Routes, State},
+    state::{Route, Routes, Service, State},
     store::Region,
 };
 use crate::config::model::Vip;
@@ -80,6 +81,7 @@ pub fn diff(installed: &Installed, desired: &State) -> Result<Plan, Refused> {
     planner.interfaces(&desired.interfaces)?;
     planner.services(&desired.services)?;
     planner.directory(desired)?;
+    planner.front(&desired.services);
     Ok(planner.finish())
 }
 
@@ -190,6 +192,20 @@ impl Planner {
         Ok(())
     }
 
+    /// The first service of the configuration is the one whose packets are spared a wait.
+    fn front(&mut self, desired: &[Service]) {
+        let place = desired
+            .first()
+            .and_then(|service| self.next.directory.place(&service_key(service.vip)));
+        let Some(way) = place.map(Place::number) else {
+            return;
+        };
+        if way != self.next.front {
+            self.next.front = way;
+            self.enter.push(Change::Front { way });
+        }
+    }
+
     fn finish(mut self) -> Plan {
         let frees = !self.release.is_empty()
             || !self.free_extents.is_empty()
@@ -246,6 +262,11 @@ fn reply_key(vip: Vip, backend: core::net::SocketAddr) -> Key {
     )
 }
 
+fn service_key(vip: Vip) -> Key {
+    let protocol = vip.protocol.number();
+    Key::new(Kind::Service, vip.address.into(), vip.port, protocol)
+}
+
 /// Everything that the directory must say.
 fn keys(installed: &Installed) -> BTreeMap<Key, u64> {
     let mut keys = BTreeMap::new();
@@ -253,9 +274,7 @@ fn keys(installed: &Installed) -> BTreeMap<Key, u64> {
         keys.insert(Key::new(Kind::Address, address.into(), 0, 0), flags);
     }
     for (vip, service) in &installed.services {
-        let protocol = vip.protocol.number();
-        let key = Key::new(Kind::Service, vip.address.into(), vip.port, protocol);
-        keys.insert(key, service.way());
+        keys.insert(service_key(*vip), service.way());
         for (pair, backend) in service.backends() {
             let key = reply_key(*vip, backend.address);
             if installed.claims.get(&key) == Some(vip) {

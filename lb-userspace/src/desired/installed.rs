@@ -33,6 +33,8 @@ pub struct Installed {
     pub(super) interfaces: BTreeMap<u32, Interface>,
     pub(super) routes: InstalledRoutes,
     pub(super) directory: Directory,
+    /// Number of the way that is looked at first.
+    pub(super) front: u64,
     /// Ranges of `BACKENDS`.
     pub(super) extents: Ranges,
     /// Ranges of `SLOTS`.
@@ -96,6 +98,7 @@ impl Installed {
             interfaces: BTreeMap::new(),
             routes: InstalledRoutes::default(),
             directory: Directory::new(sizes.sets),
+            front: 0,
             extents: Ranges::new(sizes.backends),
             elements: Ranges::new(sizes.elements),
             interface_capacity: sizes.interfaces,

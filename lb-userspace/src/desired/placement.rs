@@ -16,6 +16,12 @@ pub struct Place {
 }
 
 impl Place {
+    /// Its number, counted from the map's beginning.
+    #[must_use]
+    pub const fn number(self) -> u64 {
+        self.set as u64 * WAYS as u64 + self.way as u64
+    }
+
     /// Where it begins in `DIRECTORY`, in bytes.
     #[must_use]
     pub const fn offset(self) -> usize {
@@ -86,6 +92,11 @@ impl Directory {
     pub(super) const fn active(&self) -> core::ops::Range<u32> {
         let first = self.seed.half() * self.sets;
         first..first + self.sets
+    }
+
+    /// Where a key's entry stands.
+    pub(super) fn place(&self, key: &Key) -> Option<Place> {
+        self.entries.get(key).map(|entry| entry.place)
     }
 
     /// Takes note of an entry that stands here; `false` where the key has another one.
