@@ -160,6 +160,31 @@ impl Seed {
     }
 }
 
+/// Which addresses the directory may hold, in one word: a Bloom filter with one hash. Most packets that
+/// are not for a VIP are spared two look-ups.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Filter(pub u64);
+
+impl Filter {
+    /// The filter that lets this address' key ([`Kind::Address`]) through as well.
+    #[must_use]
+    pub const fn with(self, key: &Key) -> Self {
+        Self(self.0 | 1 << Self::bit(key.tag))
+    }
+
+    /// Whether the directory may hold an address; `false` is certain.
+    #[inline(always)]
+    #[must_use]
+    pub const fn may_hold(self, tag: u64) -> bool {
+        self.0 >> Self::bit(tag) & 1 != 0
+    }
+
+    #[inline(always)]
+    const fn bit(tag: u64) -> u32 {
+        (tag.wrapping_mul(Seed::MULTIPLIER) >> 58) as u32
+    }
+}
+
 /// A service's slot table: where its rows lie in `SLOTS`, and how many there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Table(pub u32);

@@ -52,8 +52,8 @@ pub struct Control {
     /// that is looked at before a packet's own set. The CPU predicts the comparison and goes on
     /// with what that way says while the look-up is under way. Any number is right.
     pub front: u64,
-    /// Free for later use; zero.
-    pub reserved: u64,
+    /// A [`directory::Filter`](crate::directory::Filter) of the addresses in the directory.
+    pub addresses: u64,
 }
 
 /// Version of everything in this crate that lies in a map. A daemon adopts maps of its own version.

@@ -13,7 +13,7 @@ use lb_common::{
     backend::Backend,
     counters::Traffic,
     datapath::{Direction, Fib, Tables},
-    directory::{Key, Seed, Set, WAYS, Way},
+    directory::{Filter, Key, Seed, Set, WAYS, Way},
     interface::Interface,
     maps::{Constants, Control, Meta},
     route::{self, Routes},
@@ -117,6 +117,11 @@ impl Tables for Maps<'_> {
     #[inline(always)]
     fn hash_key(&self) -> [u64; 2] {
         [constant!(hash_key[0]), constant!(hash_key[1])]
+    }
+
+    #[inline(always)]
+    fn addresses(&self) -> Filter {
+        Filter(self.control.addresses)
     }
 
     #[inline(always)]

@@ -7,7 +7,7 @@ use lb_common::{
     backend::Backend,
     counters::Traffic,
     datapath::{self, Direction, Fib, Tables},
-    directory::{Key, Seed, Set, WAYS, Way},
+    directory::{Filter, Key, Seed, Set, WAYS, Way},
     interface::Interface,
     maps::{Constants, Control},
     route::{self, Routes},
@@ -96,6 +96,10 @@ impl Tables for HostTables<'_> {
 
     fn hash_key(&self) -> [u64; 2] {
         self.image.constants.hash_key
+    }
+
+    fn addresses(&self) -> Filter {
+        Filter(self.image.control.addresses)
     }
 
     fn front(&self) -> Option<&Way> {

@@ -6,7 +6,7 @@ use lb_common::{
     address::Address,
     backend::{Backend, State},
     checksum::Delta,
-    directory::{self, Key, Kind, Seed, Set, Table, Way},
+    directory::{self, Filter, Key, Kind, Seed, Set, Table, Way},
     interface::Interface,
     maps::{Constants, Control},
     next_hop::NextHop,
@@ -128,6 +128,10 @@ impl World {
             image.interfaces[*ifindex as usize] = Interface::new(*mac, *from_backends);
         }
         let mut entries = self.addresses();
+        let filter = entries
+            .iter()
+            .fold(Filter::default(), |filter, (key, _)| filter.with(key));
+        image.control.addresses = filter.0;
         for service in &self.services {
             service.install(&mut image, &mut entries);
         }

@@ -21,7 +21,7 @@ pub use tables::{Direction, Fib, Tables};
 
 use crate::{
     PassReason, Verdict, bits,
-    directory::Key,
+    directory::{Key, Kind},
     wire::{Cursor, Eth, Ip, IpAddress, Ipv4, Ipv6, Transport},
 };
 
@@ -62,13 +62,19 @@ fn balance<'p, I: Ip + 'p, C: Cursor<'p>, T: Tables>(
         transport,
         len: cursor.frame_len(),
     };
-    if let Some(service) = service(&packet.service_key(), I::V6, tables) {
+    let destination = packet.ip.destination().key(Kind::Address, [0; 2], 0);
+    let may_be_ours = tables.addresses().may_hold(destination.tag);
+    if may_be_ours && let Some(service) = service(&packet.service_key(), I::V6, tables) {
         return to_backend::send(packet, service, tables);
     }
     if let Some(pair) = tables.find(&packet.backend_key(), I::V6) {
-        return to_client::send(packet, bits::low_half(pair), tables);
+        return to_client::send(packet, bits::low_half(pair), may_be_ours, tables);
     }
-    other::no_service(packet.ip, tables)
+    if may_be_ours {
+        other::no_service(packet.ip, tables)
+    } else {
+        PassReason::NotVip.into()
+    }
 }
 
 /// What the directory says of a service: the front way first, which costs nothing where it is another

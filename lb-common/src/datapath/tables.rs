@@ -2,7 +2,7 @@
 
 use crate::{
     backend::Backend,
-    directory::{self, Way},
+    directory::{self, Filter, Way},
     interface::Interface,
     next_hop::Macs,
     route::Routes,
@@ -24,6 +24,9 @@ pub trait Tables {
 
     /// The key of the flow hash: a load-time constant.
     fn hash_key(&self) -> [u64; 2];
+
+    /// Which addresses the directory may hold.
+    fn addresses(&self) -> Filter;
 
     /// The way of the directory that is looked at first for a service.
     fn front(&self) -> Option<&Way>;

@@ -15,10 +15,21 @@ const NEXT_HOP: u32 = Action::NextHop as u32;
 const DIRECT: u32 = Action::Direct as u32;
 
 /// Sends what a backend, known by its pair index, answered to the client, as coming from the VIP.
+/// `may_be_ours`: the client's address may be in the directory.
 #[inline(always)]
-pub(super) fn send<I: Ip, T: Tables>(packet: Packet<'_, I>, pair: u32, tables: &T) -> Verdict {
+pub(super) fn send<I: Ip, T: Tables>(
+    packet: Packet<'_, I>,
+    pair: u32,
+    may_be_ours: bool,
+    tables: &T,
+) -> Verdict {
     let client = packet.ip.destination();
-    match owner(client, tables) {
+    let owner = if may_be_ours {
+        owner(client, tables)
+    } else {
+        0
+    };
+    match owner {
         value if value & LOCAL != 0 => return PassReason::ToHost.into(),
         0 => {}
         _ => return DropReason::Martian.into(),

@@ -12,7 +12,7 @@ use std::{
 use lb_common::{
     address::Address,
     backend::{Backend, Header, State},
-    directory::{self, Key, Kind, Seed, Set, Way},
+    directory::{self, Filter, Key, Kind, Seed, Set, Way},
     interface::Interface,
     maps::Control,
     route::{self, LEN},
@@ -109,6 +109,7 @@ impl<S: Store> Reader<'_, S> {
         }
         self.installed.directory = directory;
         self.installed.front = self.control().front;
+        self.installed.filter = Filter(self.control().addresses);
         Ok(ways)
     }
 

@@ -2,7 +2,7 @@
 
 use lb_common::{
     backend::{Backend, Header, State},
-    directory::{Key, Seed, Table, Way},
+    directory::{Filter, Key, Seed, Table, Way},
     interface::Interface,
     maps::Control,
     next_hop::NextHop,
@@ -33,6 +33,11 @@ pub enum Change {
         key: Key,
         /// What it says.
         value: u64,
+    },
+    /// One store that says which addresses the directory may hold.
+    Addresses {
+        /// All that it holds before and after.
+        filter: Filter,
     },
     /// Fills an extent that nothing names.
     Extent {
@@ -150,6 +155,7 @@ pub enum Change {
 }
 
 const DIRECTORY: usize = core::mem::offset_of!(Control, directory);
+const ADDRESSES: usize = core::mem::offset_of!(Control, addresses);
 const FRONT: usize = core::mem::offset_of!(Control, front);
 const ROUTES: usize = core::mem::offset_of!(Control, routes);
 const STATE: usize = core::mem::offset_of!(Backend, state);
@@ -176,6 +182,7 @@ impl Change {
             } => fill_extent(store, *index, header, entries),
             Self::FlipDirectory { seed } => store.store_u64(Region::Control, DIRECTORY, seed.0),
             Self::FlipRoutes { half } => store.store_u64(Region::Control, ROUTES, u64::from(*half)),
+            Self::Addresses { filter } => store.store_u64(Region::Control, ADDRESSES, filter.0),
             Self::Front { way } => store.store_u64(Region::Control, FRONT, *way),
             Self::Free { pair } => set_entry(store, *pair, STATE, State::Free as u32),
             Self::Grace => store.grace_period(),

@@ -6,11 +6,11 @@
 //! under way any more that saw them, the entries themselves. After every single store each VIP with
 //! a live backend before and after still leads to a live one.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use lb_common::{
     address::Address,
-    directory::{Key, Kind},
+    directory::{Filter, Key, Kind},
     interface::Interface,
     route,
 };
@@ -186,8 +186,15 @@ impl Planner {
         let has = self.next.directory.capacity();
         let steps = self.next.directory.sync(&wanted);
         let steps = steps.map_err(|_full| outgrown(Region::Directory, needs, has))?;
+        let (before, filter) = (self.next.filter, filter(&desired.addresses));
+        self.next.filter = filter;
+        let both = Filter(before.0 | filter.0);
+        self.enter
+            .extend((both != before).then_some(Change::Addresses { filter: both }));
         self.enter.extend(steps.enter);
         self.leave.extend(steps.leave);
+        self.leave
+            .extend((filter != both).then_some(Change::Addresses { filter }));
         self.needs_grace |= steps.frees;
         Ok(())
     }
@@ -260,6 +267,13 @@ fn reply_key(vip: Vip, backend: core::net::SocketAddr) -> Key {
         backend.port(),
         vip.protocol.number(),
     )
+}
+
+/// The filter of exactly these addresses.
+fn filter(addresses: &BTreeMap<IpAddr, u64>) -> Filter {
+    addresses.keys().fold(Filter::default(), |filter, address| {
+        filter.with(&Key::new(Kind::Address, (*address).into(), 0, 0))
+    })
 }
 
 fn service_key(vip: Vip) -> Key {

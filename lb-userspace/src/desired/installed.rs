@@ -9,7 +9,7 @@ use std::{
 use lb_common::{
     backend::{Header, State},
     checksum::Delta,
-    directory::{Key, Table, Way},
+    directory::{Filter, Key, Table, Way},
     interface::Interface,
     next_hop::NextHop,
     row::Row,
@@ -33,6 +33,8 @@ pub struct Installed {
     pub(super) interfaces: BTreeMap<u32, Interface>,
     pub(super) routes: InstalledRoutes,
     pub(super) directory: Directory,
+    /// Of the addresses in the directory.
+    pub(super) filter: Filter,
     /// Number of the way that is looked at first.
     pub(super) front: u64,
     /// Ranges of `BACKENDS`.
@@ -98,6 +100,7 @@ impl Installed {
             interfaces: BTreeMap::new(),
             routes: InstalledRoutes::default(),
             directory: Directory::new(sizes.sets),
+            filter: Filter::default(),
             front: 0,
             extents: Ranges::new(sizes.backends),
             elements: Ranges::new(sizes.elements),

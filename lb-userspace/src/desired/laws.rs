@@ -7,7 +7,7 @@ use std::{
 
 use lb_common::{
     address::Address,
-    directory::{Key, Kind, LOCAL, Seed, Set, VIP, Way},
+    directory::{Filter, Key, Kind, LOCAL, Seed, Set, VIP, Way},
     interface::Interface,
     maps::Control,
     next_hop::NextHop,
@@ -394,6 +394,12 @@ fn targets(ram: &Ram, vip: Vip) -> Vec<SocketAddr> {
         vip.protocol.number(),
     );
     let value = find(ram, &key).expect("the VIP is in the directory");
+    let addresses = ram.load(Region::Control, core::mem::offset_of!(Control, addresses));
+    let address = Key::new(Kind::Address, vip.address.into(), 0, 0);
+    assert!(
+        Filter(addresses.unwrap()).may_hold(address.tag),
+        "{vip} passes the filter"
+    );
     let (table, extent) = (Way::table(value), Way::extent(value));
     let target = |slot: u32| {
         let offset = Region::Slots.offset(table.element()) + slot as usize / 2 * 8;
