@@ -10,7 +10,8 @@ mod maps;
 mod pass;
 
 use aya_ebpf::{bindings::xdp_action, helpers::bpf_redirect, macros::xdp, programs::XdpContext};
-use lb_common::{Verdict, datapath};
+use aya_log_ebpf::error;
+use lb_common::{DropReason, Verdict, datapath};
 
 use crate::{frame::XdpCursor, maps::Maps};
 
@@ -26,6 +27,12 @@ pub fn xlb(ctx: XdpContext) -> u32 {
             xdp_action::XDP_PASS
         }
         Verdict::Drop(reason) => {
+            if matches!(reason, DropReason::TableError) {
+                error!(
+                    &ctx,
+                    "a table points outside of another one: please report this"
+                );
+            }
             maps.count_reason(reason.index());
             xdp_action::XDP_DROP
         }
