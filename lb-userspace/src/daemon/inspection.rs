@@ -7,7 +7,7 @@ use tracing::{info, warn};
 use super::engine::Engine;
 use crate::{
     config::model::Config,
-    net::{Family, Finding, View, inspect},
+    net::{Family, Finding, Severity, View, inspect},
 };
 
 /// From one look to the next.
@@ -32,7 +32,10 @@ impl Engine {
     /// Takes what a look found; says what is new and what is mended.
     pub(super) fn inspected(&mut self, findings: Vec<Finding>) {
         for finding in findings.iter().filter(|new| !self.findings.contains(new)) {
-            warn!("{finding}");
+            match finding.severity {
+                Severity::Note => info!("{finding}"),
+                Severity::Warning | Severity::Error => warn!("{finding}"),
+            }
         }
         for finding in self.findings.iter().filter(|old| !findings.contains(old)) {
             info!(interface = %finding.interface, "mended: {}", finding.message);

@@ -17,6 +17,7 @@ use crate::{
     config::model::{Backend, Service},
     dataplane::{Attachment, Counters, ServiceCounters},
     desired::InstalledService,
+    net::inspect::Severity,
 };
 
 impl Engine {
@@ -74,7 +75,9 @@ impl Engine {
         let attached = self.dataplane.interfaces()?;
         let item = |attachment: Attachment| {
             let findings = self.findings.iter();
-            let own = findings.filter(|finding| finding.interface == attachment.name);
+            let own = findings.filter(|finding| {
+                finding.interface == attachment.name && finding.severity > Severity::Note
+            });
             InterfaceItem {
                 warnings: own.map(ToString::to_string).collect(),
                 name: attachment.name,

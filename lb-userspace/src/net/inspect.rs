@@ -42,6 +42,8 @@ impl fmt::Display for Finding {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
+    /// Something matters and cannot be looked at from here.
+    Note,
     /// Some packets may be lost, or something could not be looked at.
     Warning,
     /// Packets are lost or corrupted.

@@ -108,7 +108,7 @@ fn elsewhere(link: &Link) -> Finding {
                    it must finish checksums itself (tx off) and have a NAPI context (gro on, and an \
                    XDP program where xlb answers on the interface a packet came in by)";
     let cure = "ethtool -K PEER tx off gro on, there".to_owned();
-    finding(Severity::Warning, link, message, Some(cure))
+    finding(Severity::Note, link, message, Some(cure))
 }
 
 fn checksums(link: &Link, peer: &Peer<'_>, offloads: Offloads) -> Option<Finding> {

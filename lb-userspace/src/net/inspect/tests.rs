@@ -58,7 +58,7 @@ fn a_peer_in_another_namespace_is_a_warning() {
         ip("link set va up");
         let found = look("va", XdpMode::Auto, &[]).await;
         assert_eq!(found.len(), 1, "{found:#?}");
-        assert_eq!(found[0].severity, Severity::Warning);
+        assert_eq!(found[0].severity, Severity::Note);
         assert!(found[0].message.contains("another namespace"));
     });
 }
