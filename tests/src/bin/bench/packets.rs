@@ -64,7 +64,7 @@ fn templates() -> Vec<(&'static str, Template)> {
     let (client, client6) = ("198.51.100.7:40000", "[2001:db8:c::7]:40000");
     let request = |vip, protocol, pad| {
         template(
-            packet::packet(sock(client), sock(vip), protocol, &[0; 22][..pad]),
+            packet::packet(sock(client), sock(vip), protocol, &vec![0; pad]),
             26,
             34,
         )
@@ -103,13 +103,8 @@ const fn template(frame: Vec<u8>, address_at: u32, port_at: u32) -> Template {
 /// A backend's answer, with its MAC address.
 fn answer(v6: bool, client: &str) -> Vec<u8> {
     const BACKEND: u8 = 36;
-    let payload = if v6 { 6 } else { 10 };
-    let mut frame = packet::packet(
-        edge::backend(v6, BACKEND),
-        sock(client),
-        TCP,
-        &[0; 10][..payload],
-    );
+    let payload: &[u8] = if v6 { &[0; 6] } else { &[0; 10] };
+    let mut frame = packet::packet(edge::backend(v6, BACKEND), sock(client), TCP, payload);
     frame[6..12].copy_from_slice(&edge::backend_mac(BACKEND));
     frame
 }
