@@ -44,11 +44,18 @@ impl Params {
         let source = unsafe { ptr::read_volatile(&raw const self.source_mac) };
         // SAFETY: a field of a valid reference.
         let rest = unsafe { ptr::read_volatile(&raw const self.macs) };
-        Macs::new(rest >> 16, source as u64 | (rest & 0xffff) << 32)
+        Macs::new(rest >> 16, u64::from(source) | (rest & 0xffff) << 32)
     }
 }
 
 const _: () = assert!(size_of::<Params>() == 64);
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    reason = "it is 64"
+)]
+const PARAMS_LEN: i32 = size_of::<Params>() as i32;
 
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
@@ -69,9 +76,8 @@ pub fn lookup<I: Ip>(
     if !written {
         return Fib::Unroutable;
     }
-    let size = size_of::<Params>() as i32;
-    // SAFETY: the verifier checks that `ctx` is the program's and that `size` bytes lie at `params`.
-    let answer = unsafe { bpf_fib_lookup(ctx, (&raw mut params).cast(), size, 0) };
+    // SAFETY: the verifier checks that `ctx` is the program's and that the bytes lie at `params`.
+    let answer = unsafe { bpf_fib_lookup(ctx, (&raw mut params).cast(), PARAMS_LEN, 0) };
     match u32::try_from(answer) {
         Ok(BPF_FIB_LKUP_RET_SUCCESS) => Fib::Resolved {
             macs: params.macs(),

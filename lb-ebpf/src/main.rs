@@ -3,6 +3,11 @@
 //! The only place that knows XDP's actions. Unsafe code is in [`frame`], [`maps`] and [`fib`].
 #![no_std]
 #![no_main]
+#![expect(
+    missing_docs,
+    clippy::needless_pass_by_value,
+    reason = "the attribute `xdp` hands contexts over by value and drops the documentation"
+)]
 
 mod fib;
 mod frame;
@@ -23,7 +28,7 @@ pub fn xlb(ctx: XdpContext) -> u32 {
         Verdict::Transmit => xdp_action::XDP_TX,
         Verdict::Redirect(ifindex) => redirect(ifindex),
         Verdict::Pass(reason) => {
-            maps.count_reason(reason.index());
+            maps::count_reason(reason.index());
             xdp_action::XDP_PASS
         }
         Verdict::Drop(reason) => {
@@ -33,13 +38,18 @@ pub fn xlb(ctx: XdpContext) -> u32 {
                     "a table points outside of another one: please report this"
                 );
             }
-            maps.count_reason(reason.index());
+            maps::count_reason(reason.index());
             xdp_action::XDP_DROP
         }
     }
 }
 
 #[inline(always)]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the helper's long is one of XDP's actions"
+)]
 fn redirect(ifindex: u32) -> u32 {
     // SAFETY: the helper takes plain numbers; the kernel checks the interface when it sends.
     unsafe { bpf_redirect(ifindex, 0) as u32 }

@@ -71,6 +71,10 @@ pub struct Maps<'a> {
 impl<'a> Maps<'a> {
     /// For the packet of `ctx`.
     #[inline(always)]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the kernel's index of an interface has 32 bits, which the context widens"
+    )]
     pub fn new(ctx: &'a XdpContext) -> Self {
         let ingress = ctx.ingress_ifindex() as u32;
         let interface = INTERFACES.get(ingress).copied().unwrap_or_default();
@@ -83,14 +87,14 @@ impl<'a> Maps<'a> {
             control,
         }
     }
+}
 
-    /// Counts a packet under a reason's number.
-    #[inline(always)]
-    pub fn count_reason(&self, reason: u32) {
-        if let Some(counter) = REASONS.get_ptr_mut(reason) {
-            // SAFETY: an element of a per-CPU map, which only this CPU's program writes.
-            unsafe { *counter += 1 };
-        }
+/// Counts a packet under a reason's number.
+#[inline(always)]
+pub fn count_reason(reason: u32) {
+    if let Some(counter) = REASONS.get_ptr_mut(reason) {
+        // SAFETY: an element of a per-CPU map, which only this CPU's program writes.
+        unsafe { *counter += 1 };
     }
 }
 
@@ -125,6 +129,11 @@ impl Tables for Maps<'_> {
     }
 
     #[inline(always)]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::indexing_slicing,
+        reason = "ways are numbered in 32 bits; a remainder by the length is below it"
+    )]
     fn front(&self) -> Option<&Way> {
         let front = self.control.front as u32;
         let set = DIRECTORY.get(front / WAYS as u32)?;
@@ -140,6 +149,10 @@ impl Tables for Maps<'_> {
     }
 
     #[inline(always)]
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "a remainder by the length is below it"
+    )]
     fn row(&self, element: u32, index: u32) -> Option<Row> {
         let rows = SLOTS.get(element + index / ROWS_PER_ELEMENT)?;
         Some(Row(rows[(index % ROWS_PER_ELEMENT) as usize]))
@@ -156,6 +169,10 @@ impl Tables for Maps<'_> {
     }
 
     #[inline(always)]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the lowest bit is what is asked for"
+    )]
     fn routes(&self, v6: bool) -> Option<&Routes> {
         ROUTES.get(route::list(self.control.routes as u32 & 1, v6))
     }

@@ -10,6 +10,11 @@
     internal_features,
     reason = "the target has no stable atomics that add"
 )]
+#![expect(
+    missing_docs,
+    clippy::needless_pass_by_value,
+    reason = "the attribute `xdp` hands contexts over by value and drops the documentation"
+)]
 
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
 
@@ -56,6 +61,14 @@ pub fn empty(_ctx: XdpContext) -> u32 {
 }
 
 #[inline(always)]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "some bits of a mixed number"
+)]
+#[expect(
+    clippy::indexing_slicing,
+    reason = "the lengths are constants: a wrong one does not pass the verifier"
+)]
 fn front<const WORDS: usize>(ctx: &XdpContext) -> u32 {
     let (Some(front), data) = (FRONT.get_ptr_mut(0), ctx.data()) else {
         return xdp_action::XDP_ABORTED;
