@@ -145,10 +145,6 @@ impl Engine {
     /// Reads the log of the program that runs.
     fn read_kernel_log(&mut self) -> Result<(), Error> {
         let attached = self.dataplane.interfaces()?;
-        for interface in &attached {
-            let (name, mode) = (&interface.name, interface.mode.word());
-            info!(interface = %name, mode, program = interface.program_id, "attached");
-        }
         let program = attached.first().map(|interface| interface.program_id);
         self.kernel_log = program.and_then(KernelLog::follow);
         Ok(())

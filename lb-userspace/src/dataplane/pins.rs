@@ -106,7 +106,8 @@ impl Pins {
             .collect())
     }
 
-    /// Removes every pin and the folders, links first.
+    /// Removes every pin and the folders, links first; the folder of all instances too, if this was
+    /// the last one.
     ///
     /// # Errors
     /// Where one cannot be removed.
@@ -118,7 +119,8 @@ impl Pins {
         remove_file(&self.next_program())?;
         self.remove_maps()?;
         remove_folder(&self.maps())?;
-        remove_folder(&self.folder)
+        remove_folder(&self.folder)?;
+        self.folder.parent().map_or(Ok(()), remove_if_unused)
     }
 
     /// Removes the pins of the maps.
@@ -151,6 +153,19 @@ pub(super) fn remove_file(path: &Path) -> Result<(), Error> {
 
 fn remove_folder(path: &Path) -> Result<(), Error> {
     unless_missing(fs::remove_dir(path)).map_err(Error::file("remove the folder", path))
+}
+
+/// Leaves a folder with something in it, and the BPF file system's root.
+fn remove_if_unused(folder: &Path) -> Result<(), Error> {
+    match fs::remove_dir(folder) {
+        Err(error) if is_used(&error) => Ok(()),
+        result => unless_missing(result).map_err(Error::file("remove the folder", folder)),
+    }
+}
+
+fn is_used(error: &io::Error) -> bool {
+    use io::ErrorKind::{DirectoryNotEmpty, ResourceBusy};
+    matches!(error.kind(), DirectoryNotEmpty | ResourceBusy)
 }
 
 fn unless_missing(result: io::Result<()>) -> io::Result<()> {
@@ -206,6 +221,21 @@ mod tests {
     #[test]
     fn removing_what_is_not_there_is_done() {
         let folder = tempfile::tempdir().unwrap();
-        Pins::new(folder.path().join("none")).remove().unwrap();
+        Pins::new(folder.path().join("xlb/none")).remove().unwrap();
+    }
+
+    #[test]
+    fn the_last_instance_takes_the_folder_of_all_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let all = folder.path().join("xlb");
+        let (one, other) = (Pins::new(all.join("one")), Pins::new(all.join("other")));
+        for pins in [&one, &other] {
+            fs::create_dir_all(pins.maps()).unwrap();
+        }
+        one.remove().unwrap();
+        assert!(other.maps().exists());
+        other.remove().unwrap();
+        assert!(!all.exists());
+        assert!(folder.path().exists());
     }
 }
