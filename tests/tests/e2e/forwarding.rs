@@ -23,7 +23,7 @@ use lb_userspace::{
 
 use crate::{
     page::dropped,
-    site::{SOON, connects, send, start},
+    site::{SOON, connects, routed, send, start},
 };
 
 /// Bytes of a large transfer.
@@ -104,13 +104,6 @@ fn two_armed_with_clients_behind_a_router() {
 fn on_the_link() -> Options {
     Options {
         forward: true,
-        ..Options::default()
-    }
-}
-
-fn routed() -> Options {
-    Options {
-        router: true,
         ..Options::default()
     }
 }

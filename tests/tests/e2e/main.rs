@@ -8,8 +8,12 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod attach;
+mod cli;
 mod failover;
 mod forwarding;
+mod network;
 mod page;
+mod reload;
 mod restart;
 mod site;

@@ -9,17 +9,12 @@ use lb_tests::{
     load::{Datagrams, Fresh, Held, Load},
     wait::eventually,
 };
-use lb_userspace::lab::{Options, Topology};
+use lb_userspace::lab::Topology;
 use serde_json::Value;
 
-use crate::site::{SOON, backend, checksum, connects, start, wait_for_state, wait_until_whole};
-
-fn routed() -> Options {
-    Options {
-        router: true,
-        ..Options::default()
-    }
-}
+use crate::site::{
+    SOON, backend, checksum, connects, routed, start, wait_for_state, wait_until_whole,
+};
 
 /// Ids of the programs at the interfaces.
 fn programs(xlb: &Xlb<'_>) -> Vec<Value> {

@@ -11,11 +11,19 @@ use lb_tests::{
     daemon::Xlb,
     wait::eventually,
 };
-use lb_userspace::lab::{Namespace, Topology};
+use lb_userspace::lab::{Namespace, Options, Topology};
 use serde_json::Value;
 
 /// Long enough for anything that is going to happen.
 pub(crate) const SOON: Duration = Duration::from_secs(10);
+
+/// Clients behind a router, the balancer's default gateway; it does not forward.
+pub(crate) fn routed() -> Options {
+    Options {
+        router: true,
+        ..Options::default()
+    }
+}
 
 /// Starts xlb in front of a topology's backends, and waits until every service is up.
 pub(crate) fn start<'a>(topology: &'a Topology, services: &[Service<'_>]) -> Xlb<'a> {
