@@ -1,7 +1,7 @@
 //! Headers as they lie on the wire, and how to get at them.
 //!
 //! Headers have alignment 1 and are made of words, not bytes: each field group is one load.
-//! Everything here is safe code; the kernel's frame (in `lb-ebpf`) and the host's ([`slice`]) each
+//! Everything here is safe code; the kernel's frame (in `lb-ebpf`) and the host's ([`mod@slice`]) each
 //! implement [`Cursor`].
 
 pub mod eth;
