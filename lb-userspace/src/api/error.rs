@@ -102,7 +102,7 @@ impl From<anyhow::Error> for Error {
     fn from(error: anyhow::Error) -> Self {
         error
             .downcast()
-            .unwrap_or_else(|error| Self::new(Code::Failed, format!("{error:#}")))
+            .unwrap_or_else(|error| Self::new(Code::Failed, line(error.chain())))
     }
 }
 
@@ -112,8 +112,23 @@ impl From<dataplane::Error> for Error {
             dataplane::Error::SeedChanged => Code::Refused,
             _ => Code::Failed,
         };
-        Self::new(code, format!("{:#}", anyhow::Error::new(error)))
+        Self::new(code, line(anyhow::Error::new(error).chain()))
     }
+}
+
+/// An error with its causes on one line. Where an error tells its cause in its own words, that is
+/// said once.
+fn line<'a>(chain: impl Iterator<Item = &'a (dyn std::error::Error + 'static)>) -> String {
+    let mut line = String::new();
+    for error in chain {
+        let words = error.to_string();
+        if line.is_empty() {
+            line = words;
+        } else if !line.contains(&words) {
+            line = format!("{line}: {words}");
+        }
+    }
+    line
 }
 
 /// An [`Error`] as it stands in JSON: `{"error": …}`.
@@ -148,5 +163,11 @@ mod tests {
             Error::from(error).message,
             "cannot write state: disk is full"
         );
+    }
+
+    #[test]
+    fn a_cause_that_an_error_tells_itself_stands_there_once() {
+        let error = anyhow::anyhow!("disk is full").context("cannot write: disk is full");
+        assert_eq!(Error::from(error).message, "cannot write: disk is full");
     }
 }

@@ -5,8 +5,9 @@ use std::{env, io};
 use anyhow::anyhow;
 use tracing_subscriber::EnvFilter;
 
-/// What is logged unless `RUST_LOG` says otherwise.
-const DEFAULT: &str = "info";
+/// What is logged unless `RUST_LOG` says otherwise. Not what aya warns of: on every start that the
+/// kernel does not take the types of a Rust program, on a page of them; no map needs them.
+const DEFAULT: &str = "info,aya=error";
 
 /// Starts the log. Under systemd the journal knows the time.
 ///

@@ -37,7 +37,7 @@ fn another_program_is_not_pushed_aside() {
     another.attach(balancer, "front0").unwrap();
     let said = refusal(&topology, &config::yaml(&topology, &[Service::NAMES]));
     println!("{said}");
-    assert!(said.contains("front0"), "{said}");
+    assert!(said.contains("another XDP program"), "{said}");
     let link = balancer.run(["ip", "link", "show", "front0"]).unwrap();
     assert!(link.contains("prog/xdp"), "{link}");
 }
@@ -55,9 +55,10 @@ fn what_cannot_work_as_it_is_set_up_is_said_with_its_remedy() {
     let topology = Topology::two_armed(routed()).unwrap();
     let xlb = start(&topology, &[Service::NAMES]);
     let warnings = xlb.json(&["status"]).unwrap()["interfaces"].to_string();
-    assert!(warnings.contains("ethtool -K"), "{warnings}");
     assert!(warnings.contains("sysctl -w"), "{warnings}");
-    assert!(xlb.log().contains("ethtool -K"));
+    // The other end is in another namespace: that it may be set up wrongly is said once.
+    let log = xlb.log();
+    assert!(log.contains("ethtool -K"), "{log}");
 }
 
 #[test]
