@@ -118,7 +118,7 @@ impl From<dataplane::Error> for Error {
 
 /// An error with its causes on one line. Where an error tells its cause in its own words, that is
 /// said once.
-fn line<'a>(chain: impl Iterator<Item = &'a (dyn std::error::Error + 'static)>) -> String {
+fn line(chain: anyhow::Chain<'_>) -> String {
     let mut line = String::new();
     for error in chain {
         let words = error.to_string();
