@@ -42,12 +42,12 @@ use tokio::{
 };
 use tracing::{error, info};
 
-pub use self::instance::Instance;
 use self::{
     engine::{Engine, now},
     servers::Servers,
     start::Started,
 };
+pub use self::{instance::Instance, network::Host};
 use crate::{
     api::{
         Command, Error, Handle,

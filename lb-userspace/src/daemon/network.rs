@@ -19,16 +19,18 @@ use crate::{
 /// One view of the network, with what was looked up in it: states are built from it many times
 /// before it changes, and its routes may be many.
 #[derive(Debug)]
-pub(super) struct Host {
+pub struct Host {
     view: Arc<View>,
     routes: Routes,
     next_hops: RefCell<HashMap<IpAddr, NextHop>>,
 }
 
 impl Host {
+    /// Compiles the ways to clients; packets for the `direct` prefixes are left to the kernel.
+    ///
     /// # Errors
     /// Where the `direct` prefixes do not fit.
-    pub(super) fn try_new(view: Arc<View>, direct: &[IpNet]) -> Result<Self, TooManyDirect> {
+    pub fn try_new(view: Arc<View>, direct: &[IpNet]) -> Result<Self, TooManyDirect> {
         Ok(Self {
             routes: Network::client_routes(&*view, direct)?,
             next_hops: RefCell::default(),

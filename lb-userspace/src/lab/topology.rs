@@ -29,15 +29,19 @@ pub struct Options {
     pub router: bool,
     /// The balancer's kernel forwards packets that XDP passes.
     pub forward: bool,
+    /// The ends that face the balancer are made ready for XDP at its interfaces ([`settle`]), which
+    /// costs the wire its offloads.
+    pub settled: bool,
 }
 
 impl Default for Options {
-    /// Three backends, no router, no forwarding.
+    /// Three backends, no router, no forwarding, ready for XDP.
     fn default() -> Self {
         Self {
             backends: 3,
             router: false,
             forward: false,
+            settled: true,
         }
     }
 }
@@ -75,7 +79,7 @@ pub struct Middle {
 
 /// A network with a client, the balancer and its backends; removed when dropped.
 ///
-/// The ends that face the balancer are settled ([`settle`]): native XDP can be attached to its
+/// Unless told otherwise ([`Options::settled`]), native XDP can be attached to the balancer's
 /// interfaces at once.
 #[derive(Debug)]
 pub struct Topology {
@@ -132,7 +136,9 @@ impl Topology {
         topology.start_switch()?;
         topology.configure_hosts()?;
         topology.balancer.namespace.forward(options.forward)?;
-        topology.settle()?;
+        if options.settled {
+            topology.settle()?;
+        }
         topology.wait_until_up()?;
         Ok(topology)
     }

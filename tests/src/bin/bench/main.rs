@@ -1,6 +1,13 @@
-//! `cargo xtask bench`: what things cost. It asserts bytes and verdicts, never times.
+//! `cargo xtask bench [SECTION…]`: what things cost. It asserts bytes, verdicts and counts, never
+//! times.
 //!
-//! * [`packets`]: nanoseconds and instructions that a packet costs in the data path.
+//! * [`packets`]: nanoseconds that a packet costs in the data path; [`program`]: its instructions.
+//! * [`tables`]: what a slot table costs to build and to change.
+//! * [`changes`]: how soon the data path follows health and configuration.
+//! * [`memory`]: what daemon and maps take.
+//! * [`traffic`]: connections, throughput and failover in network namespaces, beside nftables.
+//!
+//! What they share: [`figures`] for times and medians, [`fleet`] for a balancer with many backends.
 #![expect(clippy::print_stdout, reason = "a bench prints")]
 #![expect(
     clippy::expect_used,
@@ -8,12 +15,45 @@
     reason = "a bench panics, so that the place is known"
 )]
 
+mod changes;
 mod edge;
+mod figures;
+mod fleet;
 mod front;
+mod machine;
+mod memory;
 mod packets;
 mod program;
+mod tables;
+mod traffic;
 
-fn main() {
-    packets::print();
-    program::print();
+use std::{env, process::ExitCode};
+
+/// What prints a table, by its name.
+type Section = (&'static str, fn());
+
+const SECTIONS: [Section; 6] = [
+    ("packets", packets::print),
+    ("program", program::print),
+    ("tables", tables::print),
+    ("changes", changes::print),
+    ("memory", memory::print),
+    ("traffic", traffic::print),
+];
+
+/// Prints the sections that are named, or all.
+fn main() -> ExitCode {
+    let wanted: Vec<String> = env::args().skip(1).collect();
+    let names = SECTIONS.map(|(name, _)| name);
+    if let Some(unknown) = wanted.iter().find(|word| !names.contains(&word.as_str())) {
+        println!("no section {unknown}: there are {}", names.join(", "));
+        return ExitCode::from(2);
+    }
+    machine::print();
+    for (name, print) in SECTIONS {
+        if wanted.is_empty() || wanted.iter().any(|word| word == name) {
+            print();
+        }
+    }
+    ExitCode::SUCCESS
 }
