@@ -93,7 +93,7 @@ impl Balancer {
             lock: run.path().join("lock"),
             ephemeral: false,
         };
-        let (effective, view) = (parse(&fleet), view());
+        let (effective, view) = (parse(fleet), view());
         let (dataplane, _) =
             Dataplane::open(&settings, &effective.config, None).expect("a data path");
         let mut balancer = Self {
@@ -165,9 +165,9 @@ impl Balancer {
         edit(&mut there);
         let (theres, backs) = (0..ROUNDS)
             .map(|_| {
-                let (moved, time) = self.apply(&there);
+                let (moved, time) = self.apply(there);
                 assert!(moved > 0 && self.checksum() != before);
-                let (moved_back, time_back) = self.apply(&original);
+                let (moved_back, time_back) = self.apply(original);
                 assert_eq!((moved_back > 0, self.checksum()), (true, before));
                 (time, time_back)
             })
@@ -177,7 +177,7 @@ impl Balancer {
     }
 
     /// As `xlb apply` does, but for what it keeps on disk.
-    fn apply(&mut self, fleet: &Fleet) -> (usize, Duration) {
+    fn apply(&mut self, fleet: Fleet) -> (usize, Duration) {
         timed(|| {
             self.effective = parse(fleet);
             self.host = Host::try_new(Arc::clone(&self.view), &[]).expect("no `direct` prefixes");
@@ -211,7 +211,7 @@ impl Balancer {
     }
 }
 
-fn parse(fleet: &Fleet) -> Effective {
+fn parse(fleet: Fleet) -> Effective {
     let parsed = config::parse("bench.yaml", fleet.yaml().as_bytes());
     let config = parsed.unwrap_or_else(|report| panic!("{}", report.render(false)));
     Overrides::default().apply(&config.config)

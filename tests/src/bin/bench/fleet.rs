@@ -38,7 +38,7 @@ impl Fleet {
     }
 
     /// The file.
-    pub(crate) fn yaml(&self) -> String {
+    pub(crate) fn yaml(self) -> String {
         let mut file = format!(
             "interfaces: [{{ name: {INTERFACE}, xdp: native }}]\nhash_seed: bench\nservices:\n"
         );
@@ -48,7 +48,7 @@ impl Fleet {
         file
     }
 
-    fn write_service(&self, file: &mut String, service: u16) {
+    fn write_service(self, file: &mut String, service: u16) {
         let (backends, first_weight) = if service == 0 {
             (self.backends, self.weight)
         } else {

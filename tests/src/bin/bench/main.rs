@@ -11,6 +11,7 @@
 #![expect(clippy::print_stdout, reason = "a bench prints")]
 #![expect(
     clippy::expect_used,
+    clippy::panic,
     clippy::indexing_slicing,
     reason = "a bench panics, so that the place is known"
 )]

@@ -1,30 +1,30 @@
 //! Short connections, one after the other.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicU32, Ordering},
     thread,
     time::Duration,
 };
 
 use tokio::time::Instant;
 
-use super::{client::visit, lanes::Lane};
+use super::{client::visit, lanes::Lane, server::Server};
 
 /// Threads that connect: a multiple of the backends.
 const CLIENTS: usize = 6;
 const TIME: Duration = Duration::from_secs(1);
 /// At most, in all.
-const MOST: u64 = 100_000;
+const MOST: u32 = 100_000;
 
 /// Connections per second: established, answered and closed. None may fail, and each backend must
 /// get its share.
 pub(super) fn per_second(lane: &Lane) -> f64 {
     let before = answered(lane);
-    let begun = AtomicU64::new(0);
+    let begun = AtomicU32::new(0);
     let start = Instant::now();
     let client = |number: usize| {
         let address = lane.short(number);
-        let mut done = 0_u64;
+        let mut done = 0_u32;
         while start.elapsed() < TIME && begun.fetch_add(1, Ordering::Relaxed) < MOST {
             visit(address, b"").unwrap_or_else(|error| panic!("{}: {error}", lane.name()));
             done += 1;
@@ -36,11 +36,11 @@ pub(super) fn per_second(lane: &Lane) -> f64 {
             let clients: Vec<_> = (0..CLIENTS)
                 .map(|number| scope.spawn(move || client(number)))
                 .collect();
-            let done = clients.into_iter().map(|client| client.join());
+            let done = clients.into_iter().map(thread::ScopedJoinHandle::join);
             done.map(|done| done.expect("no failed connection")).sum()
         })
     };
-    let done: u64 = lane
+    let done: u32 = lane
         .topology
         .client
         .namespace
@@ -48,26 +48,23 @@ pub(super) fn per_second(lane: &Lane) -> f64 {
         .expect("the namespace");
     let took = start.elapsed();
     check(lane, &before, done);
-    done as f64 / took.as_secs_f64()
+    f64::from(done) / took.as_secs_f64()
 }
 
-fn answered(lane: &Lane) -> Vec<u64> {
-    lane.servers
-        .iter()
-        .map(|server| server.answered())
-        .collect()
+fn answered(lane: &Lane) -> Vec<u32> {
+    lane.servers.iter().map(Server::answered).collect()
 }
 
 /// Every connection was answered by a backend, and no backend by far more or less than the others.
-fn check(lane: &Lane, before: &[u64], done: u64) {
+fn check(lane: &Lane, before: &[u32], done: u32) {
     let after = answered(lane);
-    let shares: Vec<u64> = after
+    let shares: Vec<u32> = after
         .iter()
         .zip(before)
         .map(|(after, before)| after - before)
         .collect();
-    assert_eq!(shares.iter().sum::<u64>(), done, "{}", lane.name());
-    let is_fair = |share: &u64| (done / 4..=done / 2).contains(share);
+    assert_eq!(shares.iter().sum::<u32>(), done, "{}", lane.name());
+    let is_fair = |share: &u32| (done / 4..=done / 2).contains(share);
     assert!(
         shares.iter().all(is_fair),
         "{}: {shares:?} of {done}",

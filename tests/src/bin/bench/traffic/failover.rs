@@ -8,7 +8,10 @@ use std::{
 };
 
 use lb_tests::{daemon::Xlb, servers::Nginx, wait::eventually};
-use lb_userspace::{api::types::Status, lab::Topology};
+use lb_userspace::{
+    api::types::Status,
+    lab::{Host, Topology},
+};
 use tokio::time::Instant;
 
 use super::{client::visit, lanes::WEB};
@@ -25,21 +28,23 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Prints the table.
 pub(super) fn print(topology: &Topology, xlb: &Xlb<'_>) {
-    let start = |(number, host): (u32, &lb_userspace::lab::Host)| {
-        Nginx::start(&host.namespace, &format!("b{number}"), WEB.1).expect("nginx")
+    let start = |host: &Host| Nginx::start(&host.namespace, "web", WEB.1).expect("nginx");
+    let mut backends: Vec<Nginx> = topology.backends.iter().map(start).collect();
+    let (Some(host), Some(dying)) = (topology.backends.last(), backends.last_mut()) else {
+        panic!("a topology without backends");
     };
-    let mut backends: Vec<Nginx> = (1..).zip(&topology.backends).map(start).collect();
     let deaths: Vec<Death> = (0..ROUNDS)
         .map(|_| {
             wait_until_up(xlb);
-            let mut dying = backends.pop().expect("a backend");
-            let death = die_under_load(topology, &mut dying);
-            let last = topology.backends.iter().enumerate().next_back();
-            let (number, host) = last.expect("a backend");
-            backends.push(start((number as u32 + 1, host)));
+            let death = die_under_load(topology, dying);
+            *dying = start(host);
             death
         })
         .collect();
+    print_deaths(&deaths);
+}
+
+fn print_deaths(deaths: &[Death]) {
     println!(
         "a backend is killed under load, `interval: 200ms, fall: 2`: median of {ROUNDS} (longest)\n"
     );
@@ -113,7 +118,7 @@ fn load(address: SocketAddr, stop: &AtomicBool) -> Vec<Visit> {
     };
     thread::scope(|scope| {
         let clients: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(client)).collect();
-        let visits = clients.into_iter().map(|client| client.join());
+        let visits = clients.into_iter().map(thread::ScopedJoinHandle::join);
         visits
             .flat_map(|visits| visits.expect("a client"))
             .collect()

@@ -6,7 +6,7 @@ use std::{
     os::fd::AsRawFd as _,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU32, Ordering},
     },
     thread::{self, JoinHandle},
 };
@@ -17,7 +17,7 @@ use nix::sys::socket;
 /// A thread that answers; ended when dropped.
 pub(super) struct Server {
     listener: Arc<TcpListener>,
-    answered: Arc<AtomicU64>,
+    answered: Arc<AtomicU32>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -27,7 +27,7 @@ impl Server {
         let bind = || TcpListener::bind((Ipv4Addr::UNSPECIFIED, port));
         let listener = namespace.enter(bind).expect("the namespace");
         let listener = Arc::new(listener.expect("a free port"));
-        let answered = Arc::new(AtomicU64::new(0));
+        let answered = Arc::new(AtomicU32::new(0));
         let (own, count) = (Arc::clone(&listener), Arc::clone(&answered));
         let thread = thread::spawn(move || {
             // Until the socket is shut down.
@@ -45,7 +45,7 @@ impl Server {
     }
 
     /// Connections that it has answered.
-    pub(super) fn answered(&self) -> u64 {
+    pub(super) fn answered(&self) -> u32 {
         self.answered.load(Ordering::Relaxed)
     }
 }
