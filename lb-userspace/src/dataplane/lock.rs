@@ -3,9 +3,16 @@
 use std::{
     fs::{self, File, TryLockError},
     path::Path,
+    thread,
+    time::Duration,
 };
 
 use super::error::Error;
+
+/// A daemon that has ended may hold the lock for a moment longer: through a child between its fork and
+/// its exec.
+const TRIES: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(25);
 
 /// Holds the lock until it is dropped.
 #[derive(Debug)]
@@ -23,11 +30,16 @@ impl Lock {
             fs::create_dir_all(folder).map_err(Error::file("make the folder", folder))?;
         }
         let file = File::create(path).map_err(Error::file("make", path))?;
-        match file.try_lock() {
-            Ok(()) => Ok(Self { _file: file }),
-            Err(TryLockError::WouldBlock) => Err(Error::Locked { lock: path.into() }),
-            Err(TryLockError::Error(source)) => Err(Error::file("lock", path)(source)),
+        for _ in 0..TRIES {
+            match file.try_lock() {
+                Ok(()) => return Ok(Self { _file: file }),
+                Err(TryLockError::WouldBlock) => thread::sleep(PAUSE),
+                Err(TryLockError::Error(source)) => {
+                    return Err(Error::file("lock", path)(source));
+                }
+            }
         }
+        Err(Error::Locked { lock: path.into() })
     }
 }
 
