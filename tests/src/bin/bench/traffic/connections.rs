@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::{client::visit, lanes::Lane, server::Server};
 
 /// Threads that connect: a multiple of the backends.
-const CLIENTS: usize = 6;
+const CLIENTS: u32 = 6;
 const TIME: Duration = Duration::from_secs(1);
 /// At most, in all.
 const MOST: u32 = 100_000;
@@ -22,11 +22,11 @@ pub(super) fn per_second(lane: &Lane) -> f64 {
     let before = answered(lane);
     let begun = AtomicU32::new(0);
     let start = Instant::now();
-    let client = |number: usize| {
-        let address = lane.short(number);
+    let client = |number: u32| {
         let mut done = 0_u32;
         while start.elapsed() < TIME && begun.fetch_add(1, Ordering::Relaxed) < MOST {
-            visit(address, b"").unwrap_or_else(|error| panic!("{}: {error}", lane.name()));
+            visit(lane.short(number + done), b"")
+                .unwrap_or_else(|error| panic!("{}: {error}", lane.name()));
             done += 1;
         }
         done

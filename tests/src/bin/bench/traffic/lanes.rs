@@ -83,11 +83,11 @@ impl Lane {
         format!("{kind}{offloads}")
     }
 
-    /// Where client number `n` opens its short connections.
-    pub(super) fn short(&self, n: usize) -> SocketAddr {
+    /// Where the short connection number `n` goes.
+    pub(super) fn short(&self, n: u32) -> SocketAddr {
         match self.kind {
             Kind::Xlb | Kind::Nftables => SocketAddr::new(self.vip(), SHORT.0),
-            Kind::Forwarding => SocketAddr::new(self.backend(n), SHORT.1),
+            Kind::Forwarding => SocketAddr::new(self.backend(n as usize), SHORT.1),
         }
     }
 
