@@ -19,9 +19,9 @@ pub struct Backend {
     pub address: Address,
     /// Where clients sent them: what replies must claim to come from.
     pub vip: Address,
-    /// The backend's port, network byte order.
+    /// The backend's port, or the first of a range, network byte order.
     pub port: [u8; 2],
-    /// The VIP's port, network byte order.
+    /// The VIP's port, or the first of a range, network byte order; 0 for all ports.
     pub vip_port: [u8; 2],
     /// What the way towards the backend adds to the IPv4 header checksum: VIP address → backend
     /// address ([`checksum::Delta`](crate::checksum::Delta)). The way back adds its complement.
@@ -30,15 +30,109 @@ pub struct Backend {
     pub l4_delta: u16,
     /// The way there. Changes at run time.
     pub next_hop: NextHop,
-    /// A [`State`] as number. Changes at run time; for the next daemon, the data path never reads it.
+    /// A [`State`] as number. Changes at run time; only full NAT reads it.
     pub state: u32,
     /// Weight, for the next daemon.
     pub weight: u32,
-    /// Free for later use; zero.
-    pub reserved: [u32; 2],
+    /// The [`Mode`] as number.
+    pub mode: u8,
+    /// Low bits of a tunnel's source that vary with the flow: 0 to [`Tunnel::MAX_SPREAD`].
+    pub spread: u8,
+    /// Bytes of the longest IP packet that may go this way, before it is encapsulated. Changes at run
+    /// time.
+    pub mtu: u16,
+    /// What is added to a port on the way to the backend, modulo 2¹⁶: `port - vip_port`.
+    pub port_shift: u16,
+    /// Tunnels: index in `PATHS`. Full NAT: index of the pool in `POOLS`.
+    pub index: u16,
 }
 
 const _: () = assert!(size_of::<Backend>() == 64);
+
+/// How packets reach a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Mode {
+    /// The destination is rewritten; replies come back through xlb.
+    Nat = 0,
+    /// The source, too: an address and a port of a pool.
+    FullNat = 1,
+    /// Only the MAC addresses are; replies go to the client directly.
+    L2Dsr = 2,
+    /// In an IP packet of either family (RFC 2003, RFC 2473, RFC 4213).
+    Ipip = 3,
+    /// In UDP: Generic UDP Encapsulation, variant 1 (draft-ietf-intarea-gue, §3.2).
+    Gue = 4,
+}
+
+impl Mode {
+    /// Every mode, in the order of the numbers.
+    pub const ALL: [Self; 5] = [Self::Nat, Self::FullNat, Self::L2Dsr, Self::Ipip, Self::Gue];
+
+    /// Its bit in [`Constants::modes`](crate::maps::Constants::modes).
+    #[must_use]
+    pub const fn bit(self) -> u32 {
+        1 << self as u32
+    }
+}
+
+/// A backend at the end of a tunnel ([`Mode::Ipip`], [`Mode::Gue`]): the same entry under the names
+/// that its fields have there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C, align(8))]
+pub struct Tunnel {
+    /// Where the outer header goes, of either family.
+    pub destination: Address,
+    /// Where it comes from, of the same family; the low `spread` bits are zero.
+    pub source: Address,
+    /// GUE: UDP destination port, network byte order.
+    pub port: [u8; 2],
+    /// 1 where the outer header is IPv6, else 0.
+    pub v6: u8,
+    /// Free for later use; zero.
+    pub reserved: u8,
+    /// Outer IPv4: the sum ([`checksum::sum`](crate::checksum::sum)) of the header's words that are the
+    /// same in every packet: all but type of service, length, checksum and the bits that vary.
+    pub header_sum: u16,
+    /// Outer IPv6: the sum of source and destination, for GUE's UDP checksum.
+    pub address_sum: u16,
+    /// As in [`Backend`].
+    pub next_hop: NextHop,
+    /// As in [`Backend`].
+    pub state: u32,
+    /// As in [`Backend`].
+    pub weight: u32,
+    /// As in [`Backend`].
+    pub mode: u8,
+    /// As in [`Backend`].
+    pub spread: u8,
+    /// As in [`Backend`].
+    pub mtu: u16,
+    /// Free for later use; zero.
+    pub reserved2: u16,
+    /// As in [`Backend`].
+    pub index: u16,
+}
+
+impl Tunnel {
+    /// Largest number of source bits that vary: those of one 16-bit word, so that one addition brings
+    /// the checksum up to date.
+    pub const MAX_SPREAD: u8 = 16;
+
+    /// What encapsulation adds to a packet, in bytes.
+    #[must_use]
+    pub const fn overhead(mode: Mode, outer_v6: bool) -> u16 {
+        let ip = if outer_v6 { 40 } else { 20 };
+        match mode {
+            Mode::Ipip => ip,
+            Mode::Gue => ip + 8,
+            Mode::Nat | Mode::FullNat | Mode::L2Dsr => 0,
+        }
+    }
+}
+
+const _: () = assert!(size_of::<Tunnel>() == size_of::<Backend>());
+const _: () = assert!(core::mem::offset_of!(Tunnel, mode) == core::mem::offset_of!(Backend, mode));
 
 /// What an entry of `BACKENDS` holds, as the daemon left it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -57,7 +57,7 @@ pub struct Control {
 }
 
 /// Version of everything in this crate that lies in a map. A daemon adopts maps of its own version.
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 2;
 
 /// The one value of `META`: what a daemon that finds the pins must know to adopt them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -92,4 +92,26 @@ pub struct Constants {
     pub ipv4: u32,
     /// 1 where the FIB helper may be asked, else 0.
     pub fib: u32,
+    /// Modes that backends have: [`Mode::bit`](crate::backend::Mode::bit)s.
+    pub modes: u32,
+    /// What else the configuration uses: [`Feature`]s' bits.
+    pub features: u32,
+    /// ICMP messages that each CPU may make in a second.
+    pub icmp_rate: u32,
+    /// Free for later use; zero.
+    pub reserved: u32,
+}
+
+/// What a configuration may use or not: bits of [`Constants::features`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Feature {
+    /// Services on port ranges or all ports.
+    Ranges = 1,
+    /// Echo requests to a VIP are answered.
+    Echo = 2,
+    /// The TCP segment size of SYNs is clamped.
+    Mss = 4,
+    /// NAT backends that several services share.
+    Shared = 8,
 }

@@ -120,6 +120,12 @@ reasons! {
         TableError = 40, "table_error";
         /// A backend answers to a VIP: what asked it claimed an address that no client has.
         Martian = 41, "martian";
+        /// The packet is longer than the way to its backend allows.
+        MtuExceeded = 42, "mtu_exceeded";
+        /// The driver left no room before the frame for another header.
+        NoHeadroom = 43, "no_headroom";
+        /// A mode that the program was not loaded for: a fault of xlb.
+        ModeUnknown = 44, "mode_unknown";
     }
 }
 

@@ -1,7 +1,66 @@
 //! The kernel's frame.
 
-use aya_ebpf::programs::XdpContext;
-use lb_common::wire::{Cursor, Header};
+use aya_ebpf::{
+    bindings::xdp_md,
+    helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail},
+    programs::XdpContext,
+};
+use lb_common::wire::{Cursor, Frame, Header};
+
+/// The frame of a context.
+pub struct XdpFrame<'a>(&'a XdpContext);
+
+impl<'a> XdpFrame<'a> {
+    /// The frame of `ctx`.
+    #[inline(always)]
+    pub const fn new(ctx: &'a XdpContext) -> Self {
+        Self(ctx)
+    }
+
+    /// Moves its front; `bytes` towards the end.
+    #[inline(always)]
+    fn move_front(&mut self, bytes: i32) -> bool {
+        // SAFETY: the context is the program's; no header is held, as cursors borrow the frame.
+        unsafe { bpf_xdp_adjust_head(self.md(), bytes) == 0 }
+    }
+
+    #[inline(always)]
+    const fn md(&self) -> *mut xdp_md {
+        self.0.ctx
+    }
+}
+
+impl Frame for XdpFrame<'_> {
+    type Cursor<'p>
+        = XdpCursor
+    where
+        Self: 'p;
+
+    #[inline(always)]
+    fn cursor(&mut self) -> XdpCursor {
+        XdpCursor::new(self.0)
+    }
+
+    #[inline(always)]
+    fn push(&mut self, bytes: usize) -> bool {
+        i32::try_from(bytes).is_ok_and(|bytes| self.move_front(-bytes))
+    }
+
+    #[inline(always)]
+    fn pull(&mut self, bytes: usize) -> bool {
+        i32::try_from(bytes).is_ok_and(|bytes| self.move_front(bytes))
+    }
+
+    #[inline(always)]
+    fn truncate(&mut self, bytes: usize) -> bool {
+        let more = self.cursor().frame_len() - bytes;
+        let Ok(more) = i32::try_from(more) else {
+            return false;
+        };
+        // SAFETY: as above.
+        unsafe { bpf_xdp_adjust_tail(self.md(), -more) == 0 }
+    }
+}
 
 /// Advances a scalar, never a packet pointer: the verifier then sees one sum checked and used
 /// (otherwise it refuses variable header lengths on every kernel).
@@ -44,5 +103,10 @@ impl<'p> Cursor<'p> for XdpCursor {
     #[inline(always)]
     fn frame_len(&self) -> usize {
         self.end - self.data
+    }
+
+    #[inline(always)]
+    fn rest(&self) -> usize {
+        self.end - (self.data + self.offset)
     }
 }

@@ -18,13 +18,13 @@ use aya_ebpf::{bindings::xdp_action, helpers::bpf_redirect, macros::xdp, program
 use aya_log_ebpf::error;
 use lb_common::{DropReason, Verdict, datapath};
 
-use crate::{frame::XdpCursor, maps::Maps};
+use crate::{frame::XdpFrame, maps::Maps};
 
 /// The data path. Attached to every configured interface.
 #[xdp]
 pub fn xlb(ctx: XdpContext) -> u32 {
     let maps = Maps::new(&ctx);
-    match datapath::forward(XdpCursor::new(&ctx), &maps) {
+    match datapath::forward(&mut XdpFrame::new(&ctx), &maps) {
         Verdict::Transmit => xdp_action::XDP_TX,
         Verdict::Redirect(ifindex) => redirect(ifindex),
         Verdict::Pass(reason) => {

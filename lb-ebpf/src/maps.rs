@@ -50,6 +50,10 @@ static CONSTANTS: Constants = Constants {
     ipv6: 1,
     ipv4: 1,
     fib: 1,
+    modes: 1,
+    features: 0,
+    icmp_rate: 0,
+    reserved: 0,
 };
 
 /// Reads a field of [`CONSTANTS`].
@@ -116,6 +120,11 @@ impl Tables for Maps<'_> {
         } else {
             constant!(ipv4) != 0
         }
+    }
+
+    #[inline(always)]
+    fn modes(&self) -> u32 {
+        constant!(modes)
     }
 
     #[inline(always)]

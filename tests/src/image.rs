@@ -12,7 +12,7 @@ use lb_common::{
     maps::{Constants, Control},
     route::{self, Routes},
     row::{ROWS_PER_ELEMENT, Row},
-    wire::{Ip, slice::SliceCursor},
+    wire::{Ip, slice::SliceFrame},
 };
 
 /// The contents of all maps that the daemon writes.
@@ -27,6 +27,9 @@ pub struct Image {
     pub routes: Vec<Routes>,
     pub interfaces: Vec<Interface>,
 }
+
+/// Room before a frame, as the kernel's test runner leaves it.
+const HEADROOM: usize = 256;
 
 /// What the host build made of a packet.
 #[derive(Debug, PartialEq, Eq)]
@@ -56,11 +59,13 @@ impl Image {
             ingress,
             counted: RefCell::default(),
         };
-        let mut frame = frame.to_vec();
-        let verdict = datapath::forward(SliceCursor::new(&mut frame), &tables);
+        let mut buffer = vec![0; HEADROOM];
+        buffer.extend(frame);
+        let mut frame = SliceFrame::new(&mut buffer, HEADROOM).expect("a place within the buffer");
+        let verdict = datapath::forward(&mut frame, &tables);
         Outcome {
             verdict,
-            frame,
+            frame: frame.bytes().to_vec(),
             counted: tables.counted.into_inner(),
         }
     }
@@ -92,6 +97,10 @@ impl Tables for HostTables<'_> {
         } else {
             self.image.constants.ipv4 != 0
         }
+    }
+
+    fn modes(&self) -> u32 {
+        self.image.constants.modes
     }
 
     fn hash_key(&self) -> [u64; 2] {

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use lb_common::{
     address::Address,
-    backend::{Backend, State},
+    backend::{Backend, Mode, State},
     checksum::Delta,
     directory::{self, Filter, Key, Kind, Seed, Set, Table, Way},
     interface::Interface,
@@ -86,7 +86,11 @@ pub fn backend(vip: SocketAddr, address: SocketAddr, next_hop: NextHop) -> Backe
         next_hop,
         state: State::Up as u32,
         weight: 1,
-        reserved: [0; 2],
+        mode: Mode::Nat as u8,
+        spread: 0,
+        mtu: u16::MAX,
+        port_shift: address.port().wrapping_sub(vip.port()),
+        index: 0,
     }
 }
 
@@ -116,6 +120,10 @@ impl World {
                     .any(|service| service.vip.is_ipv4())
                     .into(),
                 fib: 1,
+                modes: Mode::Nat.bit(),
+                features: 0,
+                icmp_rate: 0,
+                reserved: 0,
             },
             control: Control::default(),
             directory: vec![Set::new_zeroed(); 2 * sets],

@@ -2,7 +2,7 @@
 
 use network_types::ip::IpProto;
 
-use super::{Family as _, Tables};
+use super::Tables;
 use crate::{
     DropReason, PassReason, Verdict,
     directory::{Kind, LOCAL, VIP},

@@ -16,6 +16,8 @@ pub struct Packet<'p, I> {
     pub transport: Transport<'p>,
     /// Bytes of the whole frame.
     pub len: usize,
+    /// Bytes of the TCP or UDP header and what it carries.
+    pub transport_len: usize,
 }
 
 impl<I: Ip> Packet<'_, I> {

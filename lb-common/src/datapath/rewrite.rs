@@ -15,7 +15,8 @@ pub(super) fn towards_backend<I: Ip>(mut packet: Packet<'_, I>, backend: &Backen
     packet
         .ip
         .set_destination(I::Address::from_table(&backend.address));
-    packet.transport.ports.destination = backend.port;
+    let port = u16::from_be_bytes(packet.transport.ports.destination);
+    packet.transport.ports.destination = port.wrapping_add(backend.port_shift).to_be_bytes();
     packet.ip.spend_hop(Delta(backend.ip_delta));
     packet.transport.update_checksum(Delta(backend.l4_delta));
 }
@@ -39,7 +40,8 @@ pub(super) fn for_the_kernel<I: Ip>(packet: Packet<'_, I>, backend: &Backend) {
 #[inline(always)]
 fn set_sender<I: Ip>(mut packet: Packet<'_, I>, backend: &Backend) {
     packet.ip.set_source(I::Address::from_table(&backend.vip));
-    packet.transport.ports.source = backend.vip_port;
+    let port = u16::from_be_bytes(packet.transport.ports.source);
+    packet.transport.ports.source = port.wrapping_sub(backend.port_shift).to_be_bytes();
     packet
         .transport
         .update_checksum(Delta(backend.l4_delta).reversed());

@@ -22,6 +22,9 @@ pub trait Tables {
     /// Whether packets of an address family may be for us: a load-time constant.
     fn serves(&self, v6: bool) -> bool;
 
+    /// Modes that backends have, [`Mode::bit`](crate::backend::Mode::bit)s: a load-time constant.
+    fn modes(&self) -> u32;
+
     /// The key of the flow hash: a load-time constant.
     fn hash_key(&self) -> [u64; 2];
 

@@ -1,6 +1,6 @@
 //! A backend's packet: is it one, and whom is it for? → rewrite back → route.
 
-use super::{Direction, Family as _, Fib, Packet, Tables, rewrite};
+use super::{Direction, Fib, Packet, Tables, rewrite};
 use crate::{
     DropReason, PassReason, Verdict,
     backend::Backend,

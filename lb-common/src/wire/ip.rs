@@ -3,12 +3,15 @@
 use zerocopy::{Immutable, IntoBytes};
 
 use super::{Cursor, Header};
-use crate::{address, checksum::Delta, directory};
+use crate::{address, backend::Tunnel, bits, checksum::Delta, directory};
 
 /// An IP header, options and extension headers aside.
 pub trait Ip: Header {
     /// Its address.
     type Address: Address;
+
+    /// Whether it is IPv6.
+    const V6: bool = <Self::Address as Address>::V6;
 
     /// Checks the header against itself and the frame, and moves `cursor` to the transport header.
     ///
@@ -26,6 +29,20 @@ pub trait Ip: Header {
     /// Time to live, or hop limit.
     fn hops(&self) -> u8;
 
+    /// Bytes of the packet by the header's account, the header included.
+    fn len(&self) -> usize;
+
+    /// Type of service, or traffic class.
+    fn class(&self) -> u8;
+
+    /// The sum ([`checksum::sum`](crate::checksum::sum)) of a whole packet whose header checksum is
+    /// right, and whose transport checksum over the `len` bytes behind the header is: then the parts
+    /// cancel out, and no byte behind the header is read.
+    fn packet_sum(&self, protocol: u8, len: usize) -> u16;
+
+    /// The header (without options) of a tunnel.
+    fn outer(outer: &Outer<'_>) -> Self;
+
     /// Writes the sender's address.
     fn set_source(&mut self, address: Self::Address);
 
@@ -38,6 +55,33 @@ pub trait Ip: Header {
     /// The same, and takes one from the time to live, which is not 0 (RFC 1812, §5.3.1; RFC 8200,
     /// §3).
     fn spend_hop(&mut self, delta: Delta);
+}
+
+/// What a tunnel's header says.
+#[derive(Debug)]
+pub struct Outer<'t> {
+    /// The backend's end.
+    pub tunnel: &'t Tunnel,
+    /// IP protocol number of what it carries.
+    pub carries: u8,
+    /// Bytes that it carries.
+    pub len: usize,
+    /// Type of service, or traffic class.
+    pub class: u8,
+    /// Bits that vary with the flow: the low ones of the source, and the flow label.
+    pub entropy: u32,
+}
+
+impl Outer<'_> {
+    /// Hops to live of a tunnel's headers (RFC 1700).
+    pub const HOPS: u8 = 64;
+
+    /// The bits of the source that vary.
+    #[inline(always)]
+    #[must_use]
+    pub const fn spread(&self) -> u16 {
+        bits::low_word(self.entropy & !(u32::MAX << (self.tunnel.spread & 31)))
+    }
 }
 
 /// What follows the IP header.

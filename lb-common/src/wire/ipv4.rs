@@ -3,10 +3,16 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::{
-    Cursor, Eth, Ip,
-    ip::{self, Payload, Portless},
+    Cursor, Ip,
+    ip::{self, Outer, Payload, Portless},
 };
-use crate::{address::Address, bits, checksum::Delta, directory::V4_PREFIX, hash};
+use crate::{
+    address::Address,
+    bits,
+    checksum::{Delta, fold},
+    directory::V4_PREFIX,
+    hash,
+};
 
 /// The header without its options, as five words.
 #[derive(
@@ -30,6 +36,9 @@ impl Ipv4 {
     /// Bytes of the header without options.
     pub const LEN: usize = size_of::<Self>();
 
+    /// Identification 0, as there are no fragments to be told apart (RFC 6864, §4.1), and the flag.
+    pub const DO_NOT_FRAGMENT: [u8; 4] = [0, 0, 0x40, 0];
+
     /// More-fragments flag and fragment offset, as they lie in [`Self::fragment`].
     const IS_FRAGMENT: u32 = u32::from_ne_bytes([0, 0, 0x3f, 0xff]);
     /// What one hop less adds to the checksum: `~m + m'` with `m' = m - 0x0100`.
@@ -52,7 +61,7 @@ impl Ip for Ipv4 {
         if word >> 28 != 4
             || header < Self::LEN
             || total < header
-            || Eth::LEN + total > cursor.frame_len()
+            || total - Self::LEN > cursor.rest()
         {
             return Err(Portless::Malformed);
         }
@@ -81,6 +90,49 @@ impl Ip for Ipv4 {
     #[inline(always)]
     fn hops(&self) -> u8 {
         bits::low_byte(self.ttl_word())
+    }
+
+    #[inline(always)]
+    fn len(&self) -> usize {
+        (u32::from_be_bytes(self.version_length) & 0xffff) as usize
+    }
+
+    #[inline(always)]
+    fn class(&self) -> u8 {
+        bits::low_byte(u32::from_be_bytes(self.version_length) >> 16)
+    }
+
+    #[inline(always)]
+    fn packet_sum(&self, protocol: u8, len: usize) -> u16 {
+        let halves = |word: u32| (word & 0xffff) + (word >> 16);
+        let pseudo = halves(self.source())
+            + halves(self.destination())
+            + u32::from(u16::from(protocol).to_be())
+            + u32::from(bits::length(len).to_be());
+        !fold(halves(pseudo))
+    }
+
+    #[inline(always)]
+    fn outer(outer: &Outer<'_>) -> Self {
+        let len = bits::length(Self::LEN + outer.len);
+        let spread = outer.spread().to_be();
+        let sum = u32::from(outer.tunnel.header_sum)
+            + u32::from(u16::from(outer.class).to_be())
+            + u32::from(len.to_be())
+            + u32::from(spread);
+        let checksum = !fold(sum);
+        let hops_carries = u16::from_ne_bytes([Outer::HOPS, outer.carries]);
+        let source = u32::from_ne_bytes(outer.tunnel.source.v4());
+        Self {
+            version_length: (0x4500_0000 | u32::from(outer.class) << 16 | u32::from(len))
+                .to_be_bytes(),
+            fragment: Self::DO_NOT_FRAGMENT,
+            ttl_protocol_checksum: (u32::from(hops_carries.to_le())
+                | u32::from(checksum.to_le()) << 16)
+                .to_le_bytes(),
+            source: (source | u32::from(outer.spread()).to_be()).to_ne_bytes(),
+            destination: outer.tunnel.destination.v4(),
+        }
     }
 
     #[inline(always)]

@@ -4,10 +4,15 @@ use network_types::ip::IpProto;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::{
-    Cursor, Eth, Ip,
-    ip::{self, Payload, Portless},
+    Cursor, Ip,
+    ip::{self, Outer, Payload, Portless},
 };
-use crate::{address::Address, bits, checksum::Delta, directory, hash};
+use crate::{
+    address::Address,
+    bits,
+    checksum::{Delta, fold},
+    directory, hash,
+};
 
 /// The header without extension headers.
 #[derive(
@@ -60,7 +65,7 @@ impl Ip for Ipv6 {
             len: (word >> 16) as usize,
         };
         let version = u32::from_be_bytes(self.version_class_flow) >> 28;
-        if version != 6 || Eth::LEN + Self::LEN + payload.len > cursor.frame_len() {
+        if version != 6 || payload.len > cursor.rest() {
             return Err(Portless::Malformed);
         }
         if is_extension(payload.protocol) {
@@ -83,6 +88,40 @@ impl Ip for Ipv6 {
     #[inline(always)]
     fn hops(&self) -> u8 {
         bits::low_byte(self.word())
+    }
+
+    #[inline(always)]
+    fn len(&self) -> usize {
+        Self::LEN + (self.word() >> 16) as usize
+    }
+
+    #[inline(always)]
+    fn class(&self) -> u8 {
+        bits::low_byte(u32::from_be_bytes(self.version_class_flow) >> 20)
+    }
+
+    /// The addresses are in the header and in the pseudo-header.
+    #[inline(always)]
+    fn packet_sum(&self, protocol: u8, len: usize) -> u16 {
+        let halves = |word: u32| (word & 0xffff) + (word >> 16);
+        let header = halves(u32::from_ne_bytes(self.version_class_flow))
+            + halves(u32::from_ne_bytes(self.length_next_hops));
+        let pseudo = u32::from(u16::from(protocol).to_be()) + u32::from(bits::length(len).to_be());
+        fold(u32::from(fold(halves(header))) + u32::from(!fold(pseudo)))
+    }
+
+    #[inline(always)]
+    fn outer(outer: &Outer<'_>) -> Self {
+        let label = outer.entropy & 0xf_ffff;
+        let carries = u32::from(bits::length(outer.len)) << 16 | u32::from(outer.carries) << 8;
+        let [high, low] = <[u64; 2] as ip::Address>::from_table(&outer.tunnel.source);
+        let low = low | u64::from(outer.spread()).to_be();
+        Self {
+            version_class_flow: (6 << 28 | u32::from(outer.class) << 20 | label).to_be_bytes(),
+            length_next_hops: (carries | u32::from(Outer::HOPS)).to_be_bytes(),
+            source: [high, low].map(u64::to_ne_bytes),
+            destination: zerocopy::transmute!(outer.tunnel.destination.0),
+        }
     }
 
     #[inline(always)]

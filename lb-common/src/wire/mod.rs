@@ -2,7 +2,7 @@
 //!
 //! Headers have alignment 1 and are made of words, not bytes: each field group is one load.
 //! Everything here is safe code; the kernel's frame (in `lb-ebpf`) and the host's ([`mod@slice`]) each
-//! implement [`Cursor`].
+//! implement [`Cursor`] and [`Frame`].
 
 pub mod eth;
 pub mod ip;
@@ -10,6 +10,7 @@ pub mod ipv4;
 pub mod ipv6;
 pub mod slice;
 pub mod transport;
+pub mod vlan;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -33,4 +34,44 @@ pub trait Cursor<'p>: Sized {
 
     /// Length of the whole frame in bytes, wherever the cursor stands.
     fn frame_len(&self) -> usize;
+
+    /// Bytes between the cursor and the frame's end; meaningless where it stands behind that.
+    fn rest(&self) -> usize;
+}
+
+/// A frame whose length changes.
+pub trait Frame {
+    /// Hands out its headers.
+    type Cursor<'p>: Cursor<'p>
+    where
+        Self: 'p;
+
+    /// A cursor at its front.
+    fn cursor(&mut self) -> Self::Cursor<'_>;
+
+    /// A copy of the header at its front.
+    #[inline(always)]
+    fn head<H: Header>(&mut self) -> Option<H> {
+        self.cursor().take::<H>().copied()
+    }
+
+    /// Writes the header at its front; `None` where the frame is shorter.
+    #[inline(always)]
+    fn set_head<H: Header>(&mut self, header: H) -> Option<()> {
+        *self.cursor().take::<H>()? = header;
+        Some(())
+    }
+
+    /// Makes room for `bytes` at the front; `false` where there is none, and nothing has changed.
+    #[must_use]
+    fn push(&mut self, bytes: usize) -> bool;
+
+    /// Takes `bytes` away at the front; `false` where the frame has no more than that, and nothing has
+    /// changed.
+    #[must_use]
+    fn pull(&mut self, bytes: usize) -> bool;
+
+    /// Cuts the frame off behind `bytes`, which it has; `false` where it cannot, and nothing has changed.
+    #[must_use]
+    fn truncate(&mut self, bytes: usize) -> bool;
 }

@@ -1,6 +1,6 @@
 //! The host's frame: a byte slice.
 
-use super::{Cursor, Header};
+use super::{Cursor, Frame, Header};
 
 /// A cursor over a slice, safe code all through.
 #[derive(Debug)]
@@ -32,5 +32,72 @@ impl<'p> Cursor<'p> for SliceCursor<'p> {
 
     fn frame_len(&self) -> usize {
         self.len
+    }
+
+    fn rest(&self) -> usize {
+        self.rest.len()
+    }
+}
+
+/// A frame with room before it, as the kernel's have.
+#[derive(Debug)]
+pub struct SliceFrame<'b> {
+    buffer: &'b mut [u8],
+    start: usize,
+    end: usize,
+}
+
+impl<'b> SliceFrame<'b> {
+    /// The part of `buffer` from `start` on; `None` where it ends before.
+    #[must_use]
+    pub const fn new(buffer: &'b mut [u8], start: usize) -> Option<Self> {
+        let end = buffer.len();
+        if start > end {
+            return None;
+        }
+        Some(Self { buffer, start, end })
+    }
+
+    /// Its bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        self.buffer.get(self.start..self.end).unwrap_or_default()
+    }
+}
+
+impl Frame for SliceFrame<'_> {
+    type Cursor<'p>
+        = SliceCursor<'p>
+    where
+        Self: 'p;
+
+    fn cursor(&mut self) -> SliceCursor<'_> {
+        SliceCursor::new(
+            self.buffer
+                .get_mut(self.start..self.end)
+                .unwrap_or_default(),
+        )
+    }
+
+    fn push(&mut self, bytes: usize) -> bool {
+        let start = self.start.checked_sub(bytes);
+        self.start = start.unwrap_or(self.start);
+        start.is_some()
+    }
+
+    fn pull(&mut self, bytes: usize) -> bool {
+        let fits = bytes < self.end - self.start;
+        if fits {
+            self.start += bytes;
+        }
+        fits
+    }
+
+    fn truncate(&mut self, bytes: usize) -> bool {
+        let fits = bytes <= self.end - self.start;
+        if fits {
+            self.end = self.start + bytes;
+        }
+        fits
     }
 }

@@ -90,6 +90,13 @@ impl<'p> Transport<'p> {
         })
     }
 
+    /// Whether there is a checksum: a UDP datagram may have none (RFC 768).
+    #[inline(always)]
+    #[must_use]
+    pub const fn has_checksum(&self) -> bool {
+        self.protocol == TCP || u16::from_ne_bytes(*self.checksum) != 0
+    }
+
     /// Brings the checksum up to date.
     ///
     /// A UDP checksum of 0 says that there is none and stays; one that comes out as 0 is sent as

@@ -29,7 +29,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use lb_common::maps::{Constants, LAYOUT_VERSION, Meta};
+use lb_common::{
+    backend::Mode as ForwardingMode,
+    maps::{Constants, LAYOUT_VERSION, Meta},
+};
 
 pub use attached::Mode;
 pub use counters::{Counters, ServiceCounters};
@@ -350,6 +353,9 @@ fn host(config: &Config) -> Result<Host, Error> {
     })
 }
 
+/// ICMP messages that each CPU may make in a second, as Linux allows itself (`icmp_msgs_per_sec`).
+const ICMP_RATE: u32 = 1000;
+
 fn meta(seeds: Seeds, sizes: &Sizes, config: &Config) -> Meta {
     let Seeds { hash_key, slots } = seeds;
     let serves = |v6| {
@@ -367,6 +373,10 @@ fn meta(seeds: Seeds, sizes: &Sizes, config: &Config) -> Meta {
             ipv6: serves(true).into(),
             ipv4: serves(false).into(),
             fib: 1,
+            modes: ForwardingMode::Nat.bit(),
+            features: 0,
+            icmp_rate: ICMP_RATE,
+            reserved: 0,
         },
         program: digest(),
     }

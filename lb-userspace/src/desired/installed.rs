@@ -7,7 +7,7 @@ use std::{
 };
 
 use lb_common::{
-    backend::{Header, State},
+    backend::{Header, Mode, State},
     checksum::Delta,
     directory::{Filter, Key, Table, Way},
     interface::Interface,
@@ -206,6 +206,9 @@ impl Entry {
         backend.next_hop = self.next_hop;
         backend.state = self.state as u32;
         backend.weight = self.weight;
+        backend.mode = Mode::Nat as u8;
+        backend.mtu = u16::MAX;
+        backend.port_shift = self.address.port().wrapping_sub(vip.port);
         backend
     }
 }

@@ -1,0 +1,167 @@
+//! A client's packet in another one: outer header, MAC addresses, the way out.
+//!
+//! The type of service, congestion notification included, is copied outwards (RFC 6040, §4.1, normal
+//! mode). Outer IPv4 headers forbid fragmentation: a path with a smaller MTU answers with an error,
+//! which is what sets the backend's path MTU.
+
+use network_types::ip::IpProto;
+use zerocopy::transmute_ref;
+
+use super::{Packet, Tables, rewrite};
+use crate::{
+    DropReason, Verdict,
+    backend::{Backend, Mode, Tunnel},
+    bits,
+    checksum::{Delta, fold},
+    wire::{
+        Cursor, Eth, Frame, Ip, Ipv4, Ipv6, Ports,
+        ip::Outer,
+        transport::{UDP, Udp},
+    },
+};
+
+/// A packet to be wrapped, of which nothing is held but what the outer headers say of it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Inner<'t> {
+    backend: &'t Backend,
+    hash: u64,
+    /// Bytes of the packet, IP header included.
+    len: usize,
+    /// Type of service or traffic class.
+    class: u8,
+    /// Its protocol number in the outer header.
+    protocol: u8,
+    /// Its sum, where its transport checksum tells it.
+    sum: Option<u16>,
+}
+
+impl<'t> Inner<'t> {
+    /// Takes a hop from the packet, and leaves it ready to be wrapped.
+    #[inline(always)]
+    pub(super) fn new<I: Ip>(packet: Packet<'_, I>, backend: &'t Backend, hash: u64) -> Self {
+        packet.ip.spend_hop(Delta::NONE);
+        let ip = packet.ip;
+        let summed = packet.transport.has_checksum()
+            && (!I::V6 || ip.len() == Ipv6::LEN + packet.transport_len);
+        Self {
+            backend,
+            hash,
+            len: ip.len(),
+            class: ip.class(),
+            protocol: if I::V6 {
+                IpProto::Ipv6 as u8
+            } else {
+                IpProto::Ipv4 as u8
+            },
+            sum: summed.then(|| ip.packet_sum(packet.transport.protocol, packet.transport_len)),
+        }
+    }
+}
+
+/// Wraps a packet and sends it to its backend.
+#[inline(always)]
+pub(super) fn send<F: Frame, T: Tables>(frame: &mut F, inner: Inner<'_>, tables: &T) -> Verdict {
+    let tunnel: &Tunnel = transmute_ref!(inner.backend);
+    let gue = tables.modes() & Mode::Gue.bit() != 0 && tunnel.mode == Mode::Gue as u8;
+    let sent = match (gue, tunnel.v6 != 0) {
+        (false, false) => ipip::<Ipv4, _, _>(frame, inner, tables),
+        (false, true) => ipip::<Ipv6, _, _>(frame, inner, tables),
+        (true, false) => self::gue::<Ipv4, _, _>(frame, inner, tables),
+        (true, true) => self::gue::<Ipv6, _, _>(frame, inner, tables),
+    };
+    match sent {
+        Some(()) => rewrite::emit(tunnel.next_hop.ifindex(), tables),
+        None => DropReason::NoHeadroom.into(),
+    }
+}
+
+/// In an IP packet.
+#[inline(always)]
+fn ipip<O: Ip, F: Frame, T: Tables>(frame: &mut F, inner: Inner<'_>, tables: &T) -> Option<()> {
+    if !frame.push(size_of::<O>()) {
+        return None;
+    }
+    let mut cursor = frame.cursor();
+    ethernet::<O, _, _>(&mut cursor, inner, tables)?;
+    *cursor.take::<O>()? = O::outer(&inner.outer(inner.protocol, inner.len));
+    Some(())
+}
+
+/// In a UDP datagram: the packet follows its header at once, the first bits of which tell its version.
+#[inline(always)]
+fn gue<O: Ip, F: Frame, T: Tables>(frame: &mut F, inner: Inner<'_>, tables: &T) -> Option<()> {
+    if !frame.push(size_of::<O>() + size_of::<Udp>()) {
+        return None;
+    }
+    let mut cursor = frame.cursor();
+    ethernet::<O, _, _>(&mut cursor, inner, tables)?;
+    let outer = inner.outer(UDP, inner.len + size_of::<Udp>());
+    let ip = cursor.take::<O>()?;
+    *ip = O::outer(&outer);
+    *cursor.take::<Udp>()? = inner.udp::<O>(&outer);
+    Some(())
+}
+
+#[inline(always)]
+fn ethernet<'p, O: Ip, C: Cursor<'p>, T: Tables>(
+    cursor: &mut C,
+    inner: Inner<'_>,
+    tables: &T,
+) -> Option<()> {
+    let ether_type = if O::V6 { Eth::IPV6 } else { Eth::IPV4 };
+    let eth = cursor.take::<Eth>()?;
+    eth.ether_type = ether_type.to_ne_bytes();
+    rewrite::leave_by(eth, inner.backend.next_hop, tables);
+    Some(())
+}
+
+impl<'t> Inner<'t> {
+    #[inline(always)]
+    fn outer(&self, carries: u8, len: usize) -> Outer<'t> {
+        Outer {
+            tunnel: transmute_ref!(self.backend),
+            carries,
+            len,
+            class: self.class,
+            entropy: bits::low_half(self.hash >> 32),
+        }
+    }
+
+    /// The UDP header; its source port varies with the flow, within the dynamic ports (RFC 6335, §6).
+    #[inline(always)]
+    fn udp<O: Ip>(&self, outer: &Outer<'_>) -> Udp {
+        let source = bits::low_word(0xc000 | outer.entropy >> 16 & 0x3fff);
+        let ports = Ports {
+            source: source.to_be_bytes(),
+            destination: outer.tunnel.port,
+        };
+        let length = bits::length(outer.len);
+        let checksum = match self.sum {
+            Some(sum) if O::V6 => udp_checksum(sum, ports, length, outer),
+            _ => 0,
+        };
+        Udp {
+            ports,
+            length: length.to_be_bytes(),
+            checksum: checksum.to_ne_bytes(),
+        }
+    }
+}
+
+/// The checksum over IPv6 (RFC 8200, §8.1), from the sum of what the datagram carries. A packet whose
+/// own sum is not known (a fragment, a datagram without checksum) gets none: RFC 6935 allows that
+/// to tunnels.
+#[inline(always)]
+fn udp_checksum(carried: u16, ports: Ports, length: u16, outer: &Outer<'_>) -> u16 {
+    let sum = u32::from(carried)
+        + u32::from(outer.tunnel.address_sum)
+        + u32::from(outer.spread().to_be())
+        + u32::from(u16::from(UDP).to_be())
+        + 2 * u32::from(length.to_be())
+        + u32::from(u16::from_ne_bytes(ports.source))
+        + u32::from(u16::from_ne_bytes(ports.destination));
+    match !fold((sum & 0xffff) + (sum >> 16)) {
+        0 => 0xffff,
+        checksum => checksum,
+    }
+}
