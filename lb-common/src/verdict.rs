@@ -72,7 +72,7 @@ macro_rules! reasons {
 reasons! {
     /// Why a packet was left to the kernel.
     PassReason {
-        /// Neither IPv4 nor IPv6: ARP, LLDP, VLAN-tagged frames and the like.
+        /// Neither IPv4 nor IPv6: ARP, LLDP and the like.
         NotIp = 0, "not_ip";
         /// The frame is addressed to another machine, to a group or to all.
         NotOurMac = 1, "not_our_mac";

@@ -44,6 +44,12 @@ impl Case {
         };
         let mut case = Self::untouched(sentence, frame.bytes(), verdict).counted(counted);
         case.expected.frame = after.bytes();
+        // VLAN tags are off while a packet is counted.
+        let tags = 4 * frame.tags.len() as u64;
+        for (_, traffic) in &mut case.expected.counted {
+            traffic.bytes = traffic.bytes.saturating_sub(tags);
+            traffic.return_bytes = traffic.return_bytes.saturating_sub(tags);
+        }
         case
     }
 

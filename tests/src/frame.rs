@@ -30,6 +30,10 @@ pub struct Frame {
     pub hops: u8,
     /// IPv4 identification.
     pub identification: u16,
+    /// IPv4: routers must not cut it into fragments.
+    pub do_not_fragment: bool,
+    /// IPv6 flow label.
+    pub label: u32,
     /// IPv4 fragment: offset in units of eight bytes, and whether more follow.
     pub fragment: (u16, bool),
     /// IPv4 options; a multiple of four bytes.
@@ -103,6 +107,8 @@ impl Frame {
             class: 0,
             hops: 64,
             identification: 0x1234,
+            do_not_fragment: false,
+            label: 0x54321,
             fragment: (0, false),
             options: Vec::new(),
             extensions: Vec::new(),
@@ -171,6 +177,7 @@ impl Frame {
         header.identification = self.identification;
         header.fragment_offset = IpFragOffset::try_new(self.fragment.0).expect("13 bits");
         header.more_fragments = self.fragment.1;
+        header.dont_fragment = self.do_not_fragment;
         header.options = self.options[..].try_into().expect("options that fit");
         header
             .set_payload_len(payload)
@@ -190,7 +197,7 @@ impl Frame {
         }
         let header = Ipv6Header {
             traffic_class: self.class,
-            flow_label: Ipv6FlowLabel::try_new(0x54321).expect("20 bits"),
+            flow_label: Ipv6FlowLabel::try_new(self.label).expect("20 bits"),
             payload_length: u16::try_from(extensions.len() + payload).expect("it fits"),
             next_header: IpNumber(next_header),
             hop_limit: self.hops,

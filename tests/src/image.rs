@@ -53,15 +53,25 @@ impl Image {
     /// The same where the kernel's forwarding table says `fib` of every client.
     #[must_use]
     pub fn run_with(&self, fib: Fib, ingress: u32, frame: &[u8]) -> Outcome {
+        self.run_in(HEADROOM, fib, ingress, frame)
+    }
+
+    /// The same with `room` bytes before the frame.
+    ///
+    /// # Panics
+    ///
+    /// Never.
+    #[must_use]
+    pub fn run_in(&self, room: usize, fib: Fib, ingress: u32, frame: &[u8]) -> Outcome {
         let tables = HostTables {
             image: self,
             fib,
             ingress,
             counted: RefCell::default(),
         };
-        let mut buffer = vec![0; HEADROOM];
+        let mut buffer = vec![0; room];
         buffer.extend(frame);
-        let mut frame = SliceFrame::new(&mut buffer, HEADROOM).expect("a place within the buffer");
+        let mut frame = SliceFrame::new(&mut buffer, room).expect("a place within the buffer");
         let verdict = datapath::forward(&mut frame, &tables);
         Outcome {
             verdict,

@@ -1,11 +1,11 @@
 //! Services, backends and routes in a few words, made into an [`Image`].
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use lb_common::{
     address::Address,
-    backend::{Backend, Mode, State},
-    checksum::Delta,
+    backend::{Backend, Mode, State, Tunnel},
+    checksum::{self, Delta},
     directory::{self, Filter, Key, Kind, Seed, Set, Table, Way},
     interface::Interface,
     maps::{Constants, Control},
@@ -15,7 +15,7 @@ use lb_common::{
 };
 use zerocopy::FromZeros as _;
 
-use crate::image::Image;
+use crate::{image::Image, packet::UDP};
 
 /// A small world.
 #[derive(Clone, Debug, Default)]
@@ -45,6 +45,79 @@ pub struct Service {
     pub log2: u32,
     /// Owner of each slot, as place in `backends`; `None`: nobody.
     pub owners: Vec<Option<u16>>,
+    /// How the backends are reached, in their order; those beyond by [`Link::NAT`].
+    pub links: Vec<Link>,
+}
+
+/// How a backend is reached.
+#[derive(Clone, Copy, Debug)]
+pub struct Link {
+    /// What is done to packets.
+    pub mode: Mode,
+    /// The longest packet that may go this way.
+    pub mtu: u16,
+    /// A tunnel's source, its low `spread` bits zero.
+    pub source: IpAddr,
+    /// How many of its low bits vary.
+    pub spread: u8,
+}
+
+impl Link {
+    /// Address translation, packets of any length.
+    pub const NAT: Self = Self {
+        mode: Mode::Nat,
+        mtu: u16::MAX,
+        source: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        spread: 0,
+    };
+
+    /// The entry of `BACKENDS` for a backend that is reached like this.
+    #[must_use]
+    pub fn entry(&self, vip: SocketAddr, address: SocketAddr, next_hop: NextHop) -> Backend {
+        let entry = match self.mode {
+            Mode::Ipip | Mode::Gue => self.tunnel(vip.is_ipv6(), address, next_hop),
+            Mode::Nat | Mode::FullNat | Mode::L2Dsr => backend(vip, address, next_hop),
+        };
+        Backend {
+            mode: self.mode as u8,
+            spread: self.spread,
+            mtu: self.mtu,
+            ..entry
+        }
+    }
+
+    fn tunnel(&self, inner_v6: bool, address: SocketAddr, next_hop: NextHop) -> Backend {
+        let (source, destination) = (Address::from(self.source), Address::from(address.ip()));
+        let protocol = match self.mode {
+            Mode::Gue => UDP,
+            _ if inner_v6 => 41,
+            _ => 4,
+        };
+        let fixed = [
+            &[0x45, 0, 0, 0, 0, 0, 0x40, 0, 64, protocol, 0, 0],
+            &source.v4()[..],
+            &destination.v4()[..],
+        ];
+        let addresses = [&source.0[..], &destination.0[..]].concat();
+        let tunnel = Tunnel {
+            destination,
+            source,
+            port: 6080u16.to_be_bytes(),
+            v6: address.is_ipv6().into(),
+            reserved: 0,
+            header_sum: checksum::sum(&fixed.concat()),
+            address_sum: checksum::sum(&addresses),
+            next_hop,
+            state: State::Up as u32,
+            weight: 1,
+            mode: 0,
+            spread: 0,
+            mtu: 0,
+            reserved2: 0,
+            index: 0,
+        };
+        zerocopy::transmute!(tunnel)
+    }
 }
 
 impl Service {
@@ -66,6 +139,7 @@ impl Service {
             backends,
             log2,
             owners,
+            links: Vec::new(),
         }
     }
 }
@@ -120,7 +194,7 @@ impl World {
                     .any(|service| service.vip.is_ipv4())
                     .into(),
                 fib: 1,
-                modes: Mode::Nat.bit(),
+                modes: self.modes(),
                 features: 0,
                 icmp_rate: 0,
                 reserved: 0,
@@ -147,6 +221,12 @@ impl World {
         install_directory(&mut image, &entries);
         image.control.front = self.front(&image);
         image
+    }
+
+    /// The modes of its backends.
+    fn modes(&self) -> u32 {
+        let links = self.services.iter().flat_map(Service::links);
+        links.fold(0, |modes, link| modes | link.mode.bit())
     }
 
     /// The first service's place.
@@ -211,19 +291,36 @@ impl Service {
         Key::new(Kind::Service, ip.into(), port, self.protocol)
     }
 
+    /// How each backend is reached.
+    fn links(&self) -> impl Iterator<Item = Link> {
+        let rest = std::iter::repeat(Link::NAT);
+        self.links
+            .iter()
+            .copied()
+            .chain(rest)
+            .take(self.backends.len())
+    }
+
     fn install(&self, image: &mut Image, entries: &mut Vec<(Key, u64)>) {
         let extent = image.backends.len() as u32;
         let element = image.slots.len() as u32;
         image.backends.push(Backend::new_zeroed());
-        for (place, (address, next_hop)) in self.backends.iter().enumerate() {
-            image.backends.push(backend(self.vip, *address, *next_hop));
+        for (pair, ((address, next_hop), link)) in
+            (extent + 1..).zip(self.backends.iter().zip(self.links()))
+        {
+            image
+                .backends
+                .push(link.entry(self.vip, *address, *next_hop));
+            if link.mode != Mode::Nat {
+                continue;
+            }
             let key = Key::new(
                 Kind::Backend,
                 address.ip().into(),
                 address.port(),
                 self.protocol,
             );
-            entries.push((key, u64::from(extent + 1 + place as u32)));
+            entries.push((key, pair.into()));
         }
         for rows in self.owners.chunks(ROWS_PER_ELEMENT as usize) {
             image.slots.push(std::array::from_fn(|i| {

@@ -9,13 +9,15 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
-use lb_common::{DropReason, PassReason, Verdict, next_hop::NextHop, route::Action};
+use lb_common::{
+    DropReason, PassReason, Verdict, backend::Mode, datapath::Fib, next_hop::NextHop, route::Action,
+};
 use lb_tests::{
     frame::{Body, Frame, extension},
     image::{Image, Outcome},
     kernel::INGRESS,
     packet::{OUR_MAC, TCP, UDP},
-    world::{Service, World},
+    world::{Link, Service, World},
 };
 use proptest::{
     collection::vec,
@@ -335,4 +337,25 @@ fn the_directory_finds_each_service_and_nothing_else() {
             );
         }
     }
+}
+
+/// The kernel's test runner always leaves room; a driver may not.
+#[test]
+fn a_frame_without_room_before_it_is_not_encapsulated() {
+    let vip = SocketAddr::from(([203, 0, 113, 10], 80));
+    let backends = vec![(SocketAddr::from(([10, 0, 0, 11], 80)), BACKEND)];
+    let service = Service {
+        links: vec![Link {
+            mode: Mode::Ipip,
+            source: [10, 7, 0, 1].into(),
+            ..Link::NAT
+        }],
+        ..Service::new(vip, TCP, backends, 4)
+    };
+    let image = world(vec![service]).image();
+    let client = SocketAddr::from(([198, 51, 100, 7], 40000));
+    let frame = Frame::new(TCP, client, vip).bytes();
+    let run = |room| image.run_in(room, Fib::Unroutable, INGRESS, &frame).verdict;
+    assert_eq!(run(20), Verdict::Transmit);
+    assert_eq!(run(19), DropReason::NoHeadroom.into());
 }

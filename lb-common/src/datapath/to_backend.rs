@@ -4,6 +4,7 @@ use super::{Decision, Direction, Packet, Tables, rewrite, tunnel};
 use crate::{
     DropReason, Verdict,
     backend::{Backend, Mode},
+    checksum::Delta,
     directory::Way,
     hash,
     row::Row,
@@ -38,7 +39,7 @@ pub(super) fn send<'t, I: Ip, T: Tables>(
 
 #[inline(always)]
 fn try_send<'t, I: Ip, T: Tables>(
-    packet: Packet<'_, I>,
+    mut packet: Packet<'_, I>,
     service: u64,
     tables: &'t T,
 ) -> Result<(u32, Decision<'t>), DropReason> {
@@ -52,12 +53,12 @@ fn try_send<'t, I: Ip, T: Tables>(
     if packet.ip.hops() <= 1 {
         return Err(DropReason::TtlExpired);
     }
-    if packet.ip.len() > usize::from(backend.mtu) {
+    if packet.ip.total_len() > usize::from(backend.mtu) {
         return Err(DropReason::MtuExceeded);
     }
     let decision = match mode(backend, tables) {
         NAT => nat(packet, backend, tables)?.into(),
-        L2_DSR => l2_dsr(packet, backend, tables).into(),
+        L2_DSR => l2_dsr(&mut packet, backend, tables).into(),
         IPIP | GUE => Decision::Encapsulate(tunnel::Inner::new(packet, backend, hash)),
         _ => return Err(DropReason::ModeUnknown),
     };
@@ -92,9 +93,9 @@ fn nat<I: Ip, T: Tables>(
 }
 
 #[inline(always)]
-fn l2_dsr<I: Ip, T: Tables>(packet: Packet<'_, I>, backend: &Backend, tables: &T) -> Verdict {
+fn l2_dsr<I: Ip, T: Tables>(packet: &mut Packet<'_, I>, backend: &Backend, tables: &T) -> Verdict {
     rewrite::leave_by(packet.eth, backend.next_hop, tables);
-    packet.ip.spend_hop(crate::checksum::Delta::NONE);
+    packet.ip.spend_hop(Delta::NONE);
     rewrite::emit(backend.next_hop.ifindex(), tables)
 }
 

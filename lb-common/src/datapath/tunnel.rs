@@ -24,7 +24,8 @@ use crate::{
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Inner<'t> {
     backend: &'t Backend,
-    hash: u64,
+    /// Bits of the flow's hash that do not name its slot.
+    entropy: u32,
     /// Bytes of the packet, IP header included.
     len: usize,
     /// Type of service or traffic class.
@@ -42,11 +43,11 @@ impl<'t> Inner<'t> {
         packet.ip.spend_hop(Delta::NONE);
         let ip = packet.ip;
         let summed = packet.transport.has_checksum()
-            && (!I::V6 || ip.len() == Ipv6::LEN + packet.transport_len);
+            && (!I::V6 || ip.total_len() == Ipv6::LEN + packet.transport_len);
         Self {
             backend,
-            hash,
-            len: ip.len(),
+            entropy: bits::low_half(hash >> 32),
+            len: ip.total_len(),
             class: ip.class(),
             protocol: if I::V6 {
                 IpProto::Ipv6 as u8
@@ -117,13 +118,13 @@ fn ethernet<'p, O: Ip, C: Cursor<'p>, T: Tables>(
 
 impl<'t> Inner<'t> {
     #[inline(always)]
-    fn outer(&self, carries: u8, len: usize) -> Outer<'t> {
+    const fn outer(&self, carries: u8, len: usize) -> Outer<'t> {
         Outer {
             tunnel: transmute_ref!(self.backend),
             carries,
             len,
             class: self.class,
-            entropy: bits::low_half(self.hash >> 32),
+            entropy: self.entropy,
         }
     }
 

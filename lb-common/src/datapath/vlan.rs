@@ -6,7 +6,7 @@ use crate::wire::{
     vlan::{Tag, Tagged, is_tag},
 };
 
-/// The tags of a frame: none, one, or two (QinQ).
+/// The tags of a frame: none, one, or two (`QinQ`).
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tags {
     outer: Option<Taken>,

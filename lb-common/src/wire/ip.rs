@@ -30,7 +30,7 @@ pub trait Ip: Header {
     fn hops(&self) -> u8;
 
     /// Bytes of the packet by the header's account, the header included.
-    fn len(&self) -> usize;
+    fn total_len(&self) -> usize;
 
     /// Type of service, or traffic class.
     fn class(&self) -> u8;

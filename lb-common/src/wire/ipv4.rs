@@ -93,7 +93,7 @@ impl Ip for Ipv4 {
     }
 
     #[inline(always)]
-    fn len(&self) -> usize {
+    fn total_len(&self) -> usize {
         (u32::from_be_bytes(self.version_length) & 0xffff) as usize
     }
 

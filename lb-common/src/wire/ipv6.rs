@@ -91,7 +91,7 @@ impl Ip for Ipv6 {
     }
 
     #[inline(always)]
-    fn len(&self) -> usize {
+    fn total_len(&self) -> usize {
         Self::LEN + (self.word() >> 16) as usize
     }
 

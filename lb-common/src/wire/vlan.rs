@@ -1,4 +1,4 @@
-//! VLAN tags (IEEE 802.1Q): one, or a service tag and a customer tag (QinQ).
+//! VLAN tags (IEEE 802.1Q): one, or a service tag and a customer tag (`QinQ`).
 
 use network_types::eth::EtherType;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};

@@ -53,8 +53,10 @@ fn request(random: &mut Random, service: &Service) -> Frame {
     if random.chance(4) {
         frame.destination.set_port(random.pick(&PORTS));
     }
-    if let Some((backend, ..)) = service.backends.first().filter(|_| random.chance(2)) {
-        frame.source = *backend;
+    let backend = service.backends.first().map(|(backend, _)| *backend);
+    let of_a_family = |backend: &SocketAddr| backend.is_ipv6() == service.vip.is_ipv6();
+    if let Some(backend) = backend.filter(of_a_family).filter(|_| random.chance(2)) {
+        frame.source = backend;
     }
     if random.chance(1) {
         frame.source = service.vip;
@@ -67,7 +69,7 @@ fn answer(random: &mut Random, service: &Service) -> Frame {
         return request(random, service);
     }
     let (backend, next_hop) = service.backends[random.below(service.backends.len())];
-    let client = client(random, service.vip.is_ipv6());
+    let client = client(random, backend.is_ipv6());
     let mut frame = Frame::new(service.protocol, backend, client);
     if random.chance(95) {
         let [mac @ .., _, _] = next_hop.mac().to_le_bytes();
@@ -119,7 +121,7 @@ fn adorned(random: &mut Random, mut frame: Frame) -> Frame {
     if random.chance(20) {
         frame.padding = vec![0; random.below(40)];
     }
-    if random.chance(2) {
+    if random.chance(10) {
         frame.tags = vec![random.bits() as u16; 1 + random.below(2)];
     }
     if random.chance(2) {

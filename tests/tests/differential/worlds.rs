@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use lb_common::{
+    backend::Mode,
     next_hop::NextHop,
     route::{self, Action},
 };
@@ -11,7 +12,7 @@ use lb_tests::{
     kernel::INGRESS,
     packet::{OUR_MAC, TCP, UDP},
     random::Random,
-    world::{Service, World},
+    world::{Link, Service, World},
 };
 
 /// Ports of services and backends: few, so that some collide.
@@ -87,7 +88,7 @@ fn service(random: &mut Random, v6: bool) -> Service {
     };
     let backends = (0..backends)
         .map(|_| {
-            let address = Net::Backends.address(v6, random.below(12) as u16);
+            let address = Net::Backends.address(v6 != random.chance(5), random.below(12) as u16);
             (
                 SocketAddr::new(address, random.pick(&PORTS)),
                 next_hop(random),
@@ -98,8 +99,35 @@ fn service(random: &mut Random, v6: bool) -> Service {
     let service = Service::new(vip, protocol, backends, 4 + random.below(5) as u32);
     Service {
         owners: owners(random, &service),
+        links: links(random, &service),
         ..service
     }
+}
+
+/// Mostly address translation for all; else a mode for each. Some ways are too short for some packets.
+fn links(random: &mut Random, service: &Service) -> Vec<Link> {
+    if random.chance(60) {
+        return Vec::new();
+    }
+    let link = |address: &SocketAddr| Link {
+        mode: random.pick(&[
+            Mode::Nat,
+            Mode::L2Dsr,
+            Mode::Ipip,
+            Mode::Ipip,
+            Mode::Gue,
+            Mode::Gue,
+        ]),
+        mtu: random.pick(&[u16::MAX, 1480, 120, 60]),
+        source: Net::Elsewhere.address(address.is_ipv6(), 0),
+        spread: random.below(17) as u8,
+    };
+    service
+        .backends
+        .iter()
+        .map(|(address, _)| address)
+        .map(link)
+        .collect()
 }
 
 /// Mostly one behind our interfaces or a third; sometimes none, sometimes random bits.
@@ -210,6 +238,11 @@ fn corrupt(random: &mut Random, image: &mut Image) {
     for row in image.slots.iter_mut().flatten() {
         if random.chance(5) {
             *row = random.bits() as u32;
+        }
+    }
+    for backend in &mut image.backends {
+        if random.chance(5) {
+            backend.mode = random.below(8) as u8;
         }
     }
     for route in image.routes.iter_mut().flatten() {
