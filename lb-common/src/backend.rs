@@ -172,7 +172,7 @@ impl TryFrom<u32> for State {
 pub struct Header {
     /// The service's VIP.
     pub vip: Address,
-    /// The VIP's port, network byte order.
+    /// The VIP's port, or the first of a range, network byte order; 0 for all ports.
     pub port: [u8; 2],
     /// IP protocol number.
     pub protocol: u8,
@@ -182,8 +182,10 @@ pub struct Header {
     pub length: u32,
     /// The slot table's extent: see [`directory::Table`](crate::directory::Table).
     pub table: u32,
+    /// The VIP's last port, network byte order: the same for one port, 65535 for all.
+    pub last_port: [u8; 2],
     /// Free for later use; zero.
-    pub reserved2: [u32; 5],
+    pub reserved2: [u16; 9],
     /// [`State::Header`].
     pub state: u32,
     /// Free for later use; zero.

@@ -10,7 +10,10 @@ use std::{collections::BTreeSet, fmt::Write, net::Ipv4Addr, time::Duration};
 
 use lb_userspace::config::{
     self, Diagnostic,
-    model::{Backend, Config, Interface, Mode, Probe, Protocol, Role, Service, Vip, XdpMode},
+    model::{
+        Backend, Config, Echo, FullNat, Icmp, Interface, Mode, PortRange, Ports, Probe, Protocol,
+        Role, Service, Tunnel, Vip, XdpMode,
+    },
 };
 use proptest::{collection::vec, prelude::*, sample::select};
 
@@ -93,6 +96,16 @@ const TOKENS: &[&str] = &[
     "eth0",
     "203.0.113.10:80/tcp",
     "10.0.0.11:8080",
+    "10.0.0.11:9000-9099",
+    "203.0.113.10:*/udp",
+    "mode",
+    "gue",
+    "tunnel",
+    "source",
+    "full_nat",
+    "ports",
+    "icmp",
+    "mss",
     "[2001:db8::1]:80",
     "1s",
     "0",
@@ -112,6 +125,7 @@ const TOKENS: &[&str] = &[
 const GOOD: &str = r#"# comment: é
 interfaces: [eth0, { name: eth1, xdp: native, role: backend }]
 hash_seed: "edge 1"
+icmp: { echo: pass, rate: 10 }
 direct: [10.9.0.0/16]
 services:
   - name: web
@@ -121,6 +135,14 @@ services:
     backends:
       - 10.0.0.11:8080
       - { address: 10.0.0.12:8080, name: b2, weight: 3 }
+  - name: far
+    vip: 203.0.113.11:8000-8099/tcp
+    mode: gue
+    tunnel: { source: 192.0.2.0/24, port: 6080 }
+    full_nat: { sources: [192.0.2.7], ports: 2000-2999 }
+    mss: 1400
+    probe: { port: 80 }
+    backends: ["[2001:db8:2::1]", { address: 10.1.0.1:8000-8099, mode: full-nat }]
   - name: web6
     vip: "[2001:db8::10]:80/tcp"
     probe: *p
@@ -175,7 +197,7 @@ fn configs() -> impl Strategy<Value = Config> {
         select(vec![XdpMode::Auto, XdpMode::Native, XdpMode::Generic]),
         select(vec![Role::Both, Role::Client, Role::Backend]),
     );
-    let services = vec((protocols(), 1_u16.., slots(), probes(), backends()), 1..5);
+    let services = vec((vips(), slots(), probes(), forwarding(), backends()), 1..5);
     (
         interfaces,
         interface,
@@ -189,6 +211,10 @@ fn configs() -> impl Strategy<Value = Config> {
                 .collect(),
             hash_seed,
             direct: vec!["10.9.0.0/16".parse().unwrap()],
+            icmp: Icmp {
+                echo: Echo::Pass,
+                rate: 7,
+            },
             services: (1..)
                 .zip(services)
                 .map(|(index, parts)| service(index, parts))
@@ -197,36 +223,74 @@ fn configs() -> impl Strategy<Value = Config> {
 }
 
 type ServiceParts = (
-    Protocol,
-    u16,
+    (Protocol, Ports),
     Option<u32>,
     Option<Probe>,
+    (Mode, Tunnel, FullNat, u16),
     BTreeSet<(u8, u16)>,
 );
 
 /// VIP and backends have the index of the service in their addresses, so that none is shared.
-fn service(index: u8, (protocol, port, slots, probe, backends): ServiceParts) -> Service {
+fn service(index: u8, (vip, slots, mut probe, forwarding, backends): ServiceParts) -> Service {
+    let (protocol, ports) = vip;
+    let (mode, tunnel, full_nat, mss) = forwarding;
     let backends = backends.into_iter().map(|(host, weight)| Backend {
         name: format!("b{host}"),
-        address: (Ipv4Addr::new(10, 0, index, host), port).into(),
+        address: (Ipv4Addr::new(10, 0, index, host), ports.first()).into(),
+        mode: if host % 2 == 0 { mode } else { Mode::Nat },
         weight,
     });
+    if let Some(probe) = &mut probe
+        && !matches!(ports, Ports::One(_))
+    {
+        probe.port.get_or_insert(80);
+    }
     Service {
         name: format!("service-{index}"),
         vip: Vip {
             address: Ipv4Addr::new(203, 0, 113, index).into(),
-            port,
+            ports,
             protocol,
         },
-        mode: Mode::Nat,
+        mode,
         slots,
         probe,
+        tunnel,
+        full_nat,
+        mss: (protocol == Protocol::Tcp).then_some(mss),
         backends: backends.collect(),
     }
 }
 
-fn protocols() -> impl Strategy<Value = Protocol> {
-    select(vec![Protocol::Tcp, Protocol::Udp])
+fn vips() -> impl Strategy<Value = (Protocol, Ports)> {
+    let protocol = select(vec![Protocol::Tcp, Protocol::Udp]);
+    let ports = prop_oneof![
+        (1_u16..).prop_map(Ports::One),
+        ranges().prop_map(Ports::Range),
+        Just(Ports::All),
+    ];
+    (protocol, ports)
+}
+
+fn ranges() -> impl Strategy<Value = PortRange> {
+    (1_u16..1000, 1000_u16..).prop_map(|(first, last)| PortRange { first, last })
+}
+
+fn forwarding() -> impl Strategy<Value = (Mode, Tunnel, FullNat, u16)> {
+    let modes = vec![Mode::Nat, Mode::FullNat, Mode::L2Dsr, Mode::Ipip, Mode::Gue];
+    let sources = vec![
+        "192.0.2.0/24",
+        "10.1.0.0/16",
+        "2001:db8::/112",
+        "192.0.2.7/32",
+    ];
+    let source = prop::option::of(select(sources).prop_map(|text| text.parse().unwrap()));
+    let tunnel = (source, 1_u16..).prop_map(|(source, port)| Tunnel { source, port });
+    let full_nat = ranges().prop_map(|ports| FullNat {
+        sources: vec![Ipv4Addr::new(192, 0, 2, 1).into()],
+        ports,
+    });
+    (select(modes), tunnel, full_nat, 536_u16..9000)
 }
 
 /// Enough for the backends below, whose weights differ by a factor of 100 at most.
@@ -271,7 +335,8 @@ fn to_yaml(config: &Config) -> String {
     if let Some(seed) = &config.hash_seed {
         writeln!(text, "hash_seed: {}", quoted(seed)).unwrap();
     }
-    writeln!(text, "direct: {}\nservices:", quoted(&config.direct)).unwrap();
+    writeln!(text, "direct: {}", quoted(&config.direct)).unwrap();
+    writeln!(text, "icmp: {}\nservices:", quoted(&config.icmp)).unwrap();
     for service in &config.services {
         write_service(&mut text, service);
     }
@@ -280,6 +345,12 @@ fn to_yaml(config: &Config) -> String {
 
 fn write_service(text: &mut String, service: &Service) {
     writeln!(text, "  - name: {}\n    vip: {}", service.name, service.vip).unwrap();
+    writeln!(text, "    mode: {}", quoted(&service.mode)).unwrap();
+    writeln!(text, "    tunnel: {}", tunnel_yaml(service.tunnel)).unwrap();
+    writeln!(text, "    full_nat: {}", quoted(&service.full_nat)).unwrap();
+    if let Some(mss) = service.mss {
+        writeln!(text, "    mss: {mss}").unwrap();
+    }
     if let Some(slots) = service.slots {
         writeln!(text, "    slots: {slots}").unwrap();
     }
@@ -299,18 +370,27 @@ fn write_service(text: &mut String, service: &Service) {
         }
     }
     text.push_str("    backends:\n");
-    for Backend {
-        name,
-        address,
-        weight,
-    } in &service.backends
-    {
+    for backend in &service.backends {
+        let Backend {
+            name,
+            address,
+            mode,
+            weight,
+        } = backend;
+        let (address, mode) = (service.vip.backend(*address), mode.word());
         writeln!(
             text,
-            "      - {{ address: {address}, name: {name}, weight: {weight} }}"
+            "      - {{ address: {address}, name: {name}, mode: {mode}, weight: {weight} }}"
         )
         .unwrap();
     }
+}
+
+fn tunnel_yaml(tunnel: Tunnel) -> String {
+    let source = tunnel
+        .source
+        .map(|source| format!("source: \"{source}\", "));
+    format!("{{ {}port: {} }}", source.unwrap_or_default(), tunnel.port)
 }
 
 /// JSON, which is YAML (YAML 1.2.2 §1.2).
@@ -339,7 +419,7 @@ fn both_places_of_a_conflict_are_shown_however_far_apart() {
     let text = format!("interfaces: [eth0]\nservices:\n{service}{comments}{service}");
     let report = config::parse("xlb.yaml", text.as_bytes()).unwrap_err();
     let rendered = report.render(false);
-    assert_eq!(report.count(), 3, "{rendered}");
+    assert_eq!(report.count(), 2, "{rendered}");
     assert!(rendered.contains("xlb.yaml:10004:13") && rendered.contains("xlb.yaml:3:13"));
     assert!(rendered.lines().count() < 50, "{rendered}");
 }

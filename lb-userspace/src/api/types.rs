@@ -108,8 +108,8 @@ pub struct BackendItem {
     pub service: String,
     /// Its name.
     pub name: String,
-    /// Where it listens.
-    pub address: SocketAddr,
+    /// Where it listens; without a port where packets keep theirs.
+    pub address: String,
     /// Its weight, with overrides.
     pub weight: u16,
     /// What probes say.

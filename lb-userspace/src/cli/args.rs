@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use clap::{Parser, Subcommand, ValueEnum, ValueHint};
 
 use crate::{
-    config::{model::MAX_WEIGHT, parse_backend_address},
+    config::{BackendAddress, model::MAX_WEIGHT},
     daemon::{Instance, instance::parse_name},
 };
 
@@ -361,7 +361,7 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
 }
 
 fn parse_address(text: &str) -> Result<String, String> {
-    match parse_backend_address(text) {
+    match BackendAddress::parse(text) {
         Ok(_) => Ok(text.to_owned()),
         Err(error) => Err(format!("{error}; {}", error.hint())),
     }

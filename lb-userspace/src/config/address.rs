@@ -1,23 +1,23 @@
 //! Addresses as people write them: `203.0.113.10:80/tcp`, `[2001:db8::1]:80`.
 
 use std::{
-    net::{IpAddr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     str::FromStr,
 };
 
 use thiserror::Error;
 
 use super::{
-    model::{Protocol, Vip},
+    model::{PortRange, Ports, Protocol, Vip},
     values::quoted,
 };
 
 /// Why a text is no VIP or no backend address.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum AddressError {
-    /// `203.0.113.10:*/tcp`.
-    #[error("all ports (`*`) are not in this version, which forwards single ports")]
-    AllPorts,
+    /// `10.0.0.11:*`, of a backend.
+    #[error("`*` is not a port of a backend")]
+    AllPortsOfBackend,
     /// The part before the port is no IP address.
     #[error("{} is not an IP address", quoted(.text))]
     NotAnAddress {
@@ -28,6 +28,12 @@ pub enum AddressError {
     #[error("{} is not a port, expected a number from 1 to 65535", quoted(.text))]
     NotAPort {
         /// The part.
+        text: String,
+    },
+    /// A single port, or `*`, where a range is wanted.
+    #[error("{} is not a range of ports", quoted(.text))]
+    NotARange {
+        /// What stands there.
         text: String,
     },
     /// Something else than an IPv6 address in brackets.
@@ -48,9 +54,9 @@ pub enum AddressError {
         /// All of it.
         text: String,
     },
-    /// `203.0.113.10:8000-8099/udp`.
-    #[error("port range {} is not in this version, which forwards single ports", quoted(.text))]
-    PortRange {
+    /// `203.0.113.10:8099-8000/udp`.
+    #[error("port range {} does not end above its beginning", quoted(.text))]
+    EmptyRange {
         /// The range.
         text: String,
     },
@@ -87,7 +93,9 @@ impl AddressError {
     #[must_use]
     pub const fn hint(&self) -> &'static str {
         match self {
-            Self::AllPorts | Self::PortRange { .. } => "make a service for each port",
+            Self::AllPortsOfBackend => "write the address alone: packets keep their port",
+            Self::EmptyRange { .. } => "write FIRST-LAST, or a single port",
+            Self::NotARange { .. } => "write FIRST-LAST: 10000-32767",
             Self::NotAnAddress { .. } => "write an address, names are not resolved",
             Self::NotIpv6 { .. } => "write IPv4 without brackets and IPv6 as [2001:db8::1]:80",
             Self::ProtocolOfBackend { .. } => "write ADDRESS:PORT only",
@@ -102,14 +110,15 @@ impl AddressError {
     /// The part of the text that is wrong.
     pub(super) fn part(&self) -> &str {
         match self {
-            Self::AllPorts => "*",
+            Self::AllPortsOfBackend => "*",
             Self::NotAnAddress { text }
             | Self::NotAPort { text }
+            | Self::NotARange { text }
             | Self::NotIpv6 { text }
             | Self::ProtocolOfBackend { text }
             | Self::NoPort { text }
             | Self::NoProtocol { text }
-            | Self::PortRange { text }
+            | Self::EmptyRange { text }
             | Self::Unbracketed { text }
             | Self::UnknownProtocol { text } => text,
             Self::Unusable { address, .. } => address,
@@ -117,7 +126,7 @@ impl AddressError {
     }
 }
 
-/// `203.0.113.10:80/tcp` or `[2001:db8::10]:443/udp`.
+/// `203.0.113.10:80/tcp`, `[2001:db8::10]:8000-8099/udp` or `203.0.113.10:*/tcp`.
 impl FromStr for Vip {
     type Err = AddressError;
 
@@ -130,27 +139,40 @@ impl FromStr for Vip {
                     },
                     Err(error) => error,
                 })?;
-        let endpoint = parse_endpoint(endpoint)?;
+        let (address, ports) = parse_endpoint(endpoint)?;
         Ok(Self {
-            address: endpoint.ip(),
-            port: endpoint.port(),
+            address,
+            ports,
             protocol: parse_protocol(protocol)?,
         })
     }
 }
 
-/// Parses `10.0.0.11:8080` or `[2001:db8::1]:80`: a unicast address that packets can be sent to, and
-/// a port from 1.
-///
-/// # Errors
-/// Says which part is wrong and how it should look.
-pub fn parse_backend_address(text: &str) -> Result<SocketAddr, AddressError> {
-    match text.rsplit_once('/') {
-        Some((_, protocol)) if parse_protocol(protocol).is_ok() => {
-            let text = protocol.to_owned();
-            Err(AddressError::ProtocolOfBackend { text })
-        }
-        _ => parse_endpoint(text),
+/// Address and ports of a backend; `None` where there is an address only.
+pub(super) fn parse_backend_parts(text: &str) -> Result<(IpAddr, Option<Ports>), AddressError> {
+    if let Some((_, protocol)) = text.rsplit_once('/')
+        && parse_protocol(protocol).is_ok()
+    {
+        let text = protocol.to_owned();
+        return Err(AddressError::ProtocolOfBackend { text });
+    }
+    if let Some(address) = lone_address(text) {
+        return Ok((usable(address)?, None));
+    }
+    match parse_endpoint(text)? {
+        (_, Ports::All) => Err(AddressError::AllPortsOfBackend),
+        (address, ports) => Ok((address, Some(ports))),
+    }
+}
+
+/// An IPv4 address, or an IPv6 address in brackets, with nothing behind it.
+fn lone_address(text: &str) -> Option<&str> {
+    let bracketed = text
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    match bracketed {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok().then_some(address),
+        None => text.parse::<Ipv4Addr>().is_ok().then_some(text),
     }
 }
 
@@ -164,10 +186,9 @@ fn parse_protocol(text: &str) -> Result<Protocol, AddressError> {
     }
 }
 
-fn parse_endpoint(text: &str) -> Result<SocketAddr, AddressError> {
-    let (address, port) = split_port(text)?;
-    let address = usable(address)?;
-    Ok(SocketAddr::new(address, parse_port(port)?))
+fn parse_endpoint(text: &str) -> Result<(IpAddr, Ports), AddressError> {
+    let (address, ports) = split_port(text)?;
+    Ok((usable(address)?, parse_ports(ports)?))
 }
 
 /// Address without brackets, and what stands behind the colon.
@@ -208,20 +229,49 @@ fn not_an_address(text: &str) -> AddressError {
     }
 }
 
-fn parse_port(text: &str) -> Result<u16, AddressError> {
-    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+fn parse_ports(text: &str) -> Result<Ports, AddressError> {
     if text == "*" {
-        return Err(AddressError::AllPorts);
+        return Ok(Ports::All);
     }
-    let range = text.split_once('-');
-    let text = text.to_owned();
-    if range.is_some_and(|(first, last)| is_number(first) && is_number(last)) {
-        return Err(AddressError::PortRange { text });
+    match text.split_once('-') {
+        Some((first, last)) if is_number(first) && is_number(last) => {
+            let (first, last) = (parse_port(first)?, parse_port(last)?);
+            if first >= last {
+                let text = text.to_owned();
+                return Err(AddressError::EmptyRange { text });
+            }
+            Ok(Ports::Range(PortRange { first, last }))
+        }
+        _ => parse_port(text).map(Ports::One),
     }
+}
+
+fn parse_port(text: &str) -> Result<u16, AddressError> {
     match text.parse() {
-        Ok(port) if port != 0 && is_number(&text) => Ok(port),
-        Ok(_) | Err(_) => Err(AddressError::NotAPort { text }),
+        Ok(port) if port != 0 && is_number(text) => Ok(port),
+        Ok(_) | Err(_) => Err(AddressError::NotAPort {
+            text: text.to_owned(),
+        }),
     }
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// `10000-32767`.
+pub(super) fn parse_port_range(text: &str) -> Result<PortRange, AddressError> {
+    match parse_ports(text)? {
+        Ports::Range(range) => Ok(range),
+        Ports::One(_) | Ports::All => Err(AddressError::NotARange {
+            text: text.to_owned(),
+        }),
+    }
+}
+
+/// An address to which packets can be sent.
+pub(super) fn parse_unicast(text: &str) -> Result<IpAddr, AddressError> {
+    usable(text)
 }
 
 fn usable(text: &str) -> Result<IpAddr, AddressError> {
@@ -259,13 +309,16 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_shown_is_read_again(address: IpAddr, port in 1_u16.., is_tcp: bool) {
+        fn what_is_shown_is_read_again(address: IpAddr, ports in ports(), is_tcp: bool) {
             prop_assume!(unusable_kind(address).is_none());
             let protocol = if is_tcp { Protocol::Tcp } else { Protocol::Udp };
-            let vip = Vip { address, port, protocol };
+            let vip = Vip { address, ports, protocol };
             prop_assert_eq!(vip.to_string().parse(), Ok(vip));
-            let backend = SocketAddr::new(address, port);
-            prop_assert_eq!(parse_backend_address(&backend.to_string()), Ok(backend));
+            if ports != Ports::All {
+                let text = vip.to_string();
+                let (backend, _) = text.split_once('/').unwrap();
+                prop_assert_eq!(parse_backend_parts(backend), Ok((address, Some(ports))));
+            }
         }
 
         #[test]
@@ -273,15 +326,26 @@ mod tests {
             if let Err(error) = text.parse::<Vip>() {
                 prop_assert!(text.contains(error.part()), "{:?} of {}", error, text);
             }
-            if let Err(error) = parse_backend_address(&text) {
+            if let Err(error) = parse_backend_parts(&text) {
                 prop_assert!(text.contains(error.part()), "{:?} of {}", error, text);
             }
         }
     }
 
+    fn ports() -> impl Strategy<Value = Ports> {
+        let range = (1_u16..1000, 1000_u16..);
+        prop_oneof![
+            (1_u16..).prop_map(Ports::One),
+            range.prop_map(|(first, last)| Ports::Range(PortRange { first, last })),
+            Just(Ports::All),
+        ]
+    }
+
     #[test]
     fn ports_are_plain_numbers() {
-        for port in ["", "0", "+80", "-1", "65536", "0x50", "8 0", "80.0"] {
+        for port in [
+            "", "0", "+80", "-1", "65536", "0x50", "8 0", "80.0", "1-", "-", "1-2-3",
+        ] {
             let text = format!("192.0.2.1:{port}/tcp");
             let port = port.to_owned();
             assert_eq!(

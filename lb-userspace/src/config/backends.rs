@@ -3,8 +3,9 @@
 use std::{collections::HashMap, fmt::Display, hash::Hash, net::SocketAddr};
 
 use super::{
-    address::parse_backend_address,
-    model::{Backend, MAX_WEIGHT},
+    backend_address::BackendAddress,
+    forwarding::MODES,
+    model::{Backend, MAX_WEIGHT, Mode, Vip},
     problems::{Finding, Problems, Reported},
     raw::{Node, Value},
     source::{Span, Spanned},
@@ -12,7 +13,7 @@ use super::{
     values::{self, quoted},
 };
 
-const KEYS: [&str; 3] = ["address", "name", "weight"];
+const KEYS: [&str; 4] = ["address", "name", "mode", "weight"];
 
 /// Backends of one service: rows of its table hold 15-bit indices, and some are kept for removals.
 pub(super) const MAX_BACKENDS: usize = 32_000;
@@ -25,6 +26,7 @@ const WEIGHT: u16 = 1;
 pub(super) struct BackendDraft {
     pub(super) address: Result<Spanned<SocketAddr>, Reported>,
     name: Result<Spanned<String>, Reported>,
+    pub(super) mode: Result<Mode, Reported>,
     pub(super) weight: Result<Spanned<u16>, Reported>,
 }
 
@@ -33,6 +35,7 @@ impl BackendDraft {
         Self {
             address: Err(reported),
             name: Err(reported),
+            mode: Err(reported),
             weight: Err(reported),
         }
     }
@@ -50,7 +53,7 @@ impl BackendDraft {
         let (Ok(address), Ok(name)) = (&self.address, &self.name) else {
             return None;
         };
-        let meant = parse_backend_address(&name.value).ok()?;
+        let meant = BackendAddress::parse(&name.value).ok()?.anywhere();
         (meant != address.value).then_some((meant, name.span))
     }
 
@@ -58,13 +61,25 @@ impl BackendDraft {
         Ok(Backend {
             name: self.name?.value,
             address: self.address?.value,
+            mode: self.mode?,
             weight: self.weight?.value,
         })
     }
 }
 
+/// What a service says of all its backends, as far as it could be read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Context {
+    pub(super) vip: Option<Vip>,
+    pub(super) mode: Result<Mode, Reported>,
+}
+
 /// Reads the list; addresses and names that occur twice are reported.
-pub(super) fn read(node: &Node, problems: &mut Problems) -> Result<Vec<BackendDraft>, Reported> {
+pub(super) fn read(
+    node: &Node,
+    context: Context,
+    problems: &mut Problems,
+) -> Result<Vec<BackendDraft>, Reported> {
     let example = "`backends: [10.0.0.11:8080]`";
     let nodes = values::list(node, "`backends`", example, problems)?;
     if nodes.len() > MAX_BACKENDS {
@@ -72,7 +87,10 @@ pub(super) fn read(node: &Node, problems: &mut Problems) -> Result<Vec<BackendDr
         let finding = Finding::at(node.span, message).hint("split them over several services");
         return Err(problems.error(finding));
     }
-    let drafts: Vec<_> = nodes.iter().map(|node| read_one(node, problems)).collect();
+    let drafts: Vec<_> = nodes
+        .iter()
+        .map(|node| read_one(node, context, problems))
+        .collect();
     check_unique(
         "address",
         drafts.iter().map(|draft| &draft.address),
@@ -84,27 +102,36 @@ pub(super) fn read(node: &Node, problems: &mut Problems) -> Result<Vec<BackendDr
     Ok(drafts)
 }
 
-fn read_one(node: &Node, problems: &mut Problems) -> BackendDraft {
+fn read_one(node: &Node, context: Context, problems: &mut Problems) -> BackendDraft {
     let default_weight = Spanned {
         value: WEIGHT,
         span: node.span,
     };
     if matches!(node.value, Value::Table(_)) && !values::is_bare_bracket_address(node) {
-        return read_table(node, default_weight, problems);
+        return read_table(node, default_weight, context, problems);
     }
     let address = read_address(node, problems);
     BackendDraft {
         name: address.clone().map(Address::written),
-        address: address.map(Address::parsed),
+        address: address.and_then(|address| address.fitted(context, problems)),
+        mode: context.mode,
         weight: Ok(default_weight),
     }
 }
 
-fn read_table(node: &Node, default_weight: Spanned<u16>, problems: &mut Problems) -> BackendDraft {
+fn read_table(
+    node: &Node,
+    default_weight: Spanned<u16>,
+    service: Context,
+    problems: &mut Problems,
+) -> BackendDraft {
     let table = match Table::open(node, "a backend", &KEYS, problems) {
         Ok(table) => table,
         Err(reported) => return BackendDraft::unread(reported),
     };
+    let mode = table
+        .get("mode")
+        .map_or(service.mode, |node| MODES.read(node, problems));
     let address = table
         .require("address", "address: 10.0.0.11:8080", problems)
         .and_then(|node| read_address(node, problems));
@@ -115,20 +142,41 @@ fn read_table(node: &Node, default_weight: Spanned<u16>, problems: &mut Problems
     let weight = table.get("weight").map_or(Ok(default_weight), |node| {
         values::number(node, "`weight`", 0..=MAX_WEIGHT, problems)
     });
+    let own = Context { mode, ..service };
     BackendDraft {
-        address: address.map(Address::parsed),
+        address: address.and_then(|address| address.fitted(own, problems)),
         name,
+        mode,
         weight,
     }
 }
 
 /// An address, and the text that it was parsed from.
 #[derive(Clone)]
-struct Address(Spanned<(SocketAddr, String)>);
+struct Address(Spanned<(BackendAddress, String)>);
 
 impl Address {
-    fn parsed(self) -> Spanned<SocketAddr> {
-        self.0.map(|(address, _)| address)
+    /// Where the backend listens, if its ports go with the service's.
+    fn fitted(
+        self,
+        service: Context,
+        problems: &mut Problems,
+    ) -> Result<Spanned<SocketAddr>, Reported> {
+        let Spanned {
+            value: (written, _),
+            span,
+        } = self.0;
+        let (Some(vip), Ok(mode)) = (service.vip, service.mode) else {
+            let value = written.anywhere();
+            return Ok(Spanned { value, span });
+        };
+        match written.fit(vip, mode) {
+            Ok(value) => Ok(Spanned { value, span }),
+            Err(misfit) => {
+                let finding = Finding::at(span, misfit.to_string()).hint(misfit.hint());
+                Err(problems.error(finding))
+            }
+        }
     }
 
     fn written(self) -> Spanned<String> {
@@ -137,7 +185,7 @@ impl Address {
 }
 
 fn read_address(node: &Node, problems: &mut Problems) -> Result<Address, Reported> {
-    let parse = |text: &str| Ok((parse_backend_address(text)?, text.to_owned()));
+    let parse = |text: &str| Ok((BackendAddress::parse(text)?, text.to_owned()));
     let what = "the address of a backend";
     values::address(node, what, "10.0.0.11:8080", parse, problems).map(Address)
 }

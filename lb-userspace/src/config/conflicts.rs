@@ -1,4 +1,4 @@
-//! What has to fit together between services.
+//! What has to fit together between services. Ports have rules of their own: `port_conflicts`.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    model::{Mode, Protocol},
+    port_conflicts,
     problems::{Finding, Problems},
     services::ServiceDraft,
     source::{Span, Spanned},
@@ -19,7 +19,7 @@ pub(super) fn check(services: &[ServiceDraft], problems: &mut Problems) {
     check_names(services, problems);
     check_vips(services, problems);
     check_backends_are_no_vips(services, problems);
-    check_ways_back(services, problems);
+    port_conflicts::check(services, problems);
 }
 
 fn check_names(services: &[ServiceDraft], problems: &mut Problems) {
@@ -82,35 +82,6 @@ fn check_backends_are_no_vips(services: &[ServiceDraft], problems: &mut Problems
                 .hint("give the address that the server itself listens on"),
         );
     }
-}
-
-/// A reply tells backend address, port and protocol: in mode `nat` these must name one VIP.
-fn check_ways_back(services: &[ServiceDraft], problems: &mut Problems) {
-    let mut owners: HashMap<(SocketAddr, Protocol), (usize, Span)> = HashMap::new();
-    for (index, service) in services.iter().enumerate() {
-        let (Ok(vip), Ok(Mode::Nat)) = (&service.vip, service.mode) else {
-            continue;
-        };
-        let protocol = vip.value.protocol;
-        for backend in addresses(service) {
-            let owner = (index, backend.span);
-            let (first, span) = *owners.entry((backend.value, protocol)).or_insert(owner);
-            if first != index {
-                problems.error(shared(backend, protocol, span));
-            }
-        }
-    }
-}
-
-fn shared(backend: &Spanned<SocketAddr>, protocol: Protocol, first: Span) -> Finding {
-    let Spanned { value, span } = backend;
-    let message = format!(
-        "backend {value}/{protocol} in two `nat` services, its replies cannot be told apart"
-    );
-    Finding::at(*span, message)
-        .label("again here")
-        .also(first, "first here")
-        .hint("keep it in one service, or let the server listen on another port for the second")
 }
 
 fn addresses(service: &ServiceDraft) -> impl Iterator<Item = &Spanned<SocketAddr>> {

@@ -145,19 +145,26 @@ pub(super) fn read_prefixes(node: &Node, problems: &mut Problems) -> Result<Vec<
     };
     let read: Vec<_> = nodes
         .iter()
-        .map(|node| read_prefix(node, problems))
+        .map(|node| read_prefix(node, "a prefix of `direct`", "10.0.0.0/8", problems))
         .collect();
     read.into_iter().collect()
 }
 
-fn read_prefix(node: &Node, problems: &mut Problems) -> Result<IpNet, Reported> {
-    let text = values::text(node, "a prefix of `direct`", "10.0.0.0/8", problems)?;
+/// A prefix without bits behind its length, or a single address.
+pub(super) fn read_prefix(
+    node: &Node,
+    what: &str,
+    example: &str,
+    problems: &mut Problems,
+) -> Result<IpNet, Reported> {
+    let text = values::text(node, what, example, problems)?;
     let prefix = text
         .parse()
         .or_else(|_no_prefix| text.parse::<IpAddr>().map(IpNet::from));
     let Ok(prefix) = prefix else {
         let message = format!("{} is not a prefix, expected ADDRESS/LENGTH", quoted(text));
-        let finding = Finding::at(node.span, message).hint("write a prefix such as `10.0.0.0/8`");
+        let hint = format!("write a prefix such as `{example}`");
+        let finding = Finding::at(node.span, message).hint(hint);
         return Err(problems.error(finding));
     };
     let network: IpNet = prefix.trunc();

@@ -11,18 +11,25 @@
 //! (does `eth0` exist?) is not asked here; see [`Parsed::check_interfaces`].
 
 mod address;
+mod backend_address;
 mod backends;
 mod conflicts;
 mod diagnostic;
+mod forwarding;
+mod icmp;
 mod interfaces;
 pub mod model;
 mod places;
+mod port_conflicts;
+mod ports;
 mod probe;
 mod problems;
 mod quota;
 mod raw;
 mod render;
+mod service_checks;
 mod services;
+mod sharing;
 mod source;
 mod table;
 mod values;
@@ -30,12 +37,14 @@ mod values;
 use std::{fs::File, io::Read, path::Path, sync::Arc};
 
 pub use self::{
-    address::{AddressError, parse_backend_address},
+    address::AddressError,
+    backend_address::{BackendAddress, Misfit},
     diagnostic::{Diagnostic, Label, Report, Severity},
+    sharing::shared_backend,
     source::MAX_BYTES,
 };
 use self::{
-    model::Config,
+    model::{Config, Icmp},
     problems::{Finding, Problems, Reported},
     raw::Node,
     source::{Source, Span, Spanned},
@@ -119,7 +128,7 @@ fn unreadable(file_name: &str, error: &std::io::Error) -> Report {
     problems.into_report()
 }
 
-const KEYS: [&str; 4] = ["interfaces", "hash_seed", "direct", "services"];
+const KEYS: [&str; 5] = ["interfaces", "hash_seed", "direct", "icmp", "services"];
 
 fn read(
     source: &Source,
@@ -135,6 +144,9 @@ fn read(
     let direct = top.get("direct").map_or(Ok(Vec::new()), |node| {
         interfaces::read_prefixes(node, problems)
     });
+    let icmp = top
+        .get("icmp")
+        .map_or_else(|| Ok(Icmp::default()), |node| icmp::read(node, problems));
     let drafts = services::read(&top, problems);
     if let Ok(drafts) = &drafts {
         conflicts::check(drafts, problems);
@@ -144,6 +156,7 @@ fn read(
         interfaces,
         hash_seed: hash_seed?,
         direct: direct?,
+        icmp: icmp?,
         services: services::finish(drafts?)?,
     };
     Ok((config, interface_names))

@@ -9,6 +9,8 @@ use std::{
 use ipnet::IpNet;
 use serde::Serialize;
 
+pub use super::ports::{PortRange, Ports};
+
 /// A whole configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Config {
@@ -18,8 +20,39 @@ pub struct Config {
     pub hash_seed: Option<String>,
     /// Prefixes that backends reach without translation.
     pub direct: Vec<IpNet>,
-    /// Services; names and VIPs are unique.
+    /// What is done with ICMP for VIPs.
+    pub icmp: Icmp,
+    /// Services; names and VIPs are unique, and ranges of ports on one address do not overlap.
     pub services: Vec<Service>,
+}
+
+/// What is done with ICMP for VIPs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Icmp {
+    /// What is done with echo requests.
+    pub echo: Echo,
+    /// Messages that each CPU may make in a second; 0: none.
+    pub rate: u32,
+}
+
+impl Default for Icmp {
+    /// The rate is what Linux allows itself (`icmp_msgs_per_sec`).
+    fn default() -> Self {
+        Self {
+            echo: Echo::Answer,
+            rate: 1000,
+        }
+    }
+}
+
+/// What is done with an echo request for a VIP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Echo {
+    /// The data path answers it.
+    Answer,
+    /// The kernel gets it.
+    Pass,
 }
 
 /// An interface that the program is attached to.
@@ -64,43 +97,151 @@ pub struct Service {
     pub name: String,
     /// Where clients find it.
     pub vip: Vip,
-    /// How packets reach backends.
+    /// How packets reach backends that do not say otherwise.
     pub mode: Mode,
     /// Slots of its table, a power of two, where the file says so; see [`Service::slots`].
     pub slots: Option<u32>,
-    /// How backends are probed; `None`: not at all, they count as up.
+    /// How backends are probed; `None`: not at all, they count as up. On several ports it has a port.
     pub probe: Option<Probe>,
-    /// Backends, of the VIP's address family; names and addresses are unique within the service.
+    /// How tunnels are built.
+    pub tunnel: Tunnel,
+    /// What flows get in mode `full-nat`.
+    pub full_nat: FullNat,
+    /// The largest TCP segment that a SYN may announce, in bytes; `None`: any.
+    pub mss: Option<u16>,
+    /// Backends; names and addresses are unique within the service. Of the VIP's address family,
+    /// but in tunnels.
     pub backends: Vec<Backend>,
 }
 
 /// How packets reach backends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mode {
     /// Destination address and port are rewritten; replies come back through xlb.
     Nat,
+    /// The source, too, so that replies come back by themselves.
+    FullNat,
+    /// Only the MAC addresses are; backends answer clients directly.
+    L2Dsr,
+    /// In an IP packet; backends answer clients directly.
+    Ipip,
+    /// In UDP (Generic UDP Encapsulation, variant 1); backends answer clients directly.
+    Gue,
 }
 
-/// Address, port and protocol of a service.
+impl Mode {
+    /// The word in configuration and lists.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Nat => "nat",
+            Self::FullNat => "full-nat",
+            Self::L2Dsr => "l2-dsr",
+            Self::Ipip => "ipip",
+            Self::Gue => "gue",
+        }
+    }
+
+    /// Whether address and port of the destination change on the way.
+    #[must_use]
+    pub const fn is_nat(self) -> bool {
+        matches!(self, Self::Nat | Self::FullNat)
+    }
+
+    /// Whether packets travel in others, which may be of another address family.
+    #[must_use]
+    pub const fn is_tunnel(self) -> bool {
+        matches!(self, Self::Ipip | Self::Gue)
+    }
+}
+
+/// How tunnels are built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Tunnel {
+    /// Where outer headers of its family come from; at most 16 bits behind the prefix, which vary
+    /// with the flow. `None`, and for the other family: an address of the host.
+    pub source: Option<IpNet>,
+    /// UDP port of `gue`.
+    pub port: u16,
+}
+
+impl Default for Tunnel {
+    /// The port is that of the IANA registry (`gue`).
+    fn default() -> Self {
+        Self {
+            source: None,
+            port: 6080,
+        }
+    }
+}
+
+/// What flows get in mode `full-nat`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FullNat {
+    /// Their source addresses; none: an address of the host.
+    pub sources: Vec<IpAddr>,
+    /// Their source ports.
+    pub ports: PortRange,
+}
+
+impl Default for FullNat {
+    /// Below the ports that Linux gives to its own connections.
+    fn default() -> Self {
+        Self {
+            sources: Vec::new(),
+            ports: PortRange {
+                first: 10_000,
+                last: 32_767,
+            },
+        }
+    }
+}
+
+/// Address, ports and protocol of a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Vip {
     /// Virtual address.
     pub address: IpAddr,
-    /// Port, 1 to 65535.
-    pub port: u16,
+    /// One port, a range, or all.
+    pub ports: Ports,
     /// Transport protocol.
     pub protocol: Protocol,
 }
 
 impl fmt::Display for Vip {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}/{}",
-            SocketAddr::new(self.address, self.port),
-            self.protocol
-        )
+        let Self {
+            address,
+            ports,
+            protocol,
+        } = self;
+        write!(f, "{}:{ports}/{protocol}", Bracketed(*address))
+    }
+}
+
+/// An address before a colon (RFC 3986, §3.2.2).
+struct Bracketed(IpAddr);
+
+impl fmt::Display for Bracketed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            IpAddr::V4(v4) => write!(f, "{v4}"),
+            IpAddr::V6(v6) => write!(f, "[{v6}]"),
+        }
+    }
+}
+
+impl Vip {
+    /// How the address of a backend of such a service is written: with its port or range, or alone
+    /// where packets keep their port.
+    #[must_use]
+    pub fn backend(&self, address: SocketAddr) -> String {
+        let ip = Bracketed(address.ip());
+        match self.ports.moved_to(address.port()) {
+            Ports::All => ip.to_string(),
+            ports => format!("{ip}:{ports}"),
+        }
     }
 }
 
@@ -145,8 +286,10 @@ impl fmt::Display for Protocol {
 pub struct Backend {
     /// Its name; the address as written where the file gives none.
     pub name: String,
-    /// Where it listens.
+    /// Where it listens; the first port of several, and 0 where it listens on all.
     pub address: SocketAddr,
+    /// How packets reach it.
+    pub mode: Mode,
     /// Its share of the slots is `weight / sum of weights`; 0 to [`MAX_WEIGHT`], 0 takes no flows.
     pub weight: u16,
 }

@@ -2,31 +2,28 @@
 
 use super::{
     backends::{self, BackendDraft},
-    model::{Mode, Protocol, Service, Vip},
+    forwarding::{self, MODES},
+    model::{FullNat, Mode, Service, Tunnel, Vip},
     probe,
     problems::{Finding, Problems, Reported},
-    quota,
     raw::{Node, Value},
     source::Spanned,
     table::Table,
     values::{self, Choice, quoted},
 };
 
-const KEYS: [&str; 7] = [
+const KEYS: [&str; 10] = [
     "name",
     "vip",
     "mode",
     "scheduler",
     "slots",
     "probe",
+    "tunnel",
+    "full_nat",
+    "mss",
     "backends",
 ];
-
-const MODES: Choice<Mode> = Choice {
-    what: "mode",
-    words: &[("nat", Mode::Nat)],
-    unsupported: &["full-nat", "l2-dsr", "ipip", "gue"],
-};
 
 const SCHEDULERS: Choice<()> = Choice {
     what: "scheduler",
@@ -47,8 +44,11 @@ pub(super) struct ServiceDraft {
     pub(super) vip: Result<Spanned<Vip>, Reported>,
     pub(super) mode: Result<Mode, Reported>,
     scheduler: Result<(), Reported>,
-    slots: Result<Option<Spanned<u32>>, Reported>,
-    probe: Result<probe::Setting, Reported>,
+    pub(super) slots: Result<Option<Spanned<u32>>, Reported>,
+    pub(super) probe: Result<probe::Setting, Reported>,
+    pub(super) tunnel: Result<Option<Spanned<Tunnel>>, Reported>,
+    pub(super) full_nat: Result<Option<Spanned<FullNat>>, Reported>,
+    pub(super) mss: Result<Option<Spanned<u16>>, Reported>,
     pub(super) backends: Result<Vec<BackendDraft>, Reported>,
 }
 
@@ -81,6 +81,9 @@ impl ServiceDraft {
             mode: self.mode?,
             slots: self.slots?.map(|slots| slots.value),
             probe: self.probe?.resolve(vip.protocol),
+            tunnel: self.tunnel?.map(|tunnel| tunnel.value).unwrap_or_default(),
+            full_nat: self.full_nat?.map(|pool| pool.value).unwrap_or_default(),
+            mss: self.mss?.map(|mss| mss.value),
             backends: backends.collect::<Result<_, _>>()?,
         })
     }
@@ -101,18 +104,19 @@ fn read_one(node: &Node, problems: &mut Problems) -> Result<ServiceDraft, Report
     let scheduler = table
         .get("scheduler")
         .map_or(Ok(()), |node| SCHEDULERS.read(node, problems));
-    let slots = table
-        .get("slots")
-        .map(|node| read_slots(node, problems))
-        .transpose();
+    let slots = optional(&table, "slots", read_slots, problems);
     let probe = table
         .get("probe")
         .map_or(Ok(probe::Setting::Unsaid), |node| {
             probe::read(node, problems)
         });
+    let context = backends::Context {
+        vip: vip.as_ref().ok().map(|vip| vip.value),
+        mode,
+    };
     let backends = table
         .require("backends", "backends: [10.0.0.11:8080]", problems)
-        .and_then(|node| backends::read(node, problems));
+        .and_then(|node| backends::read(node, context, problems));
     let draft = ServiceDraft {
         name,
         vip,
@@ -120,10 +124,27 @@ fn read_one(node: &Node, problems: &mut Problems) -> Result<ServiceDraft, Report
         scheduler,
         slots,
         probe,
+        tunnel: optional(&table, "tunnel", forwarding::read_tunnel, problems),
+        full_nat: optional(&table, "full_nat", forwarding::read_full_nat, problems),
+        mss: optional(&table, "mss", forwarding::read_mss, problems),
         backends,
     };
     draft.check(problems);
     Ok(draft)
+}
+
+/// The value of a key, if it is there, and where it stands.
+fn optional<T>(
+    table: &Table<'_>,
+    key: &str,
+    read: impl FnOnce(&Node, &mut Problems) -> Result<T, Reported>,
+    problems: &mut Problems,
+) -> Result<Option<Spanned<T>>, Reported> {
+    let Some(node) = table.get(key) else {
+        return Ok(None);
+    };
+    let span = node.span;
+    read(node, problems).map(|value| Some(Spanned { value, span }))
 }
 
 /// What messages call the service.
@@ -147,104 +168,14 @@ fn read_vip(node: &Node, problems: &mut Problems) -> Result<Spanned<Vip>, Report
     values::address(node, "`vip`", "203.0.113.10:80/tcp", str::parse, problems)
 }
 
-fn read_slots(node: &Node, problems: &mut Problems) -> Result<Spanned<u32>, Reported> {
-    let slots = values::number(node, "`slots`", MIN_SLOTS..=MAX_SLOTS, problems)?;
-    if slots.value.is_power_of_two() {
+fn read_slots(node: &Node, problems: &mut Problems) -> Result<u32, Reported> {
+    let slots = values::number(node, "`slots`", MIN_SLOTS..=MAX_SLOTS, problems)?.value;
+    if slots.is_power_of_two() {
         return Ok(slots);
     }
-    let above = slots.value.next_power_of_two();
-    let message = format!("`slots` is {}, expected a power of two", slots.value);
+    let above = slots.next_power_of_two();
+    let message = format!("`slots` is {slots}, expected a power of two");
     Err(problems.error(
         Finding::at(node.span, message).hint(format!("the nearest are {} and {above}", above / 2)),
     ))
-}
-
-impl ServiceDraft {
-    /// What has to fit together within one service.
-    fn check(&self, problems: &mut Problems) {
-        self.check_families(problems);
-        self.note_unprobed(problems);
-        let (Ok(slots), Ok(backends)) = (&self.slots, &self.backends) else {
-            return;
-        };
-        match slots {
-            Some(slots) if backends.len() > slots.value as usize => {
-                problems.error(too_few_slots(slots, backends.len()));
-            }
-            _ => check_weights(slots.as_ref(), backends, problems),
-        }
-    }
-
-    fn check_families(&self, problems: &mut Problems) {
-        let (Ok(vip), Ok(backends)) = (&self.vip, &self.backends) else {
-            return;
-        };
-        let family = |is_ipv4: bool| if is_ipv4 { "IPv4" } else { "IPv6" };
-        let expected = family(vip.value.address.is_ipv4());
-        for backend in backends.iter().flat_map(|backend| &backend.address) {
-            let found = family(backend.value.is_ipv4());
-            if found == expected {
-                continue;
-            }
-            problems.error(
-                Finding::at(
-                    backend.span,
-                    format!("{found} backend in an {expected} service"),
-                )
-                .label(format!("this is {found}"))
-                .also(vip.span, format!("the VIP is {expected}"))
-                .hint("make one service for each address family"),
-            );
-        }
-    }
-
-    fn note_unprobed(&self, problems: &mut Problems) {
-        let (Ok(vip), Ok(probe::Setting::Unsaid)) = (&self.vip, &self.probe) else {
-            return;
-        };
-        if vip.value.protocol == Protocol::Tcp {
-            return;
-        }
-        problems.note(
-            Finding::at(
-                vip.span,
-                "backends of a UDP service are not probed and count as up",
-            )
-            .hint(
-                "say so with `probe: none`, or probe a TCP port: `probe: { type: tcp, port: 53 }`",
-            ),
-        );
-    }
-}
-
-fn too_few_slots(slots: &Spanned<u32>, backends: usize) -> Finding {
-    let Spanned { value, span } = slots;
-    Finding::at(*span, format!("{value} slots for {backends} backends"))
-        .label("fewer slots than backends")
-        .hint("leave `slots` out, or give at least 100 for each backend")
-}
-
-fn check_weights(slots: Option<&Spanned<u32>>, backends: &[BackendDraft], problems: &mut Problems) {
-    let weights = backends.iter().map(|backend| backend.weight.as_ref());
-    let Ok(spanned) = weights.collect::<Result<Vec<_>, _>>() else {
-        return;
-    };
-    let weights: Vec<_> = spanned.iter().map(|weight| weight.value).collect();
-    let slots = slots.map_or_else(
-        || Service::default_slots(weights.len()),
-        |slots| slots.value,
-    );
-    let owners = quota::own_a_slot(&weights, slots);
-    let losers = spanned.iter().zip(owners).filter(|(_, owns)| !owns);
-    for (weight, _) in losers {
-        let message = format!(
-            "weight {} is too small for one of {slots} slots",
-            weight.value
-        );
-        problems.error(
-            Finding::at(weight.span, message)
-                .label("would own no slot")
-                .hint("use larger `slots` or weights that lie closer together; 0 drains a backend"),
-        );
-    }
 }

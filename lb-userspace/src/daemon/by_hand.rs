@@ -10,8 +10,8 @@ use crate::{
         types::{BackendRequest, BackendVerb},
     },
     config::{
+        BackendAddress,
         model::{self, Config, Service},
-        parse_backend_address,
     },
     desired::overrides::{Admin, Effective, Override, Overrides, Presence, Setting},
 };
@@ -95,7 +95,9 @@ impl Context<'_> {
         if let Some(other) = self.in_force.backends.iter().find(taken) {
             let message = format!(
                 "service `{}` already has a backend `{}` at {}",
-                self.in_force.name, other.name, other.address
+                self.in_force.name,
+                other.name,
+                self.in_force.vip.backend(other.address)
             );
             return Err(Error::new(Code::Failed, message).hint(
                 "`xlb backend weight` changes a weight; give another --name if that is taken",
@@ -116,14 +118,16 @@ impl Context<'_> {
 
     fn new_address(&self) -> Result<SocketAddr, Error> {
         let text = &self.request.backend;
-        let address = parse_backend_address(text)
+        let written = BackendAddress::parse(text)
             .map_err(|error| Error::new(Code::Usage, error.to_string()).hint(error.hint()))?;
-        let vip = self.in_force.vip;
-        if address.is_ipv4() != vip.address.is_ipv4() {
-            let message = format!("{address} is not of the address family of the VIP {vip}");
+        let Service { vip, mode, .. } = *self.in_force;
+        if written.ip.is_ipv4() != vip.address.is_ipv4() && !mode.is_tunnel() {
+            let message = format!("{text} is not of the address family of the VIP {vip}");
             return Err(Error::new(Code::Usage, message));
         }
-        Ok(address)
+        written
+            .fit(vip, mode)
+            .map_err(|misfit| Error::new(Code::Usage, misfit.to_string()).hint(misfit.hint()))
     }
 
     fn remove(&self, backend: &model::Backend) -> Result<Deed, Error> {
@@ -131,6 +135,7 @@ impl Context<'_> {
             name,
             address,
             weight,
+            ..
         } = backend;
         if self.in_file.backends.iter().any(|b| b.address == *address) {
             let by_hand = Override {
@@ -146,7 +151,7 @@ impl Context<'_> {
         }
         let weight = weight.to_string();
         let more = ["--name", name, "--weight", &weight];
-        let undo = self.words("add", &address.to_string(), &more);
+        let undo = self.words("add", &self.in_force.vip.backend(*address), &more);
         Ok(self.deed(name, *address, Override::default(), Some(undo)))
     }
 

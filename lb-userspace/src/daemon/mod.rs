@@ -28,6 +28,7 @@ mod servers;
 mod start;
 mod store;
 mod targets;
+mod unsupported;
 mod watch;
 mod words;
 

@@ -115,7 +115,7 @@ impl Engine {
             BackendItem {
                 service: service.name.clone(),
                 name: backend.name.clone(),
-                address: backend.address,
+                address: service.vip.backend(backend.address),
                 weight: backend.weight,
                 state: match &report {
                     Some(report) => words::health(report.health),
@@ -152,7 +152,7 @@ impl Engine {
         ServiceItem {
             name: service.name.clone(),
             vip: service.vip.to_string(),
-            mode: "nat".to_owned(),
+            mode: service.mode.word().to_owned(),
             scheduler: "maglev".to_owned(),
             up: backends.iter().any(|backend| backend.slots > 0),
             backends_up: count(backends.iter().filter(takes_flows)),

@@ -9,7 +9,9 @@ use lb_common::next_hop::NextHop;
 
 use super::*;
 use crate::{
-    config::model::{self, Mode as Forwarding, Protocol, Role, XdpMode},
+    config::model::{
+        self, FullNat, Icmp, Mode as Forwarding, Ports, Protocol, Role, Tunnel, XdpMode,
+    },
     desired::{Backend, Refused, Routes, Service},
     net::sandbox,
 };
@@ -239,7 +241,7 @@ fn vip() -> Vip {
     let address = "203.0.113.10".parse().unwrap();
     Vip {
         address,
-        port: 80,
+        ports: Ports::One(80),
         protocol: Protocol::Tcp,
     }
 }
@@ -257,18 +259,23 @@ fn config(interfaces: &[&str]) -> Config {
     let backends = (1..=4).map(|number| model::Backend {
         name: backend(number).to_string(),
         address: backend(number),
+        mode: Forwarding::Nat,
         weight: 1,
     });
     Config {
         interfaces: interfaces.iter().map(interface).collect(),
         hash_seed: None,
         direct: Vec::new(),
+        icmp: Icmp::default(),
         services: vec![model::Service {
             name: "web".into(),
             vip: vip(),
             mode: Forwarding::Nat,
             slots: None,
             probe: None,
+            tunnel: Tunnel::default(),
+            full_nat: FullNat::default(),
+            mss: None,
             backends: backends.collect(),
         }],
     }

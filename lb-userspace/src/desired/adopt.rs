@@ -28,7 +28,7 @@ use super::{
     store::{Region, Store},
 };
 use crate::{
-    config::model::{Protocol, Vip},
+    config::model::{PortRange, Ports, Protocol, Vip},
     dataplane::sizes::{Sizes, elements},
 };
 
@@ -249,9 +249,15 @@ fn vip(header: &Header) -> Result<Vip, Inconsistent> {
     let Some(protocol) = protocol else {
         return inconsistent(format!("a service of IP protocol {}", header.protocol));
     };
+    let first = u16::from_be_bytes(header.port);
+    let ports = match u16::from_be_bytes(header.last_port) {
+        _ if first == 0 => Ports::All,
+        last if last == first => Ports::One(first),
+        last => Ports::Range(PortRange { first, last }),
+    };
     Ok(Vip {
         address: header.vip.into(),
-        port: u16::from_be_bytes(header.port),
+        ports,
         protocol,
     })
 }

@@ -157,7 +157,10 @@ fn next_hops(state: &State) -> impl Iterator<Item = NextHop> {
 mod tests {
     use super::*;
     use crate::{
-        config::model::{Config, Interface as ModelInterface, Mode, Probe, Protocol, XdpMode},
+        config::model::{
+            Config, FullNat, Icmp, Interface as ModelInterface, Mode, Ports, Probe, Protocol,
+            Tunnel, XdpMode,
+        },
         desired::overrides::{Override, Overrides, Setting},
     };
 
@@ -235,19 +238,24 @@ mod tests {
             }],
             hash_seed: None,
             direct: Vec::new(),
+            icmp: Icmp::default(),
             services: vec![model::Service {
                 name: "web".into(),
                 vip: Vip {
                     address: ip("203.0.113.10"),
-                    port: 80,
+                    ports: Ports::One(80),
                     protocol: Protocol::Tcp,
                 },
                 mode: Mode::Nat,
                 slots: None,
                 probe,
+                tunnel: Tunnel::default(),
+                full_nat: FullNat::default(),
+                mss: None,
                 backends: vec![model::Backend {
                     name: "b1".into(),
                     address,
+                    mode: Mode::Nat,
                     weight,
                 }],
             }],

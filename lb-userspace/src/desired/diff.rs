@@ -278,7 +278,12 @@ fn filter(addresses: &BTreeMap<IpAddr, u64>) -> Filter {
 
 fn service_key(vip: Vip) -> Key {
     let protocol = vip.protocol.number();
-    Key::new(Kind::Service, vip.address.into(), vip.port, protocol)
+    Key::new(
+        Kind::Service,
+        vip.address.into(),
+        vip.ports.first(),
+        protocol,
+    )
 }
 
 /// Everything that the directory must say.

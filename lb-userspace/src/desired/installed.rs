@@ -182,7 +182,8 @@ impl Service {
     pub(super) fn header(&self, vip: Vip) -> Header {
         let mut header = Header::new_zeroed();
         header.vip = vip.address.into();
-        header.port = vip.port.to_be_bytes();
+        header.port = vip.ports.first().to_be_bytes();
+        header.last_port = vip.ports.last().to_be_bytes();
         header.protocol = vip.protocol.number();
         header.length = self.length();
         header.table = self.table.0;
@@ -198,7 +199,7 @@ impl Entry {
         backend.address = self.address.ip().into();
         backend.vip = vip.address.into();
         backend.port = self.address.port().to_be_bytes();
-        backend.vip_port = vip.port.to_be_bytes();
+        backend.vip_port = vip.ports.first().to_be_bytes();
         backend.ip_delta = Delta::of(&backend.vip.0, &backend.address.0).0;
         let from = [backend.vip.0.as_slice(), &backend.vip_port].concat();
         let to = [backend.address.0.as_slice(), &backend.port].concat();
@@ -208,7 +209,7 @@ impl Entry {
         backend.weight = self.weight;
         backend.mode = Mode::Nat as u8;
         backend.mtu = u16::MAX;
-        backend.port_shift = self.address.port().wrapping_sub(vip.port);
+        backend.port_shift = self.address.port().wrapping_sub(vip.ports.first());
         backend
     }
 }

@@ -25,7 +25,7 @@ use super::{
     store::{Region, Store},
 };
 use crate::{
-    config::model::{Protocol, Vip},
+    config::model::{Ports, Protocol, Vip},
     dataplane::sizes::{Sizes, elements},
     desired::adopt,
     health::Health,
@@ -240,7 +240,7 @@ impl Maps {
         let port = u16::from_be_bytes(entry.vip_port);
         Some(Vip {
             address: entry.vip.into(),
-            port,
+            ports: Ports::One(port),
             protocol: Protocol::Tcp,
         })
     }
@@ -390,7 +390,7 @@ fn targets(ram: &Ram, vip: Vip) -> Vec<SocketAddr> {
     let key = Key::new(
         Kind::Service,
         vip.address.into(),
-        vip.port,
+        vip.ports.first(),
         vip.protocol.number(),
     );
     let value = find(ram, &key).expect("the VIP is in the directory");
@@ -407,7 +407,7 @@ fn targets(ram: &Ram, vip: Vip) -> Vec<SocketAddr> {
         let pair = extent + words[slot as usize % 2].primary();
         let entry: lb_common::backend::Backend = ram.read(Region::Backends, pair).unwrap();
         assert_eq!(entry.vip, Address::from(vip.address));
-        assert_eq!(entry.vip_port, vip.port.to_be_bytes());
+        assert_eq!(entry.vip_port, vip.ports.first().to_be_bytes());
         SocketAddr::new(entry.address.into(), u16::from_be_bytes(entry.port))
     };
     (0..table.slots()).map(target).collect()
@@ -420,7 +420,7 @@ fn vip(number: u8) -> Vip {
     };
     Vip {
         address,
-        port: 80,
+        ports: Ports::One(80),
         protocol: Protocol::Tcp,
     }
 }

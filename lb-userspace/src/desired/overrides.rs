@@ -211,6 +211,7 @@ fn override_backends(service: &mut Service, overrides: &BTreeMap<SocketAddr, Ove
             Some(Presence::Added(name)) if !configured => service.backends.push(Backend {
                 name: name.clone(),
                 address,
+                mode: service.mode,
                 weight: 1,
             }),
             Some(Presence::Added(_)) | None => {}
@@ -227,7 +228,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::model::{Mode, Protocol, Vip};
+    use crate::config::model::{FullNat, Icmp, Mode, Ports, Protocol, Tunnel, Vip};
 
     const A: &str = "10.0.0.1:80";
     const B: &str = "10.0.0.2:80";
@@ -322,22 +323,27 @@ mod tests {
         let backend = |name: &str, at| Backend {
             name: name.into(),
             address: address(at),
+            mode: Mode::Nat,
             weight: 1,
         };
         Config {
             interfaces: Vec::new(),
             hash_seed: None,
             direct: Vec::new(),
+            icmp: Icmp::default(),
             services: vec![Service {
                 name: "web".into(),
                 vip: Vip {
                     address: "203.0.113.10".parse().unwrap(),
-                    port: 80,
+                    ports: Ports::One(80),
                     protocol: Protocol::Tcp,
                 },
                 mode: Mode::Nat,
                 slots: None,
                 probe: None,
+                tunnel: Tunnel::default(),
+                full_nat: FullNat::default(),
+                mss: None,
                 backends: vec![backend("a", A), backend("b", B)],
             }],
         }

@@ -105,7 +105,7 @@ pub(super) fn render(backends: &[BackendItem], paints: bool) -> String {
         [
             backend.service.clone(),
             backend.name.clone(),
-            backend.address.to_string(),
+            backend.address.clone(),
             backend.weight.to_string(),
             backend.state.word().to_owned(),
             backend.admin.word().to_owned(),
