@@ -7,6 +7,7 @@
 //!    in the differential test.
 //! 2. [`maps`]: every BPF map with its key, value, writer and reader; the values have a module each
 //!    ([`directory`], [`row`], [`backend`], [`next_hop`], [`route`], [`interface`], [`counters`]).
+//! 3. [`decap`]: the other end of tunnels, on a backend: a data path of its own.
 //!
 //! Byte order: what lies on the wire is a byte array in network order; integers are host order.
 #![cfg_attr(not(test), no_std)]
@@ -18,6 +19,7 @@ mod bits;
 pub mod checksum;
 pub mod counters;
 pub mod datapath;
+pub mod decap;
 pub mod directory;
 pub mod hash;
 pub mod interface;

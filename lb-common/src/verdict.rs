@@ -69,6 +69,8 @@ macro_rules! reasons {
     };
 }
 
+pub(crate) use reasons;
+
 reasons! {
     /// Why a packet was left to the kernel.
     PassReason {

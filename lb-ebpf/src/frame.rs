@@ -96,6 +96,11 @@ impl<'p> Cursor<'p> for XdpCursor {
     }
 
     #[inline(always)]
+    fn peek<T: Header>(&self) -> Option<T> {
+        Self { ..*self }.take::<T>().copied()
+    }
+
+    #[inline(always)]
     fn skip(&mut self, bytes: usize) {
         self.offset += bytes;
     }

@@ -1,6 +1,7 @@
 //! The XDP program of xlb: frame and maps around the data path of `lb-common`.
 //!
-//! The only place that knows XDP's actions. Unsafe code is in [`frame`], [`maps`] and [`fib`].
+//! The only place that knows XDP's actions. Unsafe code is in [`frame`], [`maps`] and [`fib`];
+//! [`decap`] is the program for backends, with maps of its own.
 #![no_std]
 #![no_main]
 #![expect(
@@ -9,6 +10,7 @@
     reason = "the attribute `xdp` hands contexts over by value and drops the documentation"
 )]
 
+mod decap;
 mod fib;
 mod frame;
 mod maps;

@@ -7,6 +7,7 @@
 //! * [`kernel`]: the same contents in real maps under the real program.
 //! * [`packet`] and [`frame`]: frames, built by a library that knows nothing of the data path.
 //! * [`fixture`]: cases, each a sentence, a frame and what becomes of it in kernel and host build.
+//! * [`decap`]: the same for the program of `xlb decap`.
 //! * [`counters`], [`sandbox`], [`random`]: all counters at once, a namespace of one's own, and
 //!   reproducible randomness.
 //!
@@ -32,6 +33,7 @@ pub mod config;
 pub mod counters;
 pub mod daemon;
 pub mod damage;
+pub mod decap;
 pub mod fixture;
 pub mod fleet;
 pub mod frame;

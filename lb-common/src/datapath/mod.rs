@@ -25,8 +25,8 @@ mod vlan;
 
 pub use packet::Packet;
 pub use tables::{Direction, Fib, Tables};
+pub(crate) use vlan::Tags;
 
-use self::vlan::Tags;
 use crate::{
     DropReason, PassReason, Verdict, bits,
     directory::{Key, Kind},

@@ -8,7 +8,7 @@ use crate::wire::{
 
 /// The tags of a frame: none, one, or two (`QinQ`).
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Tags {
+pub(crate) struct Tags {
     outer: Option<Taken>,
     inner: Option<Taken>,
 }
@@ -23,7 +23,7 @@ struct Taken {
 impl Tags {
     /// Takes the tags off a frame; `None` where one is cut short.
     #[inline(always)]
-    pub(super) fn take_off<F: Frame>(frame: &mut F) -> Option<Self> {
+    pub(crate) fn take_off<F: Frame>(frame: &mut F) -> Option<Self> {
         let mut tags = Self {
             outer: None,
             inner: None,
@@ -39,7 +39,7 @@ impl Tags {
 
     /// Puts them back; `None` where there is no room.
     #[inline(always)]
-    pub(super) fn put_back<F: Frame>(self, frame: &mut F) -> Option<()> {
+    pub(crate) fn put_back<F: Frame>(self, frame: &mut F) -> Option<()> {
         let Some(outer) = self.outer else {
             return Some(());
         };

@@ -26,6 +26,9 @@ pub trait Ip: Header {
     /// Whom it is for.
     fn destination(&self) -> Self::Address;
 
+    /// Whether it is a header without options whose checksum, if it has one, is right.
+    fn is_plain(&self) -> bool;
+
     /// Time to live, or hop limit.
     fn hops(&self) -> u8;
 
@@ -42,6 +45,9 @@ pub trait Ip: Header {
 
     /// The header (without options) of a tunnel.
     fn outer(outer: &Outer<'_>) -> Self;
+
+    /// Writes the type of service, or traffic class.
+    fn set_class(&mut self, class: u8);
 
     /// Writes the sender's address.
     fn set_source(&mut self, address: Self::Address);
@@ -113,6 +119,9 @@ pub trait Address: Copy + PartialEq + IntoBytes + Immutable {
 
     /// The address that a table holds.
     fn from_table(address: &address::Address) -> Self;
+
+    /// The address as a table holds it.
+    fn to_table(self) -> address::Address;
 
     /// The words it is found by in the directory: the first twelve bytes, and what goes into the tag.
     fn directory_words(self) -> ([u32; 3], u32);

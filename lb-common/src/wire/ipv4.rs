@@ -88,6 +88,15 @@ impl Ip for Ipv4 {
     }
 
     #[inline(always)]
+    fn is_plain(&self) -> bool {
+        const VERSION_LENGTH: u32 = 0x45;
+        let words: [u32; 5] = zerocopy::transmute!(*self);
+        let halves = words.map(|word| (word & 0xffff) + (word >> 16));
+        let is_right = fold(halves.iter().sum()) == 0xffff;
+        is_right && u32::from_be_bytes(self.version_length) >> 24 == VERSION_LENGTH
+    }
+
+    #[inline(always)]
     fn hops(&self) -> u8 {
         bits::low_byte(self.ttl_word())
     }
@@ -136,6 +145,15 @@ impl Ip for Ipv4 {
     }
 
     #[inline(always)]
+    fn set_class(&mut self, class: u8) {
+        let old = u32::from_be_bytes(self.version_length);
+        let new = old & 0xff00_ffff | u32::from(class) << 16;
+        self.version_length = new.to_be_bytes();
+        let [old, new] = [old, new].map(|word| u32::from(bits::low_word(word >> 16).to_be()));
+        self.update_checksum(Delta(fold((!old & 0xffff) + new)));
+    }
+
+    #[inline(always)]
     fn set_source(&mut self, address: u32) {
         self.source = address.to_ne_bytes();
     }
@@ -167,6 +185,12 @@ impl ip::Address for u32 {
     #[inline(always)]
     fn from_table(address: &Address) -> Self {
         Self::from_ne_bytes(address.v4())
+    }
+
+    #[inline(always)]
+    fn to_table(self) -> Address {
+        let [a, b, c, d] = self.to_ne_bytes();
+        Address([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d])
     }
 
     #[inline(always)]

@@ -86,6 +86,11 @@ impl Ip for Ipv6 {
     }
 
     #[inline(always)]
+    fn is_plain(&self) -> bool {
+        true
+    }
+
+    #[inline(always)]
     fn hops(&self) -> u8 {
         bits::low_byte(self.word())
     }
@@ -122,6 +127,13 @@ impl Ip for Ipv6 {
             source: [high, low].map(u64::to_ne_bytes),
             destination: zerocopy::transmute!(outer.tunnel.destination.0),
         }
+    }
+
+    #[inline(always)]
+    fn set_class(&mut self, class: u8) {
+        let word = u32::from_be_bytes(self.version_class_flow);
+        let word = word & 0xf00f_ffff | u32::from(class) << 20;
+        self.version_class_flow = word.to_be_bytes();
     }
 
     #[inline(always)]
@@ -186,6 +198,11 @@ impl ip::Address for [u64; 2] {
     fn from_table(address: &Address) -> Self {
         let halves: [[u8; 8]; 2] = zerocopy::transmute!(address.0);
         halves.map(u64::from_ne_bytes)
+    }
+
+    #[inline(always)]
+    fn to_table(self) -> Address {
+        Address(zerocopy::transmute!(self))
     }
 
     #[inline(always)]

@@ -29,6 +29,9 @@ pub trait Cursor<'p>: Sized {
     /// The next header; `None` where the frame ends before it does.
     fn take<T: Header>(&mut self) -> Option<&'p mut T>;
 
+    /// A copy of the next header, which stays the next one.
+    fn peek<T: Header>(&self) -> Option<T>;
+
     /// Leaves out `bytes`, which need not be there.
     fn skip(&mut self, bytes: usize);
 

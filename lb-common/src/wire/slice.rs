@@ -25,6 +25,12 @@ impl<'p> Cursor<'p> for SliceCursor<'p> {
         Some(header)
     }
 
+    fn peek<T: Header>(&self) -> Option<T> {
+        T::read_from_prefix(self.rest)
+            .ok()
+            .map(|(header, _)| header)
+    }
+
     fn skip(&mut self, bytes: usize) {
         let rest = core::mem::take(&mut self.rest);
         self.rest = rest.get_mut(bytes..).unwrap_or_default();
