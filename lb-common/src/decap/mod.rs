@@ -126,7 +126,7 @@ fn inner<'p, I: Ip + 'p, C: Cursor<'p>, R: Rules>(
     let before = cursor.frame_len() - cursor.rest() - Eth::LEN;
     let ip = cursor.take::<I>().ok_or(Outcome::InnerMalformed)?;
     let is_malformed = matches!(ip.payload(&mut cursor), Err(Portless::Malformed));
-    if is_malformed || ip.len() > carried.len {
+    if is_malformed || ip.total_len() > carried.len {
         return Err(Outcome::InnerMalformed);
     }
     if !rules.is_vip(ip.destination().to_table()) {

@@ -1,8 +1,14 @@
 //! Verbs and flags.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
 
 use clap::{Parser, Subcommand, ValueEnum, ValueHint};
+use ipnet::IpNet;
+use lb_common::decap::GUE_PORT;
 
 use crate::{
     config::{BackendAddress, model::MAX_WEIGHT},
@@ -164,6 +170,9 @@ pub enum Verb {
         #[command(subcommand)]
         verb: Option<BackendVerb>,
     },
+    /// On a backend: take packets out of tunnels (ipip, gue).
+    #[command(after_help = DECAP_EXAMPLES)]
+    Decap(DecapArgs),
     /// Take the data path down: links, programs and maps. A running daemon exits.
     Detach,
     /// See it balance: real connections in namespaces of its own.
@@ -186,6 +195,63 @@ Examples:
   xlb backend drain web b1 --for 30m
   xlb backend weight web 10.0.0.12 5
   xlb backend reset web b1";
+
+const DECAP_EXAMPLES: &str = "\
+The program stays when the command ends; called again, an interface follows the new rules with no
+packet lost. Call it again when the interface gets another MAC address.
+
+Examples:
+  xlb decap --interface eth0 --vip 203.0.113.10 --source 10.0.0.1
+  xlb decap --interface eth0 --vip 203.0.113.10 2001:db8::10 --source 10.0.0.0/24 --gue-port 6080
+  xlb decap --status -o json
+  xlb decap --detach --interface eth0";
+
+/// Flags of `decap`.
+#[derive(Debug, clap::Args)]
+pub struct DecapArgs {
+    /// Where the balancer's packets come in; with --status or --detach all that there are if not given.
+    #[arg(long, value_name = "IF", num_args = 1.., value_delimiter = ',', required_unless_present_any = ["status", "detach"])]
+    pub interface: Vec<String>,
+    /// Inner destinations that are taken; each must be an address of this host.
+    #[arg(long, value_name = "ADDRESS", num_args = 1.., value_delimiter = ',', required_unless_present_any = ["status", "detach"])]
+    pub vip: Vec<IpAddr>,
+    /// Outer sources that may send: the balancers.
+    #[arg(long, visible_aliases = ["from", "allow"], value_name = "PREFIX", num_args = 1.., value_delimiter = ',', value_parser = parse_prefix, required_unless_present_any = ["status", "detach"])]
+    pub source: Vec<IpNet>,
+    /// UDP port of GUE.
+    #[arg(long, value_name = "PORT", default_value_t = GUE_PORT, value_parser = clap::value_parser!(u16).range(1..))]
+    pub gue_port: u16,
+    /// How to attach.
+    #[arg(long, value_name = "MODE", default_value = "auto")]
+    pub xdp: Xdp,
+    /// Accept a pin folder that vanishes with this process's mount namespace.
+    #[arg(long)]
+    pub ephemeral: bool,
+    /// Print rules and counters.
+    #[arg(long, conflicts_with_all = ["detach", "vip", "source"])]
+    pub status: bool,
+    /// Take the program off.
+    #[arg(long, conflicts_with_all = ["vip", "source"])]
+    pub detach: bool,
+}
+
+/// How a program is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Xdp {
+    /// Native, else generic with a warning.
+    Auto,
+    /// In the driver.
+    Native,
+    /// In the stack, on any interface, slower.
+    Generic,
+}
+
+fn parse_prefix(text: &str) -> Result<IpNet, String> {
+    let address = text.parse::<IpAddr>().map(IpNet::from);
+    address
+        .or_else(|_not_an_address| text.parse())
+        .map_err(|_neither| "expected an address or a prefix, as in 10.0.0.0/24".to_owned())
+}
 
 /// Flags of `run`.
 #[derive(Debug, clap::Args)]

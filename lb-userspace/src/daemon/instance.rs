@@ -34,6 +34,12 @@ impl Instance {
         self.runtime().join("lock")
     }
 
+    /// The file that `xlb decap` holds locked while it is at work.
+    #[must_use]
+    pub fn decap_lock(&self) -> PathBuf {
+        self.runtime().join("decap.lock")
+    }
+
     /// The file with revision, overrides and seed.
     #[must_use]
     pub fn state(&self) -> PathBuf {

@@ -96,6 +96,9 @@ pub enum Error {
         /// The interface.
         interface: String,
     },
+    /// An interface without a MAC address.
+    #[error("{0} is not an Ethernet interface: xlb reads Ethernet frames only")]
+    NotEthernet(String),
     /// The folder of the pins is not where pins can be.
     #[error(
         "{path} is not on a BPF file system: mount one with `mount -t bpf bpf /sys/fs/bpf`, or \

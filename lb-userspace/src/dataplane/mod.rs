@@ -11,6 +11,7 @@
 
 mod attached;
 mod counters;
+pub mod decap;
 mod error;
 mod links;
 mod lock;

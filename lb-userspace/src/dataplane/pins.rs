@@ -87,7 +87,7 @@ impl Pins {
     /// The link of an interface.
     #[must_use]
     pub fn link(&self, interface: &str) -> PathBuf {
-        let name = interface.replace('%', "%25").replace('.', "%2E");
+        let name = escaped(interface);
         self.folder.join(format!("{LINK}{name}"))
     }
 
@@ -119,7 +119,8 @@ impl Pins {
         remove_file(&self.next_program())?;
         self.remove_maps()?;
         remove_folder(&self.maps())?;
-        remove_folder(&self.folder)?;
+        // The folder of `xlb decap` may be in it.
+        remove_if_unused(&self.folder)?;
         self.folder.parent().map_or(Ok(()), remove_if_unused)
     }
 
@@ -134,8 +135,13 @@ impl Pins {
     }
 }
 
+/// An interface's name as bpffs takes it, which refuses dots.
+pub(super) fn escaped(interface: &str) -> String {
+    interface.replace('%', "%25").replace('.', "%2E")
+}
+
 /// The files of a folder; none where there is no folder.
-fn entries(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     let listing = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         listing => listing.map_err(Error::file("read the folder", folder))?,
@@ -156,7 +162,7 @@ fn remove_folder(path: &Path) -> Result<(), Error> {
 }
 
 /// Leaves a folder with something in it, and the BPF file system's root.
-fn remove_if_unused(folder: &Path) -> Result<(), Error> {
+pub(super) fn remove_if_unused(folder: &Path) -> Result<(), Error> {
     match fs::remove_dir(folder) {
         Err(error) if is_used(&error) => Ok(()),
         result => unless_missing(result).map_err(Error::file("remove the folder", folder)),

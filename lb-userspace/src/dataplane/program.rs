@@ -70,7 +70,7 @@ impl Program {
         let object = loader.load(OBJECT).map_err(Error::load)?;
         let mut program = Self { object };
         program.xdp()?.load().map_err(Error::program)?;
-        program.self_test()?;
+        self_test(program.xdp()?)?;
         Ok(program)
     }
 
@@ -88,33 +88,43 @@ impl Program {
     /// # Errors
     /// Where the pin cannot be made.
     pub(super) fn pin(&mut self, pins: &Pins) -> Result<(), Error> {
-        let (next, path) = (pins.next_program(), pins.program());
-        pins::remove_file(&next)?;
-        let pinned = self.xdp()?.pin(&next);
-        pinned.map_err(|source| Error::Pin {
-            path: next.clone(),
-            source,
-        })?;
-        fs::rename(next, &path).map_err(Error::file("put in its place", path))
+        pin(self.xdp()?, pins)
     }
+}
 
-    /// A frame that is not IP must be left to the kernel.
-    fn self_test(&mut self) -> Result<(), Error> {
-        const XDP_PASS: u32 = 2;
-        // IEEE 802, local experimental EtherType 1.
-        let header = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x88, 0xb5];
-        let frame = [header.as_slice(), &[0; 50]].concat();
-        let mut options = TestRunOptions::new();
-        options.data_in = Some(&frame);
-        let run = self.xdp()?.test_run(options).map_err(Error::program)?;
-        if run.return_value == XDP_PASS {
-            return Ok(());
-        }
-        let verdict = run.return_value;
-        Err(Error::SelfTest(format!(
-            "verdict {verdict} for a frame that is not IP, expected {XDP_PASS} (pass)"
-        )))
+/// Pins a program in the place of the one before.
+///
+/// # Errors
+/// Where the pin cannot be made.
+pub(super) fn pin(program: &mut Xdp, pins: &Pins) -> Result<(), Error> {
+    let (next, path) = (pins.next_program(), pins.program());
+    pins::remove_file(&next)?;
+    program.pin(&next).map_err(|source| Error::Pin {
+        path: next.clone(),
+        source,
+    })?;
+    fs::rename(next, &path).map_err(Error::file("put in its place", path))
+}
+
+/// A frame that is not IP must be left to the kernel.
+///
+/// # Errors
+/// Where it is not, or the program cannot be run.
+pub(super) fn self_test(program: &Xdp) -> Result<(), Error> {
+    const XDP_PASS: u32 = 2;
+    // IEEE 802, local experimental EtherType 1.
+    let header = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x88, 0xb5];
+    let frame = [header.as_slice(), &[0; 50]].concat();
+    let mut options = TestRunOptions::new();
+    options.data_in = Some(&frame);
+    let run = program.test_run(options).map_err(Error::program)?;
+    if run.return_value == XDP_PASS {
+        return Ok(());
     }
+    let verdict = run.return_value;
+    Err(Error::SelfTest(format!(
+        "verdict {verdict} for a frame that is not IP, expected {XDP_PASS} (pass)"
+    )))
 }
 
 /// The pinned program.

@@ -85,6 +85,20 @@ pub async fn inspect(
     findings
 }
 
+/// The same for interfaces on which XDP sends nothing: `xlb decap`.
+pub async fn inspect_receivers(view: &View, interfaces: &[model::Interface]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for interface in interfaces {
+        let Some(link) = view.link(&interface.name) else {
+            findings.push(rules::missing(interface, view));
+            continue;
+        };
+        let facts = gather(view, link, &[]).await;
+        findings.extend(rules::judge_receiver(interface, &facts));
+    }
+    findings
+}
+
 async fn gather<'a>(view: &'a View, link: &'a Link, families: &[Family]) -> Facts<'a> {
     let peer = match link.peer.and_then(|index| view.links.get(&index)) {
         Some(peer) => Some(Peer {

@@ -10,6 +10,7 @@
 
 mod attach;
 mod cli;
+mod decap;
 mod failover;
 mod forwarding;
 mod network;

@@ -1,6 +1,9 @@
 //! `xlb detach`: by the daemon where one runs, else by hand.
 
-use super::super::{Context, DONE};
+use super::{
+    super::{Context, DONE},
+    decap,
+};
 use crate::{
     api::{
         Code, Error,
@@ -10,9 +13,12 @@ use crate::{
 };
 
 pub(super) fn run(context: &Context) -> Result<u8, Error> {
-    let detached = match context.ask(async |client| client.detach().await) {
+    let balancer = match context.ask(async |client| client.detach().await) {
         Err(error) if error.code == Code::Unreachable => by_hand(context)?,
         answer => answer?,
+    };
+    let detached = Detached {
+        interfaces: [balancer.interfaces, decap::detach_all(context)?].concat(),
     };
     context
         .output
@@ -28,7 +34,7 @@ fn by_hand(context: &Context) -> Result<Detached, Error> {
     Ok(Detached { interfaces })
 }
 
-fn describe(detached: &Detached) -> String {
+pub(super) fn describe(detached: &Detached) -> String {
     match detached.interfaces.as_slice() {
         [] => "nothing was attached\n".to_owned(),
         interfaces => format!("detached from {}\n", interfaces.join(", ")),

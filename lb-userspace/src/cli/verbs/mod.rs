@@ -3,6 +3,7 @@
 mod apply;
 mod backend;
 mod check;
+mod decap;
 mod detach;
 mod run;
 mod service;
@@ -26,6 +27,7 @@ pub(super) fn run(context: &Context, verb: Verb) -> Result<u8, Error> {
         Verb::Status { exit_code, wait } => status::run(context, exit_code, wait),
         Verb::Service { verb } => service::run(context, verb),
         Verb::Backend { verb } => backend::run(context, verb),
+        Verb::Decap(args) => decap::run(context, args),
         Verb::Detach => detach::run(context),
         Verb::Demo(args) => demo::run(&args, context.output.paints)
             .map(|()| DONE)

@@ -24,23 +24,35 @@ pub(super) fn missing(interface: &model::Interface, view: &View) -> Finding {
 }
 
 pub(super) fn judge(interface: &model::Interface, facts: &Facts<'_>) -> Vec<Finding> {
+    let mut findings = judge_receiver(interface, facts);
     let Facts {
         link,
-        offloads,
+        offloads: _,
         peer,
         unforwarded,
     } = facts;
-    let mut findings = Vec::new();
-    findings.extend(ethernet(link));
-    findings.extend(up(link));
-    findings.extend(mtu(interface, link, peer.as_ref()));
-    findings.extend(lro(link, *offloads));
     if link.is_veth() {
         findings.extend(other_end(link, peer.as_ref()));
     }
     if interface.role != Role::Client {
         findings.extend(unforwarded.iter().map(|family| forwarding(link, *family)));
     }
+    findings
+}
+
+/// What matters where frames only come in.
+pub(super) fn judge_receiver(interface: &model::Interface, facts: &Facts<'_>) -> Vec<Finding> {
+    let Facts {
+        link,
+        offloads,
+        peer,
+        unforwarded: _,
+    } = facts;
+    let mut findings = Vec::new();
+    findings.extend(ethernet(link));
+    findings.extend(up(link));
+    findings.extend(mtu(interface, link, peer.as_ref()));
+    findings.extend(lro(link, *offloads));
     findings
 }
 
