@@ -15,6 +15,7 @@
 //!
 //! * [`daemon`]: the real binary, with folders of its own; [`config`]: files for it.
 //! * [`servers`]: real servers; [`fleet`]: some at every backend. [`load`]: their clients.
+//! * [`echo`]: a server and its client that need no program.
 //! * [`damage`]: whether packets arrived whole.
 //! * [`wait`]: waiting for what comes soon.
 #![expect(
@@ -34,6 +35,7 @@ pub mod counters;
 pub mod daemon;
 pub mod damage;
 pub mod decap;
+pub mod echo;
 pub mod fixture;
 pub mod fleet;
 pub mod frame;

@@ -8,6 +8,7 @@ mod build;
 mod demo;
 mod disasm;
 mod kernel;
+mod kernels;
 mod lint;
 mod setup;
 mod shell;
@@ -50,6 +51,8 @@ enum Verb {
         /// Part of a test's name
         filter: Option<String>,
     },
+    /// Boots Debian's kernels, old and new, in QEMU and runs tests on them
+    TestKernels(kernels::Options),
     /// Checks format, lints, licences and advisories
     Lint,
     /// Measures cost per packet, throughput, latency and memory (root)
@@ -82,6 +85,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Build { release } => build::xlb(release)?,
         Verb::Demo { args } => demo::run(&args)?,
         Verb::Test { filter } => return test::run(filter.as_deref()),
+        Verb::TestKernels(options) => return kernels::run(&options),
         Verb::Lint => lint::run()?,
         Verb::Bench { args } => bench::run(&args)?,
         Verb::Disasm { functions } => disasm::run(&functions)?,

@@ -16,15 +16,17 @@ use crate::{
 
 /// Results of tests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Tally {
-    passed: u64,
-    failed: u64,
+pub(crate) struct Tally {
+    /// Tests that passed.
+    pub(crate) passed: u64,
+    /// Tests that failed.
+    pub(crate) failed: u64,
 }
 
 impl Tally {
     /// What a line of a test program adds, such as
     /// `test result: ok. 12 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out`.
-    fn of(line: &str) -> Self {
+    pub(crate) fn of(line: &str) -> Self {
         let Some((_, result)) = line.split_once("test result: ") else {
             return Self::default();
         };
@@ -38,7 +40,8 @@ impl Tally {
         }
     }
 
-    const fn add(&mut self, other: Self) {
+    /// Adds another one.
+    pub(crate) const fn add(&mut self, other: Self) {
         self.passed += other.passed;
         self.failed += other.failed;
     }

@@ -1,7 +1,7 @@
 //! The kernel program and the host build of the same data path agree, byte for byte, on random
 //! frames in random worlds.
 //!
-//! `XLB_SEED` repeats a run, `XLB_PACKETS` asks for a longer one.
+//! `XLB_SEED` repeats a run, `XLB_PACKETS` asks for a longer or a shorter one.
 #![expect(
     clippy::expect_used,
     clippy::indexing_slicing,
@@ -50,7 +50,7 @@ struct Tally {
 fn kernel_and_host_agree_on_random_packets_in_random_worlds() {
     let now = SystemTime::now();
     let seed = number("XLB_SEED").unwrap_or_else(|| new_seed(now));
-    let packets = number("XLB_PACKETS").map_or(PACKETS, |packets| PACKETS.max(packets as usize));
+    let packets = number("XLB_PACKETS").map_or(PACKETS, |packets| packets as usize);
     println!("XLB_SEED={seed} XLB_PACKETS={packets}");
     let tally = sandbox::run(move || {
         let mut random = Random::new(seed);
@@ -61,8 +61,8 @@ fn kernel_and_host_agree_on_random_packets_in_random_worlds() {
     let took = now.elapsed().expect("a clock");
     let rate = tally.all as u128 / took.as_millis().max(1);
     println!("{tally:#?} in {took:.1?}: {rate} packets/ms");
-    assert!(tally.forwarded * 5 > tally.all, "few go the whole way");
-    assert!(tally.returned * 10 > tally.all, "few come back");
+    assert!(tally.forwarded * 5 > packets, "few go the whole way");
+    assert!(tally.returned * 10 > packets, "few come back");
     for label in labels() {
         assert!(tally.reasons.contains_key(label), "{label}: never seen");
     }

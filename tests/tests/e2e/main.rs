@@ -8,6 +8,7 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod any_kernel;
 mod attach;
 mod cli;
 mod decap;

@@ -5,7 +5,7 @@ mod linker;
 mod packages;
 mod toolchain;
 
-pub(crate) use packages::Need;
+pub(crate) use packages::{Need, install};
 pub(crate) use toolchain::Toolchain;
 
 use anyhow::Result;

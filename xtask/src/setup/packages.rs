@@ -18,6 +18,8 @@ pub(crate) enum Need {
     Demo,
     /// Namespaces, and real clients and servers in them.
     Tests,
+    /// Guests that run other kernels.
+    Kernels,
 }
 
 /// A program, and the Debian package that has it.
@@ -43,13 +45,28 @@ const TESTS: [Program; 8] = [
     program("sysctl", "procps"),
 ];
 
+const KERNELS: [Program; 3] = [
+    program("dpkg-deb", "dpkg"),
+    program("modinfo", "kmod"),
+    program("xz", "xz-utils"),
+];
+
 impl Need {
     fn programs(self) -> impl Iterator<Item = &'static Program> {
-        let tests: &[Program] = match self {
+        let others: &[Program] = match self {
             Self::Demo => &[],
             Self::Tests => &TESTS,
+            Self::Kernels => &KERNELS,
         };
-        DEMO.iter().chain(tests)
+        DEMO.iter().chain(others)
+    }
+
+    /// For people.
+    const fn subject(self) -> &'static str {
+        match self {
+            Self::Demo | Self::Tests => "network namespaces and what runs in them",
+            Self::Kernels => "guests with other kernels",
+        }
     }
 }
 
@@ -74,8 +91,9 @@ pub(crate) fn ensure(need: Need) -> Result<()> {
         packages.join(" ")
     );
     step(&format!(
-        "installing {}: network namespaces and what runs in them need {}",
+        "installing {}: {} need {}",
         packages.join(" "),
+        need.subject(),
         commands.join(", ")
     ));
     install(&packages)
