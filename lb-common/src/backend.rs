@@ -30,21 +30,30 @@ pub struct Backend {
     pub l4_delta: u16,
     /// The way there. Changes at run time.
     pub next_hop: NextHop,
-    /// A [`State`] as number. Changes at run time; only full NAT reads it.
+    /// A [`State`] as number. Changes at run time; of the data path only full NAT reads it.
     pub state: u32,
-    /// Weight, for the next daemon.
-    pub weight: u32,
+    /// Weight, for the next daemon. Changes at run time, in one word with `mss`.
+    pub weight: u16,
+    /// The largest TCP segment that a SYN may announce; 0: any. Changes at run time.
+    pub mss: u16,
     /// The [`Mode`] as number.
     pub mode: u8,
-    /// Low bits of a tunnel's source that vary with the flow: 0 to [`Tunnel::MAX_SPREAD`].
-    pub spread: u8,
+    /// [`Backend::SHARED`], or in [`Mode::FullNat`] and [`Mode::L2Dsr`] nothing. Changes at run time,
+    /// in one word with `mtu`.
+    pub flags: u8,
     /// Bytes of the longest IP packet that may go this way, before it is encapsulated. Changes at run
     /// time.
     pub mtu: u16,
     /// What is added to a port on the way to the backend, modulo 2¹⁶: `port - vip_port`.
     pub port_shift: u16,
-    /// Tunnels: index in `PATHS`. Full NAT: index of the pool in `POOLS`.
+    /// Full NAT: index of the pool in `POOLS`.
     pub index: u16,
+}
+
+impl Backend {
+    /// [`Mode::Nat`]: other services have this backend, too, so that a reply alone does not tell whose
+    /// it is, and flows are remembered in `FLOWS`.
+    pub const SHARED: u8 = 1;
 }
 
 const _: () = assert!(size_of::<Backend>() == 64);
@@ -101,16 +110,18 @@ pub struct Tunnel {
     /// As in [`Backend`].
     pub state: u32,
     /// As in [`Backend`].
-    pub weight: u32,
+    pub weight: u16,
+    /// As in [`Backend`].
+    pub mss: u16,
     /// As in [`Backend`].
     pub mode: u8,
-    /// As in [`Backend`].
+    /// Low bits of the source that vary with the flow: 0 to [`Tunnel::MAX_SPREAD`].
     pub spread: u8,
     /// As in [`Backend`].
     pub mtu: u16,
     /// Free for later use; zero.
     pub reserved2: u16,
-    /// As in [`Backend`].
+    /// Index in `PATHS`.
     pub index: u16,
 }
 

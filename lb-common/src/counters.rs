@@ -26,3 +26,15 @@ impl core::ops::AddAssign for Traffic {
         self.return_bytes = self.return_bytes.wrapping_add(other.return_bytes);
     }
 }
+
+/// ICMP messages that one CPU may make yet: a token bucket, in the map `ALLOWANCE`.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct Allowance {
+    /// Messages.
+    pub left: u64,
+    /// When it was filled last, in nanoseconds since the system started.
+    pub filled_ns: u64,
+}

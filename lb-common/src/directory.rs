@@ -32,7 +32,7 @@ pub struct Way {
     /// [`Key::tag`]; 0: free.
     pub tag: u64,
     /// [`Table`] of a service in the low half and its extent in the high half; pair index of a
-    /// backend; [`VIP`] and [`LOCAL`] of an address.
+    /// backend; [`VIP`], [`LOCAL`] and [`POOL`] of an address.
     pub value: u64,
     /// [`Key::rest`]: the address' first twelve bytes.
     pub rest: [u32; 3],
@@ -44,6 +44,8 @@ pub struct Way {
 pub const VIP: u64 = 1;
 /// Value of an address: it is one of this host's.
 pub const LOCAL: u64 = 2;
+/// Value of an address: full NAT gives it to flows as their source.
+pub const POOL: u64 = 4;
 
 /// What an entry is about; part of its tag. Never 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -53,8 +55,16 @@ pub enum Kind {
     Service = 1,
     /// A NAT backend of a service: found by a packet's source.
     Backend = 2,
-    /// An address that is a VIP, or this host's, or both. Port and protocol are 0.
+    /// An address that is a VIP, or this host's, or a pool's, or several of these. Port and protocol
+    /// are 0.
     Address = 3,
+    /// Services on several ports of an address: element of `RANGES`. The port is 0.
+    Ranges = 4,
+    /// NAT backends of such services: likewise, found by a packet's source.
+    BackendRanges = 5,
+    /// A tunnel's far end, found by what a router's error quotes: index in `PATHS`. The port is 0, the
+    /// protocol UDP for [`Mode::Gue`](crate::backend::Mode::Gue), else 0.
+    Tunnel = 6,
 }
 
 /// What an entry is found by.

@@ -3,8 +3,8 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// MAC address in the low 48 bits, as a little-endian load of the frame's first bytes gives it;
-/// above it [`Interface::FROM_BACKENDS`]. Zero: unknown. An interface that only sends is there for its
-/// address.
+/// above it [`Interface::FROM_BACKENDS`] and the MTU. Zero: unknown. An interface that only sends is
+/// there for its address and its MTU.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
@@ -17,14 +17,24 @@ impl Interface {
     /// Role `backend` or `both`: replies of backends may come in here.
     pub const FROM_BACKENDS: u64 = 1 << 48;
 
-    /// An interface with this address.
+    /// The largest MTU that is told from a larger one.
+    pub const MAX_MTU: u16 = 0x7fff;
+
+    const MTU_SHIFT: u32 = 49;
+
+    /// An interface with this address and MTU.
     #[must_use]
-    pub const fn new(mac: [u8; 6], from_backends: bool) -> Self {
-        let mac = Self::word(mac);
-        Self(if from_backends {
-            mac | Self::FROM_BACKENDS
+    pub const fn new(mac: [u8; 6], mtu: u16, from_backends: bool) -> Self {
+        let mtu = if mtu > Self::MAX_MTU {
+            Self::MAX_MTU
         } else {
-            mac
+            mtu
+        };
+        let word = Self::word(mac) | (mtu as u64) << Self::MTU_SHIFT;
+        Self(if from_backends {
+            word | Self::FROM_BACKENDS
+        } else {
+            word
         })
     }
 
@@ -42,6 +52,13 @@ impl Interface {
     #[must_use]
     pub const fn mac(self) -> u64 {
         self.0 & Self::MAC
+    }
+
+    /// Bytes of the longest IP packet that may leave here.
+    #[inline(always)]
+    #[must_use]
+    pub const fn mtu(self) -> usize {
+        (self.0 >> Self::MTU_SHIFT) as usize
     }
 
     /// Whether replies of backends may come in here.

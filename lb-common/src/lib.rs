@@ -6,7 +6,8 @@
 //!    memory and tables, so that the same function runs in the kernel, in the host's unit tests and
 //!    in the differential test.
 //! 2. [`maps`]: every BPF map with its key, value, writer and reader; the values have a module each
-//!    ([`directory`], [`row`], [`backend`], [`next_hop`], [`route`], [`interface`], [`counters`]).
+//!    ([`directory`], [`row`], [`backend`], [`next_hop`], [`route`], [`interface`], [`counters`],
+//!    [`range`], [`pool`], [`path`], [`flow`], [`fragment`]).
 //! 3. [`decap`]: the other end of tunnels, on a backend: a data path of its own.
 //!
 //! Byte order: what lies on the wire is a byte array in network order; integers are host order.
@@ -21,13 +22,18 @@ pub mod counters;
 pub mod datapath;
 pub mod decap;
 pub mod directory;
+pub mod flow;
+pub mod fragment;
 pub mod hash;
 pub mod interface;
 pub mod maps;
 pub mod next_hop;
+pub mod path;
+pub mod pool;
+pub mod range;
 pub mod route;
 pub mod row;
 pub mod verdict;
 pub mod wire;
 
-pub use verdict::{DropReason, PassReason, Verdict};
+pub use verdict::{AnswerReason, DropReason, PassReason, Verdict};

@@ -8,6 +8,14 @@
 //! | `BACKENDS` | array, memory-mapped | [`Backend`](crate::backend::Backend) | daemon | data path |
 //! | `ROUTES` | array, memory-mapped | [`Routes`](crate::route::Routes) | daemon | data path |
 //! | `INTERFACES` | array, memory-mapped | [`Interface`](crate::interface::Interface) | daemon | data path |
+//! | `RANGES` | array, memory-mapped | [`Ranges`](crate::range::Ranges) | daemon | data path |
+//! | `POOLS` | array, memory-mapped | [`Pool`](crate::pool::Pool) | daemon | data path |
+//! | `PATHS` | array, memory-mapped | [`Path`](crate::path::Path) | data path, daemon | data path |
+//! | `FLOWS` | hash | [`FlowKey`](crate::flow::FlowKey) → [`Flow`](crate::flow::Flow) | data path; the daemon takes out | data path |
+//! | `FRAGMENTS` | LRU hash | [`FragmentKey`](crate::fragment::FragmentKey) → [`Fragment`](crate::fragment::Fragment) | data path | data path |
+//! | `ALLOWANCE` | per-CPU array | [`Allowance`](crate::counters::Allowance) | data path | data path |
+//! | `NOTE` | per-CPU array | [`Note`](crate::datapath::Note) | data path | data path, in the next program |
+//! | `DETOURS` | programs | the programs of [`Detour`](crate::datapath::Detour)s | daemon | data path |
 //! | `STATS` | per-CPU array | [`Traffic`](crate::counters::Traffic) | data path | daemon |
 //! | `REASONS` | per-CPU array | `u64`, packets | data path | daemon |
 //! | `META` | array | [`Meta`] | daemon | the next daemon |
@@ -28,6 +36,22 @@ pub const BACKENDS: &str = "BACKENDS";
 pub const ROUTES: &str = "ROUTES";
 /// Interfaces the program is attached to.
 pub const INTERFACES: &str = "INTERFACES";
+/// Services and NAT backends on several ports.
+pub const RANGES: &str = "RANGES";
+/// Source addresses and ports of full NAT.
+pub const POOLS: &str = "POOLS";
+/// Path MTUs of tunnels.
+pub const PATHS: &str = "PATHS";
+/// Remembered flows.
+pub const FLOWS: &str = "FLOWS";
+/// Packets in fragments.
+pub const FRAGMENTS: &str = "FRAGMENTS";
+/// ICMP messages that may be made yet.
+pub const ALLOWANCE: &str = "ALLOWANCE";
+/// What one program tells the next.
+pub const NOTE: &str = "NOTE";
+/// Programs for packets off the common path.
+pub const DETOURS: &str = "DETOURS";
 /// Traffic of pairs.
 pub const STATS: &str = "STATS";
 /// Packets of reasons.
@@ -54,10 +78,13 @@ pub struct Control {
     pub front: u64,
     /// A [`directory::Filter`](crate::directory::Filter) of the addresses in the directory.
     pub addresses: u64,
+    /// Seconds since the system started, as the daemon last said: it does so every second. Without a
+    /// daemon time stands still, and nothing that was idle is taken out. Never 0 once it was written.
+    pub clock: u64,
 }
 
 /// Version of everything in this crate that lies in a map. A daemon adopts maps of its own version.
-pub const LAYOUT_VERSION: u32 = 2;
+pub const LAYOUT_VERSION: u32 = 3;
 
 /// The one value of `META`: what a daemon that finds the pins must know to adopt them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]

@@ -11,10 +11,19 @@ pub enum Verdict {
     Transmit,
     /// Sent out of another interface, named by its index.
     Redirect(u32),
+    /// Made into an answer to its sender, and sent out of the interface that it came in by.
+    Answer(AnswerReason),
     /// Left to the kernel.
     Pass(PassReason),
     /// Thrown away.
     Drop(DropReason),
+}
+
+impl From<AnswerReason> for Verdict {
+    #[inline(always)]
+    fn from(reason: AnswerReason) -> Self {
+        Self::Answer(reason)
+    }
 }
 
 impl From<PassReason> for Verdict {
@@ -34,7 +43,10 @@ impl From<DropReason> for Verdict {
 /// Counters of reasons: the length of the map `REASONS`.
 pub const REASONS: u32 = 64;
 
-/// The first number of a [`DropReason`]; those below are [`PassReason`]s.
+/// The first number of an [`AnswerReason`]; those below are [`PassReason`]s.
+pub const FIRST_ANSWER: u32 = 24;
+
+/// The first number of a [`DropReason`].
 pub const FIRST_DROP: u32 = 32;
 
 macro_rules! reasons {
@@ -100,6 +112,18 @@ reasons! {
 }
 
 reasons! {
+    /// Why a packet was answered by xlb itself.
+    AnswerReason {
+        /// An echo request for a VIP.
+        Echo = 24, "echo";
+        /// Its time to live ran out: the sender is told (time exceeded).
+        TimeExceeded = 25, "time_exceeded";
+        /// It is longer than the way allows: the sender is told (fragmentation needed, packet too big).
+        PacketTooBig = 26, "packet_too_big";
+    }
+}
+
+reasons! {
     /// Why a packet was thrown away.
     DropReason {
         /// No backend of the service is live.
@@ -116,7 +140,8 @@ reasons! {
         ForgedBackend = 37, "forged_backend";
         /// A backend calls its own VIP and was chosen itself: the reply would not cross xlb.
         Hairpin = 38, "hairpin";
-        /// A fragment for a VIP: it does not carry the ports that a service is found by.
+        /// A fragment for a VIP that cannot be balanced: of another protocol than TCP and UDP, or too
+        /// short for its ports.
         Fragment = 39, "fragment";
         /// A table pointed outside of another one: a fault of xlb.
         TableError = 40, "table_error";
@@ -128,13 +153,32 @@ reasons! {
         NoHeadroom = 43, "no_headroom";
         /// A mode that the program was not loaded for: a fault of xlb.
         ModeUnknown = 44, "mode_unknown";
+        /// For a service, from an address that no client has: a group, loopback, a VIP.
+        MartianSource = 45, "martian_source";
+        /// A later fragment for a VIP that came before the first one, or long after it.
+        FragmentEarly = 46, "fragment_early";
+        /// An ICMP error for a VIP about a packet of no flow.
+        IcmpUnmatched = 47, "icmp_unmatched";
+        /// An ICMP error about a tunnel of xlb's own: its path MTU is noted, and the error ends here.
+        TunnelError = 48, "tunnel_error";
+        /// Full NAT: every place tried in the pool is another flow's.
+        PoolExhausted = 49, "pool_exhausted";
+        /// No more flows can be remembered.
+        FlowsFull = 50, "flows_full";
+        /// Services share a backend, and the client's flow to another one has the same ends.
+        NatCollision = 51, "nat_collision";
     }
 }
 
 const _: () = {
     let mut rest = PassReason::ALL;
     while let [reason, others @ ..] = rest {
-        assert!(reason.index() < FIRST_DROP);
+        assert!(reason.index() < FIRST_ANSWER);
+        rest = others;
+    }
+    let mut rest = AnswerReason::ALL;
+    while let [reason, others @ ..] = rest {
+        assert!(reason.index() >= FIRST_ANSWER && reason.index() < FIRST_DROP);
         rest = others;
     }
     let mut rest = DropReason::ALL;

@@ -27,7 +27,7 @@ use crate::{frame::XdpFrame, maps::Maps};
 pub fn xlb(ctx: XdpContext) -> u32 {
     let maps = Maps::new(&ctx);
     match datapath::forward(&mut XdpFrame::new(&ctx), &maps) {
-        Verdict::Transmit => xdp_action::XDP_TX,
+        Verdict::Transmit | Verdict::Answer(_) => xdp_action::XDP_TX,
         Verdict::Redirect(ifindex) => redirect(ifindex),
         Verdict::Pass(reason) => {
             maps::count_reason(reason.index());

@@ -81,7 +81,7 @@ impl Case {
 impl Ruleset {
     fn settings(&self) -> Settings {
         Settings {
-            interface: Interface::new(OUR_MAC, false),
+            interface: Interface::new(OUR_MAC, 1500, false),
             gue_port: self.gue_port.to_be_bytes(),
             reserved: [0; 6],
         }

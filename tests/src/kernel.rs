@@ -6,7 +6,7 @@ use aya::{
     programs::{ProgramFd, TestRun as _, TestRunOptions, Xdp},
 };
 use lb_common::{
-    DropReason, PassReason, Verdict, counters::Traffic, maps, route::Routes, row::ROWS_PER_ELEMENT,
+    AnswerReason, DropReason, PassReason, Verdict, counters::Traffic, maps, route::Routes, row::ROWS_PER_ELEMENT,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -95,7 +95,7 @@ impl Kernel {
     /// Makes the maps say what `image` says; sizes and constants must be those of the one it was
     /// loaded with.
     pub fn fill(&mut self, image: &Image) {
-        self.write::<32, _>(maps::CONTROL, &[image.control]);
+        self.write::<40, _>(maps::CONTROL, &[image.control]);
         self.write::<128, _>(maps::DIRECTORY, &image.directory);
         self.write::<{ 4 * ROWS_PER_ELEMENT as usize }, _>(maps::SLOTS, &image.slots);
         self.write::<64, _>(maps::BACKENDS, &image.backends);
@@ -195,6 +195,7 @@ impl Kernel {
 pub const fn action(verdict: Verdict) -> (u32, Option<u32>) {
     match verdict {
         Verdict::Transmit => (XDP_TX, None),
+        Verdict::Answer(reason) => (XDP_TX, Some(AnswerReason::index(reason))),
         Verdict::Redirect(_) => (XDP_REDIRECT, None),
         Verdict::Pass(reason) => (XDP_PASS, Some(PassReason::index(reason))),
         Verdict::Drop(reason) => (XDP_DROP, Some(DropReason::index(reason))),

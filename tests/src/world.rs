@@ -80,7 +80,6 @@ impl Link {
         };
         Backend {
             mode: self.mode as u8,
-            spread: self.spread,
             mtu: self.mtu,
             ..entry
         }
@@ -110,8 +109,9 @@ impl Link {
             next_hop,
             state: State::Up as u32,
             weight: 1,
+            mss: 0,
             mode: 0,
-            spread: 0,
+            spread: self.spread,
             mtu: 0,
             reserved2: 0,
             index: 0,
@@ -160,8 +160,9 @@ pub fn backend(vip: SocketAddr, address: SocketAddr, next_hop: NextHop) -> Backe
         next_hop,
         state: State::Up as u32,
         weight: 1,
+        mss: 0,
         mode: Mode::Nat as u8,
-        spread: 0,
+        flags: 0,
         mtu: u16::MAX,
         port_shift: address.port().wrapping_sub(vip.port()),
         index: 0,
@@ -207,7 +208,7 @@ impl World {
             interfaces: vec![Interface::default(); 64],
         };
         for (ifindex, mac, from_backends) in &self.interfaces {
-            image.interfaces[*ifindex as usize] = Interface::new(*mac, *from_backends);
+            image.interfaces[*ifindex as usize] = Interface::new(*mac, 1500, *from_backends);
         }
         let mut entries = self.addresses();
         let filter = entries

@@ -14,6 +14,7 @@
 //! Nothing is written to the frame before it is certain that it will be sent (or, rewritten, given
 //! to the kernel to be sent): a packet that passes for another reason is as it came.
 
+mod detour;
 mod other;
 mod packet;
 mod rewrite;
@@ -23,6 +24,7 @@ mod to_client;
 mod tunnel;
 mod vlan;
 
+pub use detour::{Detour, Note, Step};
 pub use packet::Packet;
 pub use tables::{Direction, Fib, Tables};
 pub(crate) use vlan::Tags;

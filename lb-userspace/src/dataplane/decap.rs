@@ -194,7 +194,7 @@ fn load(pins: &Pins, rules: &Rules) -> Result<Ebpf, Error> {
 
 fn fill(object: &mut Ebpf, interface: &str, rules: &Rules) -> Result<(), Error> {
     let settings = MapValue(Settings {
-        interface: Card::new(mac(interface)?, false),
+        interface: Card::new(mac(interface)?, u16::MAX, false),
         gue_port: rules.gue_port.to_be_bytes(),
         reserved: [0; 6],
     });

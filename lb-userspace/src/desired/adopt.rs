@@ -61,7 +61,7 @@ pub fn adopt<S: Store>(store: &S, seed: u64, sizes: &Sizes) -> Result<Installed,
                 let address = address(key);
                 reader.installed.addresses.insert(address, *value);
             }
-            Some(Kind::Backend) => {}
+            Some(Kind::Backend | Kind::Ranges | Kind::BackendRanges | Kind::Tunnel) => {}
             None => {
                 return inconsistent(format!("an entry of an unknown kind, tag {:#x}", key.tag));
             }
@@ -159,7 +159,7 @@ impl<S: Store> Reader<'_, S> {
         let port = u16::from_be_bytes(backend.port);
         Ok(Some(Entry {
             address: SocketAddr::new(backend.address.into(), port),
-            weight: backend.weight,
+            weight: backend.weight.into(),
             state,
             next_hop: backend.next_hop,
         }))

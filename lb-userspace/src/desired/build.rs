@@ -131,12 +131,12 @@ fn interfaces(
 ) -> BTreeMap<u32, Interface> {
     let sending = next_hops(state).filter_map(|hop| {
         let mac = network.mac(hop.ifindex())?;
-        Some((hop.ifindex(), Interface::new(mac, false)))
+        Some((hop.ifindex(), Interface::new(mac, u16::MAX, false)))
     });
     let configured = |interface: &model::Interface| {
         let link = network.link(&interface.name)?;
         let from_backends = interface.role != Role::Client;
-        Some((link.index, Interface::new(link.mac, from_backends)))
+        Some((link.index, Interface::new(link.mac, u16::MAX, from_backends)))
     };
     let configured = config.interfaces.iter().filter_map(configured);
     sending.chain(configured).collect()
@@ -219,13 +219,13 @@ mod tests {
     #[test]
     fn replies_may_not_come_in_by_an_interface_of_clients() {
         let state = state(None, Health::Up, Admin::Ready, 1);
-        assert_eq!(state.interfaces[&7], Interface::new([2; 6], false));
+        assert_eq!(state.interfaces[&7], Interface::new([2; 6], u16::MAX, false));
     }
 
     #[test]
     fn an_interface_that_only_sends_is_there_for_its_address() {
         let state = state(None, Health::Up, Admin::Ready, 1);
-        assert_eq!(state.interfaces[&9], Interface::new([6; 6], false));
+        assert_eq!(state.interfaces[&9], Interface::new([6; 6], u16::MAX, false));
     }
 
     fn state(probe: Option<Probe>, health: Health, admin: Admin, weight: u16) -> State {

@@ -206,7 +206,7 @@ impl Entry {
         backend.l4_delta = Delta::of(&from, &to).0;
         backend.next_hop = self.next_hop;
         backend.state = self.state as u32;
-        backend.weight = self.weight;
+        backend.weight = u16::try_from(self.weight).unwrap_or(u16::MAX);
         backend.mode = Mode::Nat as u8;
         backend.mtu = u16::MAX;
         backend.port_shift = self.address.port().wrapping_sub(vip.ports.first());

@@ -477,7 +477,7 @@ prop_compose! {
         for number in local {
             *addresses.entry(vip(number).address).or_insert(0) |= LOCAL;
         }
-        let interface = |(index, mac)| (index, Interface::new([mac; 6], true));
+        let interface = |(index, mac)| (index, Interface::new([mac; 6], u16::MAX, true));
         State {
             services,
             addresses,

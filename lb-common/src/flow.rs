@@ -1,0 +1,129 @@
+//! Flows that are remembered because nothing else tells where their packets go: those of full NAT in
+//! both directions, and replies of NAT backends that several services share. The map `FLOWS`.
+//!
+//! A hash map that never evicts. An entry is claimed with `BPF_NOEXIST`, so that two CPUs cannot give
+//! one key to two flows; the daemon takes out what has been idle. A miss is a new flow, or none of
+//! ours.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::{address::Address, wire::Ports};
+
+/// Whose packets a key is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Side {
+    /// A client's, towards a VIP (full NAT).
+    Client = 1,
+    /// A backend's: towards the address that its flow was given (full NAT), or to the client itself
+    /// (shared NAT backends).
+    Backend = 2,
+}
+
+/// A packet's five-tuple, and the side that it comes from.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    FromBytes,
+    IntoBytes,
+    Immutable,
+    KnownLayout,
+)]
+#[repr(C, align(8))]
+pub struct FlowKey {
+    /// Sender.
+    pub source: Address,
+    /// Receiver.
+    pub destination: Address,
+    /// Ports of both, network byte order.
+    pub ports: [u8; 4],
+    /// IP protocol number.
+    pub protocol: u8,
+    /// A [`Side`] as number.
+    pub side: u8,
+    /// Zero.
+    pub reserved: [u8; 2],
+}
+
+const _: () = assert!(size_of::<FlowKey>() == 40);
+
+impl FlowKey {
+    /// The key of a packet.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(
+        side: Side,
+        source: Address,
+        destination: Address,
+        ports: Ports,
+        protocol: u8,
+    ) -> Self {
+        let [a, b] = ports.source;
+        let [c, d] = ports.destination;
+        Self {
+            source,
+            destination,
+            ports: [a, b, c, d],
+            protocol,
+            side: side as u8,
+            reserved: [0; 2],
+        }
+    }
+}
+
+/// What becomes of a flow's packets in one direction. All but `seen` and `marks` is written as the
+/// entry is claimed and then left alone.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C, align(8))]
+pub struct Flow {
+    /// The sender that they get.
+    pub source: Address,
+    /// The receiver that they get.
+    pub destination: Address,
+    /// The ports that they get, network byte order: source, destination.
+    pub ports: [u8; 4],
+    /// The backend's pair: its packets are counted there, and its entry has the way there.
+    pub pair: u32,
+    /// What the change adds to the IPv4 header checksum.
+    pub ip_delta: u16,
+    /// What it adds to the TCP or UDP checksum.
+    pub l4_delta: u16,
+    /// Full NAT: index of the pool in `POOLS`; else [`Flow::NO_POOL`].
+    pub pool: u16,
+    /// Free for later use; zero.
+    pub reserved: u16,
+    /// [`Control::clock`](crate::maps::Control) when its last packet passed; 0: none has. Changes at
+    /// run time.
+    pub seen: u32,
+    /// Bits: [`Flow::CLOSING`]. Changes at run time.
+    pub marks: u32,
+}
+
+const _: () = assert!(size_of::<Flow>() == 56);
+
+impl Flow {
+    /// The flow has no place in a pool.
+    pub const NO_POOL: u16 = u16::MAX;
+    /// A FIN or RST was seen in this direction.
+    pub const CLOSING: u32 = 1;
+
+    /// The ports that packets get.
+    #[inline(always)]
+    #[must_use]
+    pub const fn ports(&self) -> Ports {
+        let [a, b, c, d] = self.ports;
+        Ports {
+            source: [a, b],
+            destination: [c, d],
+        }
+    }
+}
