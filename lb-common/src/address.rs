@@ -2,9 +2,10 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// An IPv4 or IPv6 address, network byte order; IPv4 as `::ffff:a.b.c.d`.
+/// An IPv4 or IPv6 address, network byte order; IPv4 as `::ffff:a.b.c.d`. Aligned, so that the compiler
+/// may load it by eight bytes where it lies on the stack: the verifier refuses misaligned loads there.
 #[derive(
     Clone,
     Copy,
@@ -19,9 +20,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
     IntoBytes,
     Immutable,
     KnownLayout,
-    Unaligned,
 )]
-#[repr(transparent)]
+#[repr(C, align(8))]
 pub struct Address(pub [u8; 16]);
 
 impl Address {

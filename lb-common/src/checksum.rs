@@ -20,6 +20,20 @@ impl Delta {
         Self(fold(u32::from(!sum(old)) + u32::from(sum(new))))
     }
 
+    /// The change of one 16-bit word, or of one sum of words, to another.
+    #[inline(always)]
+    #[must_use]
+    pub const fn between(old: u16, new: u16) -> Self {
+        Self(fold(!old as u32 + new as u32))
+    }
+
+    /// This change and another one.
+    #[inline(always)]
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(fold(self.0 as u32 + other.0 as u32))
+    }
+
     /// The change back.
     #[inline(always)]
     #[must_use]

@@ -38,3 +38,29 @@ pub struct Allowance {
     /// When it was filled last, in nanoseconds since the system started.
     pub filled_ns: u64,
 }
+
+impl Allowance {
+    /// Takes one message; `false` where none is left. `rate` a second, and as many at once.
+    #[inline(always)]
+    #[must_use]
+    pub const fn take(&mut self, rate: u32, now_ns: u64) -> bool {
+        const SECOND_NS: u64 = 1_000_000_000;
+        let rate = rate as u64;
+        let passed = now_ns.wrapping_sub(self.filled_ns);
+        let earned = if passed >= SECOND_NS {
+            rate
+        } else {
+            passed * rate / SECOND_NS
+        };
+        if earned > 0 {
+            let left = self.left + earned;
+            self.left = if left > rate { rate } else { left };
+            self.filled_ns = now_ns;
+        }
+        if self.left == 0 {
+            return false;
+        }
+        self.left -= 1;
+        true
+    }
+}

@@ -65,12 +65,10 @@ impl FlowKey {
         ports: Ports,
         protocol: u8,
     ) -> Self {
-        let [a, b] = ports.source;
-        let [c, d] = ports.destination;
         Self {
             source,
             destination,
-            ports: [a, b, c, d],
+            ports: ports.bytes(),
             protocol,
             side: side as u8,
             reserved: [0; 2],
@@ -104,7 +102,7 @@ pub struct Flow {
     /// [`Control::clock`](crate::maps::Control) when its last packet passed; 0: none has. Changes at
     /// run time.
     pub seen: u32,
-    /// Bits: [`Flow::CLOSING`]. Changes at run time.
+    /// [`Flow::CLOSING`], [`Flow::OPENING`] or neither. Changes at run time.
     pub marks: u32,
 }
 
@@ -115,15 +113,24 @@ impl Flow {
     pub const NO_POOL: u16 = u16::MAX;
     /// A FIN or RST was seen in this direction.
     pub const CLOSING: u32 = 1;
+    /// A SYN was seen since: the ends use the same ports again.
+    pub const OPENING: u32 = 2;
+
+    /// The marks after a packet with these ones.
+    #[inline(always)]
+    #[must_use]
+    pub const fn marked(marks: u32, packet: u32) -> u32 {
+        if packet == Self::OPENING {
+            packet
+        } else {
+            marks | packet
+        }
+    }
 
     /// The ports that packets get.
     #[inline(always)]
     #[must_use]
     pub const fn ports(&self) -> Ports {
-        let [a, b, c, d] = self.ports;
-        Ports {
-            source: [a, b],
-            destination: [c, d],
-        }
+        Ports::from_bytes(self.ports)
     }
 }

@@ -15,6 +15,7 @@
 //! | `FRAGMENTS` | LRU hash | [`FragmentKey`](crate::fragment::FragmentKey) → [`Fragment`](crate::fragment::Fragment) | data path | data path |
 //! | `ALLOWANCE` | per-CPU array | [`Allowance`](crate::counters::Allowance) | data path | data path |
 //! | `NOTE` | per-CPU array | [`Note`](crate::datapath::Note) | data path | data path, in the next program |
+//! | `DRAFT` | per-CPU array | [`Draft`](crate::datapath::Draft) | data path | data path |
 //! | `DETOURS` | programs | the programs of [`Detour`](crate::datapath::Detour)s | daemon | data path |
 //! | `STATS` | per-CPU array | [`Traffic`](crate::counters::Traffic) | data path | daemon |
 //! | `REASONS` | per-CPU array | `u64`, packets | data path | daemon |
@@ -48,6 +49,8 @@ pub const FLOWS: &str = "FLOWS";
 pub const FRAGMENTS: &str = "FRAGMENTS";
 /// ICMP messages that may be made yet.
 pub const ALLOWANCE: &str = "ALLOWANCE";
+/// Where a flow is put together.
+pub const DRAFT: &str = "DRAFT";
 /// What one program tells the next.
 pub const NOTE: &str = "NOTE";
 /// Programs for packets off the common path.

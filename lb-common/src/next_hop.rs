@@ -62,6 +62,22 @@ impl NextHop {
     }
 }
 
+/// Destination and source MAC address, in the low 48 bits each: what [`Macs`] is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Whom a frame is for.
+    pub to: u64,
+    /// Whom it is from.
+    pub from: u64,
+}
+
+impl From<Link> for Macs {
+    #[inline(always)]
+    fn from(link: Link) -> Self {
+        Self::new(link.to, link.from)
+    }
+}
+
 /// Destination and source MAC address, in the order of the wire, as the two words that are loaded.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,

@@ -4,7 +4,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::address::Address;
 
-/// Addresses of one pool.
+/// Addresses of one pool: a power of two.
 pub const ADDRESSES: usize = 16;
 
 /// A pool. Written before a backend names it, and then left alone.
@@ -24,7 +24,7 @@ pub struct Pool {
 const _: () = assert!(size_of::<Pool>() == 264);
 
 /// Places that are tried for a new flow before the pool counts as exhausted.
-pub const TRIES: u32 = 64;
+pub const TRIES: u32 = 32;
 
 impl Pool {
     /// Places: an address and a port each.
@@ -39,10 +39,12 @@ impl Pool {
     #[must_use]
     pub fn place(&self, number: u32) -> Option<(Address, [u8; 2])> {
         let ports = u32::from(self.ports);
-        if ports == 0 {
+        if ports == 0 || number >= self.places() {
             return None;
         }
-        let address = self.addresses.get((number / ports) as usize)?;
+        // The mask changes nothing, and shows the verifier that the index is inside.
+        let index = (number / ports) as usize & (ADDRESSES - 1);
+        let address = self.addresses.get(index)?;
         let port = u32::from(self.first).wrapping_add(number % ports);
         let [_, _, high, low] = port.to_be_bytes();
         Some((*address, [high, low]))

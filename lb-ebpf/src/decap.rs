@@ -31,6 +31,7 @@ const BITS: u32 = 128;
 
 /// Takes packets out of tunnels. Attached to the interfaces of a backend.
 #[xdp]
+#[inline(always)]
 pub fn xlb_decap(ctx: XdpContext) -> u32 {
     let rules = Maps {
         settings: DECAP_SETTINGS.get(0).copied().unwrap_or_default(),

@@ -8,7 +8,7 @@ use aya_ebpf::{
 };
 use lb_common::{
     datapath::Fib,
-    next_hop::Macs,
+    next_hop::Link,
     wire::{Ip, IpAddress},
 };
 use zerocopy::{FromZeros, IntoBytes};
@@ -39,12 +39,15 @@ impl Params {
     /// The MAC addresses of the answer, by loads that stay aligned: the verifier insists on that on
     /// the stack, the compiler does not know.
     #[inline(always)]
-    fn macs(&self) -> Macs {
+    fn link(&self) -> Link {
         // SAFETY: a field of a valid reference.
         let source = unsafe { ptr::read_volatile(&raw const self.source_mac) };
         // SAFETY: a field of a valid reference.
         let rest = unsafe { ptr::read_volatile(&raw const self.macs) };
-        Macs::new(rest >> 16, u64::from(source) | (rest & 0xffff) << 32)
+        Link {
+            to: rest >> 16,
+            from: u64::from(source) | (rest & 0xffff) << 32,
+        }
     }
 }
 
@@ -80,7 +83,7 @@ pub fn lookup<I: Ip>(
     let answer = unsafe { bpf_fib_lookup(ctx, (&raw mut params).cast(), PARAMS_LEN, 0) };
     match u32::try_from(answer) {
         Ok(BPF_FIB_LKUP_RET_SUCCESS) => Fib::Resolved {
-            macs: params.macs(),
+            link: params.link(),
             ifindex: params.ifindex,
         },
         Ok(BPF_FIB_LKUP_RET_NO_NEIGH) => Fib::Unresolved,

@@ -1,4 +1,4 @@
-//! The XDP program of xlb: frame and maps around the data path of `lb-common`.
+//! The XDP programs of xlb: frame and maps around the data path of `lb-common`.
 //!
 //! The only place that knows XDP's actions. Unsafe code is in [`frame`], [`maps`] and [`fib`];
 //! [`decap`] is the program for backends, with maps of its own.
@@ -18,17 +18,100 @@ mod pass;
 
 use aya_ebpf::{bindings::xdp_action, helpers::bpf_redirect, macros::xdp, programs::XdpContext};
 use aya_log_ebpf::error;
-use lb_common::{DropReason, Verdict, datapath};
+use lb_common::{
+    DropReason, Verdict,
+    datapath::{self, Step},
+};
 
 use crate::{frame::XdpFrame, maps::Maps};
 
 /// The data path. Attached to every configured interface.
 #[xdp]
+#[inline(always)]
 pub fn xlb(ctx: XdpContext) -> u32 {
-    let maps = Maps::new(&ctx);
-    match datapath::forward(&mut XdpFrame::new(&ctx), &maps) {
-        Verdict::Transmit | Verdict::Answer(_) => xdp_action::XDP_TX,
+    finish(
+        &ctx,
+        datapath::common(&mut XdpFrame::new(&ctx), &Maps::new(&ctx)),
+    )
+}
+
+/// `ICMPv6`.
+#[xdp]
+#[inline(always)]
+pub fn xlb_icmp6(ctx: XdpContext) -> u32 {
+    finish(
+        &ctx,
+        datapath::icmp6(&mut XdpFrame::new(&ctx), &Maps::new(&ctx)),
+    )
+}
+
+/// ICMP.
+#[xdp]
+#[inline(always)]
+pub fn xlb_icmp(ctx: XdpContext) -> u32 {
+    finish(
+        &ctx,
+        datapath::icmp(&mut XdpFrame::new(&ctx), &Maps::new(&ctx)),
+    )
+}
+
+/// Fragments.
+#[xdp]
+#[inline(always)]
+pub fn xlb_fragment(ctx: XdpContext) -> u32 {
+    finish(
+        &ctx,
+        datapath::fragment(&mut XdpFrame::new(&ctx), &Maps::new(&ctx)),
+    )
+}
+
+/// Flows to be remembered.
+#[xdp]
+#[inline(always)]
+pub fn xlb_flow(ctx: XdpContext) -> u32 {
+    finish(
+        &ctx,
+        datapath::flow(&mut XdpFrame::new(&ctx), &Maps::new(&ctx)),
+    )
+}
+
+/// SYNs whose segment size is limited.
+#[xdp]
+#[inline(always)]
+pub fn xlb_syn(ctx: XdpContext) -> u32 {
+    finish(
+        &ctx,
+        datapath::syn(&mut XdpFrame::new(&ctx), &Maps::new(&ctx)),
+    )
+}
+
+/// ICMP errors to be made.
+#[xdp]
+#[inline(always)]
+pub fn xlb_answer(ctx: XdpContext) -> u32 {
+    finish(
+        &ctx,
+        datapath::answer(&mut XdpFrame::new(&ctx), &Maps::new(&ctx)),
+    )
+}
+
+/// Does what a program came to, and counts its reason.
+#[inline(always)]
+fn finish(ctx: &XdpContext, step: Step) -> u32 {
+    let verdict = match step {
+        Step::Done(verdict) => verdict,
+        Step::Detour(detour) => {
+            maps::detour(ctx, detour);
+            DropReason::TableError.into()
+        }
+    };
+    match verdict {
+        Verdict::Transmit => xdp_action::XDP_TX,
         Verdict::Redirect(ifindex) => redirect(ifindex),
+        Verdict::Answer(reason) => {
+            maps::count_reason(reason.index());
+            xdp_action::XDP_TX
+        }
         Verdict::Pass(reason) => {
             maps::count_reason(reason.index());
             xdp_action::XDP_PASS
@@ -36,7 +119,7 @@ pub fn xlb(ctx: XdpContext) -> u32 {
         Verdict::Drop(reason) => {
             if matches!(reason, DropReason::TableError) {
                 error!(
-                    &ctx,
+                    ctx,
                     "a table points outside of another one: please report this"
                 );
             }

@@ -1,21 +1,27 @@
 //! The maps, and the data path's view of them.
 
-use core::ptr;
+use core::{ops::DerefMut, ptr};
 
 use aya_ebpf::{
     EbpfContext as _,
-    bindings::BPF_F_MMAPABLE,
+    bindings::{BPF_F_MMAPABLE, BPF_NOEXIST},
+    helpers::bpf_ktime_get_ns,
     macros::map,
-    maps::{Array, PerCpuArray},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray},
     programs::XdpContext,
 };
 use lb_common::{
     backend::Backend,
-    counters::Traffic,
-    datapath::{Direction, Fib, Tables},
+    counters::{Allowance, Traffic},
+    datapath::{Claim, Detour, Direction, Draft, Fib, Note, Tables},
     directory::{Filter, Key, Seed, Set, WAYS, Way},
+    flow::{Flow, FlowKey},
+    fragment::{self, Fragment, FragmentKey},
     interface::Interface,
-    maps::{Constants, Control, Meta},
+    maps::{Constants, Control, Feature, Meta},
+    path::Path,
+    pool::Pool,
+    range::Ranges,
     route::{self, Routes},
     row::{ROWS_PER_ELEMENT, Row},
     verdict,
@@ -35,6 +41,25 @@ static BACKENDS: Array<Backend> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 static ROUTES: Array<Routes> = Array::with_max_entries(4, BPF_F_MMAPABLE);
 #[map]
 static INTERFACES: Array<Interface> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+#[map]
+static RANGES: Array<Ranges> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+#[map]
+static POOLS: Array<Pool> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+#[map]
+static PATHS: Array<Path> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+#[map]
+static FLOWS: HashMap<FlowKey, Flow> = HashMap::with_max_entries(1, 0);
+#[map]
+static FRAGMENTS: LruHashMap<FragmentKey, Fragment> =
+    LruHashMap::with_max_entries(fragment::CAPACITY, 0);
+#[map]
+static ALLOWANCE: PerCpuArray<Allowance> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+static NOTE: PerCpuArray<Note> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+static DRAFT: PerCpuArray<Draft> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+static DETOURS: ProgramArray = ProgramArray::with_max_entries(Detour::ALL.len() as u32, 0);
 #[map]
 static STATS: PerCpuArray<Traffic> = PerCpuArray::with_max_entries(1, 0);
 #[map]
@@ -102,6 +127,13 @@ pub fn count_reason(reason: u32) {
     }
 }
 
+/// Goes on with another program; comes back where it is not there.
+#[inline(always)]
+pub fn detour(ctx: &XdpContext, detour: Detour) {
+    // SAFETY: the helper checks the index; where it fails it comes back.
+    unsafe { DETOURS.tail_call(ctx, detour as u32) };
+}
+
 impl Tables for Maps<'_> {
     #[inline(always)]
     fn ingress(&self) -> u32 {
@@ -125,6 +157,16 @@ impl Tables for Maps<'_> {
     #[inline(always)]
     fn modes(&self) -> u32 {
         constant!(modes)
+    }
+
+    #[inline(always)]
+    fn uses(&self, feature: Feature) -> bool {
+        constant!(features) & feature as u32 != 0
+    }
+
+    #[inline(always)]
+    fn icmp_rate(&self) -> u32 {
+        constant!(icmp_rate)
     }
 
     #[inline(always)]
@@ -173,8 +215,8 @@ impl Tables for Maps<'_> {
     }
 
     #[inline(always)]
-    fn mac(&self, ifindex: u32) -> u64 {
-        INTERFACES.get(ifindex).copied().unwrap_or_default().mac()
+    fn link(&self, ifindex: u32) -> Interface {
+        INTERFACES.get(ifindex).copied().unwrap_or_default()
     }
 
     #[inline(always)]
@@ -195,6 +237,117 @@ impl Tables for Maps<'_> {
     }
 
     #[inline(always)]
+    fn ranges(&self, element: u32) -> Option<&Ranges> {
+        RANGES.get(element)
+    }
+
+    #[inline(always)]
+    fn path(&self, index: u16) -> Path {
+        PATHS.get(index.into()).copied().unwrap_or_default()
+    }
+
+    #[inline(always)]
+    fn learn(&self, index: u16, mtu: u16) {
+        if let Some(path) = PATHS.get_ptr_mut(index.into()) {
+            // SAFETY: an element of a map, one aligned word, which others only store or load whole.
+            unsafe { path.write(Path::new(mtu, self.clock())) };
+        }
+    }
+
+    #[inline(always)]
+    fn pool(&self, index: u16) -> Option<&Pool> {
+        POOLS.get(index.into())
+    }
+
+    #[inline(always)]
+    fn flow(&self, key: &FlowKey, refresh: Option<u32>) -> Option<Flow> {
+        let flow = FLOWS.get_ptr_mut(key)?;
+        // SAFETY: an element of a map, which stays valid while the program runs.
+        let copy = unsafe { *flow };
+        if let Some(marks) = refresh {
+            refresh_flow(flow, copy, self.clock(), marks);
+        }
+        Some(copy)
+    }
+
+    #[inline(always)]
+    fn claim(&self, key: &FlowKey, flow: &Flow) -> Claim {
+        const EEXIST: i64 = -17;
+        match FLOWS
+            .insert(key, flow, BPF_NOEXIST.into())
+            .map_err(i64::from)
+        {
+            Ok(()) => Claim::Made,
+            Err(EEXIST) => Claim::Taken,
+            Err(_) => Claim::Full,
+        }
+    }
+
+    #[inline(always)]
+    fn release(&self, key: &FlowKey) {
+        // It may have been taken out meanwhile.
+        let _gone = FLOWS.remove(key);
+    }
+
+    #[inline(always)]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "seconds since the system started: 32 bits are 136 years"
+    )]
+    fn clock(&self) -> u32 {
+        self.control.clock as u32
+    }
+
+    #[inline(always)]
+    fn fragment(&self, key: &FragmentKey) -> Option<Fragment> {
+        // SAFETY: an element of a map; another CPU may write it while it is copied, for fragments of one
+        // packet the same.
+        unsafe { FRAGMENTS.get(key).copied() }
+    }
+
+    #[inline(always)]
+    fn remember(&self, key: &FragmentKey, fragment: &Fragment) {
+        // It can fail where other CPUs hold all that is free: then the later fragments come early.
+        let _full = FRAGMENTS.insert(key, fragment, 0);
+    }
+
+    #[inline(always)]
+    fn now_ns(&self) -> u64 {
+        // SAFETY: the helper takes nothing.
+        unsafe { bpf_ktime_get_ns() }
+    }
+
+    #[inline(always)]
+    fn may_answer(&self) -> bool {
+        let Some(allowance) = ALLOWANCE.get_ptr_mut(0) else {
+            return false;
+        };
+        // SAFETY: an element of a per-CPU map, which only this CPU's program writes.
+        let allowance = unsafe { &mut *allowance };
+        allowance.take(constant!(icmp_rate), self.now_ns())
+    }
+
+    #[inline(always)]
+    fn draft(&self) -> Option<impl DerefMut<Target = Draft>> {
+        let draft = DRAFT.get_ptr_mut(0)?;
+        // SAFETY: an element of a per-CPU map, which only this CPU's program writes, in one place.
+        Some(unsafe { &mut *draft })
+    }
+
+    #[inline(always)]
+    fn note(&self) -> Note {
+        NOTE.get(0).copied().unwrap_or_default()
+    }
+
+    #[inline(always)]
+    fn leave_note(&self, note: Note) {
+        if let Some(place) = NOTE.get_ptr_mut(0) {
+            // SAFETY: an element of a per-CPU map, which only this CPU's program writes.
+            unsafe { *place = note };
+        }
+    }
+
+    #[inline(always)]
     fn count(&self, pair: u32, direction: Direction, bytes: usize) {
         let Some(traffic) = STATS.get_ptr_mut(pair) else {
             return;
@@ -211,5 +364,19 @@ impl Tables for Maps<'_> {
                 traffic.return_bytes += bytes as u64;
             }
         }
+    }
+}
+
+/// Takes note that a packet of a flow passed: stores only what changes, as other CPUs read it.
+#[inline(always)]
+fn refresh_flow(flow: *mut Flow, before: Flow, clock: u32, marks: u32) {
+    if before.seen != clock {
+        // SAFETY: a field of a map's element; one aligned store.
+        unsafe { (&raw mut (*flow).seen).write(clock) };
+    }
+    let marks = Flow::marked(before.marks, marks);
+    if before.marks != marks {
+        // SAFETY: as above.
+        unsafe { (&raw mut (*flow).marks).write(marks) };
     }
 }

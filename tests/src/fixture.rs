@@ -9,7 +9,7 @@ use lb_common::{
 use crate::{
     counters::Counters,
     frame::Frame,
-    image::{self, Image},
+    image::{self, Host, Image},
     kernel::{self, INGRESS, Kernel},
 };
 
@@ -105,9 +105,10 @@ impl Case {
 /// With the sentences that do not hold, if there are any.
 pub fn check(image: &Image, fib: Fib, cases: &[Case]) {
     let kernel = Kernel::load(image);
+    let host = image.host(fib);
     let wrong: Vec<String> = cases
         .iter()
-        .flat_map(|case| [in_host(image, fib, case), in_kernel(&kernel, case)])
+        .flat_map(|case| [in_host(&host, case), in_kernel(&kernel, case)])
         .flatten()
         .collect();
     assert!(
@@ -119,8 +120,8 @@ pub fn check(image: &Image, fib: Fib, cases: &[Case]) {
     );
 }
 
-fn in_host(image: &Image, fib: Fib, case: &Case) -> Option<String> {
-    let outcome = image.run_with(fib, INGRESS, &case.frame);
+fn in_host(host: &Host<'_>, case: &Case) -> Option<String> {
+    let outcome = host.run(INGRESS, &case.frame);
     let Case {
         sentence, expected, ..
     } = case;

@@ -1,15 +1,24 @@
 //! The contents of all maps, and the host build's view of them.
 
-use std::cell::RefCell;
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    ops::DerefMut,
+};
 
 use lb_common::{
     Verdict,
     backend::Backend,
-    counters::Traffic,
-    datapath::{self, Direction, Fib, Tables},
+    counters::{Allowance, Traffic},
+    datapath::{self, Claim, Direction, Draft, Fib, Note, Tables},
     directory::{Filter, Key, Seed, Set, WAYS, Way},
+    flow::{Flow, FlowKey},
+    fragment::{Fragment, FragmentKey},
     interface::Interface,
-    maps::{Constants, Control},
+    maps::{Constants, Control, Feature},
+    path::Path,
+    pool::Pool,
+    range::Ranges,
     route::{self, Routes},
     row::{ROWS_PER_ELEMENT, Row},
     wire::{Ip, slice::SliceFrame},
@@ -26,6 +35,11 @@ pub struct Image {
     pub backends: Vec<Backend>,
     pub routes: Vec<Routes>,
     pub interfaces: Vec<Interface>,
+    pub ranges: Vec<Ranges>,
+    pub pools: Vec<Pool>,
+    pub paths: Vec<Path>,
+    /// Entries of `FLOWS`.
+    pub flows: u32,
 }
 
 /// Room before a frame, as the kernel's test runner leaves it.
@@ -47,13 +61,46 @@ impl Image {
     /// forward.
     #[must_use]
     pub fn run(&self, ingress: u32, frame: &[u8]) -> Outcome {
-        self.run_with(Fib::Unroutable, ingress, frame)
+        self.host(Fib::Unroutable).run(ingress, frame)
     }
 
-    /// The same where the kernel's forwarding table says `fib` of every client.
+    /// The host build over these maps, where the kernel's forwarding table says `fib` of every client.
     #[must_use]
-    pub fn run_with(&self, fib: Fib, ingress: u32, frame: &[u8]) -> Outcome {
-        self.run_in(HEADROOM, fib, ingress, frame)
+    pub fn host(&self, fib: Fib) -> Host<'_> {
+        Host {
+            image: self,
+            fib,
+            paths: RefCell::new(self.paths.clone()),
+            flows: RefCell::default(),
+            fragments: RefCell::default(),
+            allowance: RefCell::default(),
+            draft: RefCell::default(),
+            note: Cell::default(),
+            now_ns: Cell::new(1 << 40),
+        }
+    }
+}
+
+/// The host build, and what it remembers from packet to packet.
+#[derive(Debug)]
+pub struct Host<'a> {
+    image: &'a Image,
+    fib: Fib,
+    paths: RefCell<Vec<Path>>,
+    flows: RefCell<BTreeMap<FlowKey, Flow>>,
+    fragments: RefCell<BTreeMap<FragmentKey, Fragment>>,
+    allowance: RefCell<Allowance>,
+    draft: RefCell<Draft>,
+    note: Cell<Note>,
+    /// Nanoseconds since the system started, as packets see them.
+    pub now_ns: Cell<u64>,
+}
+
+impl Host<'_> {
+    /// Runs it on a frame that came in by interface `ingress`.
+    #[must_use]
+    pub fn run(&self, ingress: u32, frame: &[u8]) -> Outcome {
+        self.run_in(HEADROOM, ingress, frame)
     }
 
     /// The same with `room` bytes before the frame.
@@ -62,10 +109,11 @@ impl Image {
     ///
     /// Never.
     #[must_use]
-    pub fn run_in(&self, room: usize, fib: Fib, ingress: u32, frame: &[u8]) -> Outcome {
+    pub fn run_in(&self, room: usize, ingress: u32, frame: &[u8]) -> Outcome {
         let tables = HostTables {
-            image: self,
-            fib,
+            host: self,
+            image: self.image,
+            fib: self.fib,
             ingress,
             counted: RefCell::default(),
         };
@@ -79,9 +127,22 @@ impl Image {
             counted: tables.counted.into_inner(),
         }
     }
+
+    /// Remembered flows.
+    #[must_use]
+    pub fn flows(&self) -> BTreeMap<FlowKey, Flow> {
+        self.flows.borrow().clone()
+    }
+
+    /// Paths of tunnels.
+    #[must_use]
+    pub fn paths(&self) -> Vec<Path> {
+        self.paths.borrow().clone()
+    }
 }
 
 struct HostTables<'a> {
+    host: &'a Host<'a>,
     image: &'a Image,
     fib: Fib,
     ingress: u32,
@@ -111,6 +172,14 @@ impl Tables for HostTables<'_> {
 
     fn modes(&self) -> u32 {
         self.image.constants.modes
+    }
+
+    fn uses(&self, feature: Feature) -> bool {
+        self.image.constants.features & feature as u32 != 0
+    }
+
+    fn icmp_rate(&self) -> u32 {
+        self.image.constants.icmp_rate
     }
 
     fn hash_key(&self) -> [u64; 2] {
@@ -149,13 +218,9 @@ impl Tables for HostTables<'_> {
         self.image.backends.get(pair as usize)
     }
 
-    fn mac(&self, ifindex: u32) -> u64 {
-        self.image
-            .interfaces
-            .get(ifindex as usize)
-            .copied()
-            .unwrap_or_default()
-            .mac()
+    fn link(&self, ifindex: u32) -> Interface {
+        let link = self.image.interfaces.get(ifindex as usize);
+        link.copied().unwrap_or_default()
     }
 
     fn routes(&self, v6: bool) -> Option<&Routes> {
@@ -165,6 +230,85 @@ impl Tables for HostTables<'_> {
 
     fn fib<I: Ip>(&self, _: I::Address, _: I::Address) -> Fib {
         self.fib
+    }
+
+    fn ranges(&self, element: u32) -> Option<&Ranges> {
+        self.image.ranges.get(element as usize)
+    }
+
+    fn path(&self, index: u16) -> Path {
+        let paths = self.host.paths.borrow();
+        paths.get(usize::from(index)).copied().unwrap_or_default()
+    }
+
+    fn learn(&self, index: u16, mtu: u16) {
+        if let Some(path) = self.host.paths.borrow_mut().get_mut(usize::from(index)) {
+            *path = Path::new(mtu, self.clock());
+        }
+    }
+
+    fn pool(&self, index: u16) -> Option<&Pool> {
+        self.image.pools.get(usize::from(index))
+    }
+
+    fn flow(&self, key: &FlowKey, refresh: Option<u32>) -> Option<Flow> {
+        let mut flows = self.host.flows.borrow_mut();
+        let flow = flows.get_mut(key)?;
+        let copy = *flow;
+        if let Some(marks) = refresh {
+            flow.seen = self.clock();
+            flow.marks = Flow::marked(flow.marks, marks);
+        }
+        Some(copy)
+    }
+
+    fn claim(&self, key: &FlowKey, flow: &Flow) -> Claim {
+        let mut flows = self.host.flows.borrow_mut();
+        if flows.contains_key(key) {
+            return Claim::Taken;
+        }
+        if flows.len() >= self.image.flows as usize {
+            return Claim::Full;
+        }
+        flows.insert(*key, *flow);
+        Claim::Made
+    }
+
+    fn release(&self, key: &FlowKey) {
+        self.host.flows.borrow_mut().remove(key);
+    }
+
+    fn clock(&self) -> u32 {
+        self.image.control.clock as u32
+    }
+
+    fn fragment(&self, key: &FragmentKey) -> Option<Fragment> {
+        self.host.fragments.borrow().get(key).copied()
+    }
+
+    fn remember(&self, key: &FragmentKey, fragment: &Fragment) {
+        self.host.fragments.borrow_mut().insert(*key, *fragment);
+    }
+
+    fn now_ns(&self) -> u64 {
+        self.host.now_ns.get()
+    }
+
+    fn may_answer(&self) -> bool {
+        let mut allowance = self.host.allowance.borrow_mut();
+        allowance.take(self.icmp_rate(), self.now_ns())
+    }
+
+    fn draft(&self) -> Option<impl DerefMut<Target = Draft>> {
+        Some(self.host.draft.borrow_mut())
+    }
+
+    fn note(&self) -> Note {
+        self.host.note.get()
+    }
+
+    fn leave_note(&self, note: Note) {
+        self.host.note.set(note);
     }
 
     fn count(&self, pair: u32, direction: Direction, bytes: usize) {

@@ -2,11 +2,12 @@
 
 use aya::{
     Ebpf, EbpfLoader, Pod,
-    maps::{Array, MapData, PerCpuArray},
+    maps::{Array, MapData, PerCpuArray, ProgramArray},
     programs::{ProgramFd, TestRun as _, TestRunOptions, Xdp},
 };
 use lb_common::{
-    AnswerReason, DropReason, PassReason, Verdict, counters::Traffic, maps, route::Routes, row::ROWS_PER_ELEMENT,
+    AnswerReason, DropReason, PassReason, Verdict, counters::Traffic, datapath::Detour, maps,
+    pool::Pool, range::Ranges, route::Routes, row::ROWS_PER_ELEMENT,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -24,6 +25,8 @@ const XDP_REDIRECT: u32 = 4;
 pub struct Kernel {
     /// The object, its maps filled.
     pub ebpf: Ebpf,
+    /// The kernel empties such an array when nobody holds it any more.
+    _detours: ProgramArray<MapData>,
 }
 
 impl std::fmt::Debug for Kernel {
@@ -79,15 +82,17 @@ impl Kernel {
             .map_max_entries(maps::BACKENDS, image.backends.len().max(1) as u32)
             .map_max_entries(maps::STATS, image.backends.len().max(1) as u32)
             .map_max_entries(maps::INTERFACES, image.interfaces.len() as u32)
+            .map_max_entries(maps::RANGES, image.ranges.len().max(1) as u32)
+            .map_max_entries(maps::POOLS, image.pools.len().max(1) as u32)
+            .map_max_entries(maps::PATHS, image.paths.len().max(1) as u32)
+            .map_max_entries(maps::FLOWS, image.flows.max(1))
             .load(&object("xlb"))
             .expect("the object loads");
-        let program: &mut Xdp = ebpf
-            .program_mut(maps::PROGRAM)
-            .expect("a program")
-            .try_into()
-            .expect("XDP");
-        program.load().unwrap_or_else(|error| panic!("{error:#?}"));
-        let mut kernel = Self { ebpf };
+        let detours = load_programs(&mut ebpf);
+        let mut kernel = Self {
+            ebpf,
+            _detours: detours,
+        };
         kernel.fill(image);
         kernel
     }
@@ -101,6 +106,9 @@ impl Kernel {
         self.write::<64, _>(maps::BACKENDS, &image.backends);
         self.write::<{ size_of::<Routes>() }, _>(maps::ROUTES, &image.routes);
         self.write::<8, _>(maps::INTERFACES, &image.interfaces);
+        self.write::<{ size_of::<Ranges>() }, _>(maps::RANGES, &image.ranges);
+        self.write::<{ size_of::<Pool>() }, _>(maps::POOLS, &image.pools);
+        self.write::<8, _>(maps::PATHS, &image.paths);
     }
 
     fn write<const N: usize, T: IntoBytes + Immutable>(&mut self, name: &str, values: &[T])
@@ -188,6 +196,22 @@ impl Kernel {
             .iter()
             .sum()
     }
+}
+
+/// Loads every program of the data path, and lets them find each other.
+fn load_programs(ebpf: &mut Ebpf) -> ProgramArray<MapData> {
+    let map = ebpf.take_map(maps::DETOURS).expect("the map");
+    let mut detours = ProgramArray::try_from(map).expect("an array of programs");
+    for detour in Detour::ALL {
+        let program = ebpf.program_mut(detour.program()).expect("a program");
+        let program: &mut Xdp = program.try_into().expect("XDP");
+        program.load().unwrap_or_else(|error| panic!("{error:#?}"));
+        let fd = program.fd().expect("it is loaded");
+        detours
+            .set(detour as u32, fd, 0)
+            .expect("an index within the map");
+    }
+    detours
 }
 
 /// XDP's action for a verdict, and the counter that moves with it.

@@ -10,6 +10,7 @@ use lb_common::{
     interface::Interface,
     maps::{Constants, Control},
     next_hop::NextHop,
+    path::Path,
     route::{self, Action, Route, Routes},
     row::{ROWS_PER_ELEMENT, Row},
 };
@@ -206,6 +207,10 @@ impl World {
             backends: Vec::new(),
             routes: vec![Routes::new_zeroed(); 4],
             interfaces: vec![Interface::default(); 64],
+            ranges: Vec::new(),
+            pools: Vec::new(),
+            paths: vec![Path::UNKNOWN; 16],
+            flows: 4096,
         };
         for (ifindex, mac, from_backends) in &self.interfaces {
             image.interfaces[*ifindex as usize] = Interface::new(*mac, 1500, *from_backends);

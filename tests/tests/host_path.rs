@@ -355,7 +355,8 @@ fn a_frame_without_room_before_it_is_not_encapsulated() {
     let image = world(vec![service]).image();
     let client = SocketAddr::from(([198, 51, 100, 7], 40000));
     let frame = Frame::new(TCP, client, vip).bytes();
-    let run = |room| image.run_in(room, Fib::Unroutable, INGRESS, &frame).verdict;
+    let host = image.host(Fib::Unroutable);
+    let run = |room| host.run_in(room, INGRESS, &frame).verdict;
     assert_eq!(run(20), Verdict::Transmit);
     assert_eq!(run(19), DropReason::NoHeadroom.into());
 }

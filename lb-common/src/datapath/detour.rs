@@ -31,7 +31,7 @@ impl<V: Into<Verdict>> From<V> for Step {
 pub enum Detour {
     /// The common path, for a packet that comes back to it.
     Common = 0,
-    /// ICMP and ICMPv6.
+    /// ICMP.
     Icmp = 1,
     /// Fragments.
     Fragment = 2,
@@ -41,17 +41,20 @@ pub enum Detour {
     Syn = 4,
     /// An ICMP error is made of the packet, as the [`Note`] says.
     Answer = 5,
+    /// ICMPv6: a program of its own, as the verifier has its limits.
+    Icmp6 = 6,
 }
 
 impl Detour {
     /// Every program, in the order of the indices.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Common,
         Self::Icmp,
         Self::Fragment,
         Self::Flow,
         Self::Syn,
         Self::Answer,
+        Self::Icmp6,
     ];
 
     /// The program's name in the object.
@@ -64,6 +67,7 @@ impl Detour {
             Self::Flow => "xlb_flow",
             Self::Syn => "xlb_syn",
             Self::Answer => "xlb_answer",
+            Self::Icmp6 => "xlb_icmp6",
         }
     }
 }

@@ -7,17 +7,27 @@
 //! ```
 //!
 //! A packet for a tunnel leaves the first pass ready to be wrapped, and is wrapped in a second one, as
-//! its headers move.
+//! its headers move. VLAN tags are taken off before the first pass and put back behind the last.
 //!
-//! VLAN tags are taken off before the first pass and put back behind the last.
+//! What needs more than that takes a [`Detour`] through another program: ICMP, fragments, flows to be
+//! remembered, SYNs to be clamped, errors to be answered. There, the same steps are taken.
 //!
 //! Nothing is written to the frame before it is certain that it will be sent (or, rewritten, given
 //! to the kernel to be sent): a packet that passes for another reason is as it came.
 
+mod answer;
 mod detour;
+mod flow;
+mod fragment;
+mod full_nat;
+mod icmp;
+mod obstacle;
 mod other;
 mod packet;
 mod rewrite;
+mod select;
+mod shared;
+mod syn;
 mod tables;
 mod to_backend;
 mod to_client;
@@ -25,22 +35,29 @@ mod tunnel;
 mod vlan;
 
 pub use detour::{Detour, Note, Step};
+pub use flow::Draft;
 pub use packet::Packet;
-pub use tables::{Direction, Fib, Tables};
+pub use tables::{Claim, Direction, Fib, Tables};
 pub(crate) use vlan::Tags;
 
+use core::marker::PhantomData;
+
+use obstacle::Obstacle;
+
 use crate::{
-    DropReason, PassReason, Verdict, bits,
-    directory::{Key, Kind},
-    wire::{Cursor, Eth, Frame, Ip, IpAddress as _, Ipv4, Ipv6, Transport},
+    DropReason, PassReason, Verdict,
+    directory::Kind,
+    wire::{Cursor, Eth, Frame, Ip, IpAddress, Ipv4, Ipv6, Transport},
 };
 
-/// What the first pass over a frame comes to.
+/// What a pass over a frame comes to.
 enum Decision<'t> {
     /// The verdict; the frame is as it is to be.
     Final(Verdict),
     /// The packet goes through a tunnel.
     Encapsulate(tunnel::Inner<'t>),
+    /// Another program has to look at the packet, which is as it came.
+    Detour(Detour),
 }
 
 impl<V: Into<Verdict>> From<V> for Decision<'_> {
@@ -50,29 +67,118 @@ impl<V: Into<Verdict>> From<V> for Decision<'_> {
     }
 }
 
-/// Decides what becomes of a frame, and rewrites it where that is called for.
-#[inline(always)]
+/// A program's pass over an IP packet.
+trait Pass {
+    /// The only family that it sees, IPv6 or not; `None`: both.
+    const ONLY: Option<bool> = None;
+
+    /// What becomes of the packet whose header is `ip` and whose other headers are behind `cursor`.
+    fn packet<'p, 't, I: Ip + 'p, C: Cursor<'p>, T: Tables>(
+        eth: &'p mut Eth,
+        ip: &'p mut I,
+        cursor: C,
+        tables: &'t T,
+    ) -> Decision<'t>;
+}
+
+/// Decides what becomes of a frame, and rewrites it where that is called for: all programs in a row.
+#[inline]
 pub fn forward<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Verdict {
+    let mut program = Detour::Common;
+    for _ in 0..=Detour::ALL.len() {
+        let step = match program {
+            Detour::Common => common(frame, tables),
+            Detour::Icmp => icmp(frame, tables),
+            Detour::Fragment => fragment(frame, tables),
+            Detour::Flow => flow(frame, tables),
+            Detour::Syn => syn(frame, tables),
+            Detour::Answer => answer(frame, tables),
+            Detour::Icmp6 => icmp6(frame, tables),
+        };
+        match step {
+            Step::Done(verdict) => return verdict,
+            Step::Detour(next) => program = next,
+        }
+    }
+    DropReason::TableError.into()
+}
+
+/// The common path.
+#[inline(always)]
+pub fn common<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Step {
+    untagged::<Packets<Whole>, _, _>(frame, tables)
+}
+
+/// ICMP.
+#[inline(always)]
+pub fn icmp<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Step {
+    untagged::<Packets<icmp::Icmp<false>>, _, _>(frame, tables)
+}
+
+/// ICMPv6.
+#[inline(always)]
+pub fn icmp6<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Step {
+    untagged::<Packets<icmp::Icmp<true>>, _, _>(frame, tables)
+}
+
+/// Fragments.
+#[inline(always)]
+pub fn fragment<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Step {
+    untagged::<Packets<fragment::Fragments>, _, _>(frame, tables)
+}
+
+/// A flow that has to be remembered.
+#[inline(always)]
+pub fn flow<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Step {
+    untagged::<Packets<flow::Remember>, _, _>(frame, tables)
+}
+
+/// A SYN whose segment size is limited.
+#[inline(always)]
+pub fn syn<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Step {
+    untagged::<syn::Clamp, _, _>(frame, tables)
+}
+
+/// An ICMP error about a packet that can go nowhere, where the ration is not used up.
+#[inline(always)]
+pub fn answer<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Step {
+    untagged::<answer::Answer, _, _>(frame, tables)
+}
+
+/// Takes VLAN tags off before a program's work, and puts them back behind it.
+#[inline(always)]
+fn untagged<P: Program, F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Step {
     let Some(tags) = Tags::take_off(frame) else {
         return PassReason::Malformed.into();
     };
-    let verdict = forward_untagged(frame, tables);
+    let step = P::run(frame, tables);
     match tags.put_back(frame) {
-        Some(()) => verdict,
+        Some(()) => step,
         None => DropReason::NoHeadroom.into(),
     }
 }
 
-#[inline(always)]
-fn forward_untagged<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Verdict {
-    match decide(frame.cursor(), tables) {
-        Decision::Final(verdict) => verdict,
-        Decision::Encapsulate(inner) => tunnel::send(frame, inner, tables),
+/// What a program does to a frame without tags.
+trait Program {
+    fn run<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Step;
+}
+
+/// A program that looks at IP packets.
+struct Packets<P>(PhantomData<P>);
+
+impl<P: Pass> Program for Packets<P> {
+    #[inline(always)]
+    fn run<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Step {
+        match decide::<P, _, _>(frame.cursor(), tables) {
+            Decision::Final(verdict) => verdict.into(),
+            Decision::Encapsulate(inner) => tunnel::send(frame, inner, tables).into(),
+            Decision::Detour(detour) => Step::Detour(detour),
+        }
     }
 }
 
 #[inline(always)]
-fn decide<'p, 't, C: Cursor<'p>, T: Tables>(mut cursor: C, tables: &'t T) -> Decision<'t> {
+fn decide<'p, 't, P: Pass, C: Cursor<'p>, T: Tables>(mut cursor: C, tables: &'t T) -> Decision<'t> {
     let Some(eth) = cursor.take::<Eth>() else {
         return PassReason::Malformed.into();
     };
@@ -80,58 +186,107 @@ fn decide<'p, 't, C: Cursor<'p>, T: Tables>(mut cursor: C, tables: &'t T) -> Dec
         return PassReason::NotOurMac.into();
     }
     match eth.ether_type() {
-        Eth::IPV4 if tables.serves(Ipv4::V6) => balance::<Ipv4, _, _>(eth, cursor, tables),
-        Eth::IPV6 if tables.serves(Ipv6::V6) => balance::<Ipv6, _, _>(eth, cursor, tables),
+        Eth::IPV4 if serves::<P, Ipv4, _>(tables) => packet::<P, Ipv4, _, _>(eth, cursor, tables),
+        Eth::IPV6 if serves::<P, Ipv6, _>(tables) => packet::<P, Ipv6, _, _>(eth, cursor, tables),
         Eth::IPV4 | Eth::IPV6 => PassReason::NotVip.into(),
         _ => PassReason::NotIp.into(),
     }
 }
 
 #[inline(always)]
-fn balance<'p, 't, I: Ip + 'p, C: Cursor<'p>, T: Tables>(
+fn serves<P: Pass, I: Ip, T: Tables>(tables: &T) -> bool {
+    !matches!(P::ONLY, Some(v6) if v6 != I::V6) && tables.serves(I::V6)
+}
+
+#[inline(always)]
+fn packet<'p, 't, P: Pass, I: Ip + 'p, C: Cursor<'p>, T: Tables>(
     eth: &'p mut Eth,
     mut cursor: C,
     tables: &'t T,
 ) -> Decision<'t> {
-    let Some(ip) = cursor.take::<I>() else {
-        return PassReason::Malformed.into();
-    };
-    let payload = match ip.payload(&mut cursor) {
-        Ok(payload) => payload,
-        Err(portless) => return other::portless(portless, ip, tables).into(),
-    };
-    let transport = match Transport::take(payload, &mut cursor) {
-        Ok(transport) => transport,
-        Err(portless) => return other::portless(portless, ip, tables).into(),
-    };
-    let packet = Packet {
-        eth,
-        ip,
-        transport,
-        len: cursor.frame_len(),
-        transport_len: payload.len,
-    };
-    let destination = packet.ip.destination().key(Kind::Address, [0; 2], 0);
-    let may_be_ours = tables.addresses().may_hold(destination.tag);
-    if may_be_ours && let Some(service) = service(&packet.service_key(), I::V6, tables) {
-        return to_backend::send(packet, service, tables);
-    }
-    if let Some(pair) = tables.find(&packet.backend_key(), I::V6) {
-        return to_client::send(packet, bits::low_half(pair), may_be_ours, tables).into();
-    }
-    if may_be_ours {
-        other::no_service(packet.ip, tables).into()
-    } else {
-        PassReason::NotVip.into()
+    match cursor.take::<I>() {
+        Some(ip) => P::packet(eth, ip, cursor, tables),
+        None => PassReason::Malformed.into(),
     }
 }
 
-/// What the directory says of a service: the front way first, which costs nothing where it is another
-/// service's, and spares the CPU the wait for the look-up where it is this one's.
+/// Whole TCP and UDP packets.
+struct Whole;
+
+impl Pass for Whole {
+    #[inline(always)]
+    fn packet<'p, 't, I: Ip + 'p, C: Cursor<'p>, T: Tables>(
+        eth: &'p mut Eth,
+        ip: &'p mut I,
+        mut cursor: C,
+        tables: &'t T,
+    ) -> Decision<'t> {
+        let payload = match ip.payload(&mut cursor) {
+            Ok(payload) => payload,
+            Err(portless) => return other::portless(portless, ip, tables),
+        };
+        let transport = match Transport::take(payload, &mut cursor) {
+            Ok(transport) => transport,
+            Err(portless) => return other::portless(portless, ip, tables),
+        };
+        let packet = Packet {
+            eth,
+            ip,
+            transport,
+            len: cursor.frame_len(),
+            transport_len: payload.len,
+            is_whole: true,
+        };
+        conclude(balance(packet, tables))
+    }
+}
+
+/// A service's packet to a backend, a backend's to its client.
 #[inline(always)]
-fn service<T: Tables>(key: &Key, v6: bool, tables: &T) -> Option<u64> {
-    match tables.front() {
-        Some(way) if way.is(key, v6) => Some(way.value),
-        _ => tables.find(key, v6),
+fn balance<'t, I: Ip, T: Tables>(packet: Packet<'_, I>, tables: &'t T) -> Fate<'t> {
+    let destination = packet.ip.destination();
+    let ports = *packet.transport.ports;
+    let protocol = packet.transport.protocol;
+    let may_be_ours = may_be_ours(destination, tables);
+    if may_be_ours {
+        if let Some(service) = select::service(destination, ports.destination, protocol, tables) {
+            return to_backend::send(packet, service, tables);
+        }
+        if let Some(flow) = full_nat::reply(&packet, tables) {
+            return to_client::send_flow(packet, &flow, tables);
+        }
+    }
+    if let Some(pair) = select::backend(packet.ip.source(), ports.source, protocol, tables) {
+        return to_client::send(packet, pair, may_be_ours, tables);
+    }
+    if may_be_ours {
+        Err(other::no_service(packet.ip, tables).into())
+    } else {
+        Err(PassReason::NotVip.into())
+    }
+}
+
+/// Whether the directory may hold an address; `false` is certain.
+#[inline(always)]
+fn may_be_ours<A: IpAddress, T: Tables>(address: A, tables: &T) -> bool {
+    let key = address.key(Kind::Address, [0; 2], 0);
+    tables.addresses().may_hold(key.tag)
+}
+
+/// What an address is: [`VIP`](crate::directory::VIP), [`LOCAL`](crate::directory::LOCAL) and
+/// [`POOL`](crate::directory::POOL), or 0.
+#[inline(always)]
+fn owner<A: IpAddress, T: Tables>(address: A, tables: &T) -> u64 {
+    let key = address.key(Kind::Address, [0; 2], 0);
+    tables.find(&key, A::V6).unwrap_or(0)
+}
+
+/// Where a packet goes, or why it does not: both are decisions, the second one by `?`.
+type Fate<'t> = Result<Decision<'t>, Decision<'t>>;
+
+#[inline(always)]
+fn conclude(fate: Fate<'_>) -> Decision<'_> {
+    match fate {
+        Ok(decision) | Err(decision) => decision,
     }
 }

@@ -1,30 +1,27 @@
 //! What is neither for a service nor from a backend.
 
-use network_types::ip::IpProto;
-
-use super::Tables;
+use super::{Decision, Detour, Tables, owner};
 use crate::{
     DropReason, PassReason, Verdict,
-    directory::{Kind, LOCAL, VIP},
-    wire::{Ip, IpAddress as _, Portless},
+    directory::{LOCAL, VIP},
+    wire::{Ip, Portless, icmp::number},
 };
 
 /// A packet without the ports that a service is found by.
 #[inline(always)]
-pub(super) fn portless<I: Ip, T: Tables>(portless: Portless, ip: &I, tables: &T) -> Verdict {
+pub(super) fn portless<'t, I: Ip, T: Tables>(
+    portless: Portless,
+    ip: &I,
+    tables: &T,
+) -> Decision<'t> {
     match portless {
-        Portless::Malformed => Verdict::Pass(PassReason::Malformed),
-        Portless::ExtensionHeaders => Verdict::Pass(PassReason::ExtensionHeaders),
-        Portless::Fragment => by_owner(
-            ip,
-            tables,
-            PassReason::LocalFragment.into(),
-            DropReason::Fragment.into(),
-        ),
-        Portless::Other(protocol) if protocol == icmp::<I>() => {
-            by_owner(ip, tables, PassReason::Icmp.into(), PassReason::Icmp.into())
+        Portless::Malformed => PassReason::Malformed.into(),
+        Portless::ExtensionHeaders => PassReason::ExtensionHeaders.into(),
+        Portless::Fragment => Decision::Detour(Detour::Fragment),
+        Portless::Other(protocol) if protocol == number::<I>() => {
+            Decision::Detour(if I::V6 { Detour::Icmp6 } else { Detour::Icmp })
         }
-        Portless::Other(_) => no_service(ip, tables),
+        Portless::Other(_) => no_service(ip, tables).into(),
     }
 }
 
@@ -42,20 +39,15 @@ pub(super) fn no_service<I: Ip, T: Tables>(ip: &I, tables: &T) -> Verdict {
 /// The verdict by whose the destination is: a VIP that is this host's too (`local`), a VIP that is
 /// not (`foreign`), or no VIP.
 #[inline(always)]
-fn by_owner<I: Ip, T: Tables>(ip: &I, tables: &T, local: Verdict, foreign: Verdict) -> Verdict {
-    let key = ip.destination().key(Kind::Address, [0; 2], 0);
-    match tables.find(&key, I::V6) {
-        Some(value) if value & VIP == 0 => PassReason::NotVip.into(),
-        Some(value) if value & LOCAL != 0 => local,
-        Some(_) => foreign,
-        None => PassReason::NotVip.into(),
-    }
-}
-
-const fn icmp<I: Ip>() -> u8 {
-    if I::V6 {
-        IpProto::Ipv6Icmp as u8
-    } else {
-        IpProto::Icmp as u8
+pub(super) fn by_owner<I: Ip, T: Tables>(
+    ip: &I,
+    tables: &T,
+    local: Verdict,
+    foreign: Verdict,
+) -> Verdict {
+    match owner(ip.destination(), tables) {
+        value if value & VIP == 0 => PassReason::NotVip.into(),
+        value if value & LOCAL != 0 => local,
+        _ => foreign,
     }
 }

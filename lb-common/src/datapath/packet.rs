@@ -1,11 +1,14 @@
 //! What the way holds of a packet.
 
+use super::{Direction, Tables};
 use crate::{
-    directory::{Key, Kind},
+    PassReason,
+    flow::{FlowKey, Side},
+    fragment::Fragment,
     wire::{Eth, Ip, IpAddress as _, Transport},
 };
 
-/// A TCP or UDP packet, its headers held apart.
+/// A TCP or UDP packet, or the first fragment of one, its headers held apart.
 #[derive(Debug)]
 pub struct Packet<'p, I> {
     /// Ethernet.
@@ -18,27 +21,61 @@ pub struct Packet<'p, I> {
     pub len: usize,
     /// Bytes of the TCP or UDP header and what it carries.
     pub transport_len: usize,
+    /// Whether it is no fragment.
+    pub is_whole: bool,
 }
 
 impl<I: Ip> Packet<'_, I> {
-    /// What a service is found by.
+    /// Whether its addresses may be rewritten: over IPv6 a checksum must cover them (RFC 8200, §8.1).
+    ///
+    /// # Errors
+    ///
+    /// The kernel gets it, and counts it.
     #[inline(always)]
-    #[must_use]
-    pub fn service_key(&self) -> Key {
-        self.ip.destination().key(
-            Kind::Service,
-            self.transport.ports.destination,
-            self.transport.protocol,
-        )
+    pub const fn has_due_checksum(&self) -> Result<(), PassReason> {
+        if I::V6 && !self.transport.has_checksum() {
+            return Err(PassReason::Malformed);
+        }
+        Ok(())
     }
 
-    /// What a backend is found by.
+    /// Remembers for later fragments where the first one goes; what they are found by is in the draft.
+    #[inline(always)]
+    pub(super) fn remember<T: Tables>(
+        &self,
+        (source, destination): (I::Address, I::Address),
+        pair: u32,
+        direction: Direction,
+        entropy: u32,
+        tables: &T,
+    ) {
+        if self.is_whole {
+            return;
+        }
+        let Some(mut draft) = tables.draft() else {
+            return;
+        };
+        draft.fragment = Fragment {
+            source: source.to_table(),
+            destination: destination.to_table(),
+            pair,
+            direction: direction as u32,
+            entropy,
+            reserved: 0,
+            born_ns: tables.now_ns(),
+        };
+        tables.remember(&draft.fragment_key, &draft.fragment);
+    }
+
+    /// Its key among remembered flows.
     #[inline(always)]
     #[must_use]
-    pub fn backend_key(&self) -> Key {
-        self.ip.source().key(
-            Kind::Backend,
-            self.transport.ports.source,
+    pub fn flow_key(&self, side: Side) -> FlowKey {
+        FlowKey::new(
+            side,
+            self.ip.source().to_table(),
+            self.ip.destination().to_table(),
+            *self.transport.ports,
             self.transport.protocol,
         )
     }

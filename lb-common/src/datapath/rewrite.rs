@@ -1,11 +1,12 @@
 //! New addresses and ports, with incremental checksums (RFC 1624), and the way out.
 
-use super::{Packet, Tables};
+use super::{Packet, Tables, to_client::Exit};
 use crate::{
     Verdict,
     backend::Backend,
     checksum::Delta,
-    next_hop::{Macs, NextHop},
+    flow::Flow,
+    next_hop::{Link, NextHop},
     wire::{Eth, Ip, IpAddress},
 };
 
@@ -23,18 +24,48 @@ pub(super) fn towards_backend<I: Ip>(mut packet: Packet<'_, I>, backend: &Backen
 
 /// Backend → VIP.
 #[inline(always)]
-pub(super) fn towards_client<I: Ip>(packet: Packet<'_, I>, backend: &Backend) {
-    packet.ip.spend_hop(Delta(backend.ip_delta).reversed());
+pub(super) fn towards_client<I: Ip>(packet: Packet<'_, I>, backend: &Backend, exit: Exit) {
+    leave(
+        packet.eth,
+        packet.ip,
+        Delta(backend.ip_delta).reversed(),
+        exit,
+    );
     set_sender(packet, backend);
 }
 
-/// Backend → VIP, for the kernel to forward: it takes the hop and writes the MAC addresses.
+/// Client → pool and VIP → backend, or backend → VIP and pool → client.
 #[inline(always)]
-pub(super) fn for_the_kernel<I: Ip>(packet: Packet<'_, I>, backend: &Backend) {
+pub(super) fn by_flow<I: Ip>(mut packet: Packet<'_, I>, flow: &Flow, exit: Exit) {
+    leave(packet.eth, packet.ip, Delta(flow.ip_delta), exit);
+    packet.ip.set_source(I::Address::from_table(&flow.source));
     packet
         .ip
-        .update_checksum(Delta(backend.ip_delta).reversed());
-    set_sender(packet, backend);
+        .set_destination(I::Address::from_table(&flow.destination));
+    *packet.transport.ports = flow.ports();
+    packet.transport.update_checksum(Delta(flow.l4_delta));
+}
+
+/// Writes both addresses; what that adds to a checksum over them.
+#[inline(always)]
+pub(super) fn readdress<I: Ip>(ip: &mut I, source: I::Address, destination: I::Address) -> Delta {
+    let delta = Delta::between(ip.source().sum(), source.sum())
+        .and(Delta::between(ip.destination().sum(), destination.sum()));
+    ip.set_source(source);
+    ip.set_destination(destination);
+    delta
+}
+
+/// Writes the MAC addresses and takes the hop, or leaves both to the kernel.
+#[inline(always)]
+pub(super) fn leave<I: Ip>(eth: &mut Eth, ip: &mut I, delta: Delta, exit: Exit) {
+    match exit {
+        Exit::Link { link, .. } => {
+            eth.macs = link.into();
+            ip.spend_hop(delta);
+        }
+        Exit::Kernel => ip.update_checksum(delta),
+    }
 }
 
 #[inline(always)]
@@ -47,15 +78,24 @@ fn set_sender<I: Ip>(mut packet: Packet<'_, I>, backend: &Backend) {
         .update_checksum(Delta(backend.l4_delta).reversed());
 }
 
+/// The MAC addresses for a next hop.
+#[inline(always)]
+pub(super) fn link<T: Tables>(next_hop: NextHop, tables: &T) -> Link {
+    let from = if next_hop.ifindex() == tables.ingress() {
+        tables.interface().mac()
+    } else {
+        tables.link(next_hop.ifindex()).mac()
+    };
+    Link {
+        to: next_hop.mac(),
+        from,
+    }
+}
+
 /// Writes the MAC addresses for a next hop.
 #[inline(always)]
 pub(super) fn leave_by<T: Tables>(eth: &mut Eth, next_hop: NextHop, tables: &T) {
-    let source = if next_hop.ifindex() == tables.ingress() {
-        tables.interface().mac()
-    } else {
-        tables.mac(next_hop.ifindex())
-    };
-    eth.macs = Macs::new(next_hop.mac(), source);
+    eth.macs = link(next_hop, tables).into();
 }
 
 /// Out by the interface it came in by, or by another one.

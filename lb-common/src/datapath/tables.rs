@@ -1,10 +1,19 @@
 //! What the way may ask of the outside.
 
+use core::ops::DerefMut;
+
+use super::{Draft, Note};
 use crate::{
     backend::Backend,
     directory::{self, Filter, Way},
+    flow::{Flow, FlowKey},
+    fragment::{Fragment, FragmentKey},
     interface::Interface,
-    next_hop::Macs,
+    maps::Feature,
+    next_hop::Link,
+    path::Path,
+    pool::Pool,
+    range::Ranges,
     route::Routes,
     row::Row,
     wire::Ip,
@@ -25,6 +34,12 @@ pub trait Tables {
     /// Modes that backends have, [`Mode::bit`](crate::backend::Mode::bit)s: a load-time constant.
     fn modes(&self) -> u32;
 
+    /// Whether the configuration uses something: a load-time constant.
+    fn uses(&self, feature: Feature) -> bool;
+
+    /// ICMP errors that each CPU may make in a second; 0: none. A load-time constant.
+    fn icmp_rate(&self) -> u32;
+
     /// The key of the flow hash: a load-time constant.
     fn hash_key(&self) -> [u64; 2];
 
@@ -43,8 +58,8 @@ pub trait Tables {
     /// A backend by its pair index.
     fn backend(&self, pair: u32) -> Option<&Backend>;
 
-    /// The MAC address of another interface, which a packet leaves by.
-    fn mac(&self, ifindex: u32) -> u64;
+    /// Another interface, which a packet leaves by; all zero if it is not known.
+    fn link(&self, ifindex: u32) -> Interface;
 
     /// The routes of a family.
     fn routes(&self, v6: bool) -> Option<&Routes>;
@@ -52,8 +67,64 @@ pub trait Tables {
     /// Asks the kernel how to reach `destination`, as if it came from `source`.
     fn fib<I: Ip>(&self, source: I::Address, destination: I::Address) -> Fib;
 
+    /// An element of `RANGES`.
+    fn ranges(&self, element: u32) -> Option<&Ranges>;
+
+    /// What is known of a tunnel's path.
+    fn path(&self, index: u16) -> Path;
+
+    /// Takes note of a path's MTU, in bytes before encapsulation.
+    fn learn(&self, index: u16, mtu: u16);
+
+    /// A pool of full NAT.
+    fn pool(&self, index: u16) -> Option<&Pool>;
+
+    /// A remembered flow. `refresh`: a packet of it passes, with these marks.
+    fn flow(&self, key: &FlowKey, refresh: Option<u32>) -> Option<Flow>;
+
+    /// Remembers a flow, unless its key is taken.
+    fn claim(&self, key: &FlowKey, flow: &Flow) -> Claim;
+
+    /// Forgets a flow.
+    fn release(&self, key: &FlowKey);
+
+    /// Seconds since the system started, as the daemon last said.
+    fn clock(&self) -> u32;
+
+    /// What became of a packet's first fragment.
+    fn fragment(&self, key: &FragmentKey) -> Option<Fragment>;
+
+    /// Remembers what became of a packet's first fragment.
+    fn remember(&self, key: &FragmentKey, fragment: &Fragment);
+
+    /// Nanoseconds since the system started.
+    fn now_ns(&self) -> u64;
+
+    /// Whether an ICMP error may be made: one less is left then.
+    fn may_answer(&self) -> bool;
+
+    /// Where a flow is put together; `None`: a fault of xlb.
+    fn draft(&self) -> Option<impl DerefMut<Target = Draft>>;
+
+    /// What the program before left to be known.
+    fn note(&self) -> Note;
+
+    /// Leaves a note to the next program.
+    fn leave_note(&self, note: Note);
+
     /// Counts a packet of `bytes` under a pair.
     fn count(&self, pair: u32, direction: Direction, bytes: usize);
+}
+
+/// How a claim ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// The flow is remembered.
+    Made,
+    /// The key is another flow's.
+    Taken,
+    /// There is no room.
+    Full,
 }
 
 /// Which way a packet goes.
@@ -71,7 +142,7 @@ pub enum Fib {
     /// By this neighbour.
     Resolved {
         /// What to write at the head of the frame.
-        macs: Macs,
+        link: Link,
         /// The interface it leaves by.
         ifindex: u32,
     },

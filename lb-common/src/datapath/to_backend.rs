@@ -1,20 +1,22 @@
 //! A client's packet: slot → backend → checks → rewrite or encapsulate → next hop.
 
-use super::{Decision, Direction, Packet, Tables, rewrite, tunnel};
+use super::{
+    Decision, Detour, Direction, Fate, Obstacle, Packet, Tables, full_nat, owner, rewrite, select,
+    shared, syn, tunnel,
+};
 use crate::{
     DropReason, Verdict,
-    backend::{Backend, Mode},
+    backend::{Backend, Mode, Tunnel},
     checksum::Delta,
-    directory::Way,
-    hash,
-    row::Row,
+    directory::{VIP, Way},
     wire::{Ip, IpAddress},
 };
 
-const NAT: u8 = Mode::Nat as u8;
-const L2_DSR: u8 = Mode::L2Dsr as u8;
-const IPIP: u8 = Mode::Ipip as u8;
-const GUE: u8 = Mode::Gue as u8;
+pub(super) const NAT: u8 = Mode::Nat as u8;
+pub(super) const FULL_NAT: u8 = Mode::FullNat as u8;
+pub(super) const L2_DSR: u8 = Mode::L2Dsr as u8;
+pub(super) const IPIP: u8 = Mode::Ipip as u8;
+pub(super) const GUE: u8 = Mode::Gue as u8;
 
 /// Sends a packet for a service, whose directory value is given, to one of its backends.
 #[inline(always)]
@@ -22,103 +24,160 @@ pub(super) fn send<'t, I: Ip, T: Tables>(
     packet: Packet<'_, I>,
     service: u64,
     tables: &'t T,
-) -> Decision<'t> {
+) -> Fate<'t> {
     let len = packet.len;
-    let extent = Way::extent(service);
-    match try_send(packet, service, tables) {
-        Ok((pair, decision)) => {
-            tables.count(pair, Direction::Forward, len);
-            decision
+    let fate = try_send(packet, service, tables);
+    match &fate {
+        // Counted, or to be counted by the next program.
+        Ok(_) | Err(Decision::Detour(Detour::Flow | Detour::Syn)) => {}
+        Err(_) => tables.count(Way::extent(service), Direction::Forward, len),
+    }
+    fate
+}
+
+#[inline(always)]
+fn try_send<'t, I: Ip, T: Tables>(packet: Packet<'_, I>, service: u64, tables: &'t T) -> Fate<'t> {
+    may_ask(packet.ip.source(), tables)?;
+    let hash = select::hash(
+        packet.ip.source(),
+        packet.ip.destination(),
+        *packet.transport.ports,
+        packet.transport.protocol,
+        tables,
+    );
+    let pair = select::owner(hash, service, tables)?;
+    let backend = tables.backend(pair).ok_or(DropReason::TableError)?;
+    if full_nat::is_used(tables) && mode(backend, tables) == FULL_NAT {
+        return full_nat::send(packet, tables);
+    }
+    if shared::is(backend, tables) {
+        return shared::send(packet, hash, service, tables);
+    }
+    deliver(packet, hash, pair, backend, tables)
+}
+
+/// A client is no group, not everybody, not nobody, and no VIP (a land attack, for one).
+#[inline(always)]
+pub(super) fn may_ask<A: IpAddress, T: Tables>(source: A, tables: &T) -> Result<(), DropReason> {
+    let is_vip = super::may_be_ours(source, tables) && owner(source, tables) & VIP != 0;
+    if is_vip || !source.may_send() {
+        return Err(DropReason::MartianSource);
+    }
+    Ok(())
+}
+
+/// Sends a packet to the backend that was chosen, in the backend's mode.
+#[inline(always)]
+pub(super) fn deliver<'t, I: Ip, T: Tables>(
+    packet: Packet<'_, I>,
+    hash: u64,
+    pair: u32,
+    backend: &'t Backend,
+    tables: &'t T,
+) -> Fate<'t> {
+    may_go(packet.ip, backend, tables).map_err(|it| it.told(packet.ip.destination(), tables))?;
+    syn::check(&packet, backend.mss, tables)?;
+    let mut destination = packet.ip.destination();
+    match mode(backend, tables) {
+        NAT => {
+            may_translate(&packet, backend)?;
+            destination = I::Address::from_table(&backend.address);
         }
-        Err(reason) => {
-            tables.count(extent, Direction::Forward, len);
-            Decision::Final(reason.into())
+        L2_DSR | IPIP | GUE => {}
+        _ => return Err(DropReason::ModeUnknown.into()),
+    }
+    let ends = (packet.ip.source(), destination);
+    packet.remember(
+        ends,
+        pair,
+        Direction::Forward,
+        tunnel::entropy(hash),
+        tables,
+    );
+    tables.count(pair, Direction::Forward, packet.len);
+    rewrite_for(packet, hash, backend, tables)
+}
+
+#[inline(always)]
+fn rewrite_for<'t, I: Ip, T: Tables>(
+    mut packet: Packet<'_, I>,
+    hash: u64,
+    backend: &'t Backend,
+    tables: &'t T,
+) -> Fate<'t> {
+    match mode(backend, tables) {
+        IPIP | GUE => Ok(Decision::Encapsulate(tunnel::Inner::of_packet(
+            &mut packet,
+            backend,
+            hash,
+        ))),
+        NAT => {
+            rewrite::leave_by(packet.eth, backend.next_hop, tables);
+            rewrite::towards_backend(packet, backend);
+            Ok(rewrite::emit(backend.next_hop.ifindex(), tables).into())
+        }
+        _ => {
+            rewrite::leave_by(packet.eth, backend.next_hop, tables);
+            packet.ip.spend_hop(Delta::NONE);
+            Ok(rewrite::emit(backend.next_hop.ifindex(), tables).into())
         }
     }
 }
 
+/// The receiver that a packet gets must not be its sender: the answer would not cross xlb.
 #[inline(always)]
-fn try_send<'t, I: Ip, T: Tables>(
-    mut packet: Packet<'_, I>,
-    service: u64,
-    tables: &'t T,
-) -> Result<(u32, Decision<'t>), DropReason> {
-    let hash = hash(&packet, tables);
-    let pair = Way::extent(service).wrapping_add(select(hash, service, tables)?);
-    let backend = tables.backend(pair).ok_or(DropReason::TableError)?;
-    let next_hop = backend.next_hop;
-    if !next_hop.is_resolved() {
-        return Err(DropReason::BackendUnresolved);
+fn may_translate<I: Ip>(packet: &Packet<'_, I>, backend: &Backend) -> Result<(), Verdict> {
+    packet.has_due_checksum()?;
+    if packet.ip.source() == I::Address::from_table(&backend.address) {
+        return Err(DropReason::Hairpin.into());
     }
-    if packet.ip.hops() <= 1 {
-        return Err(DropReason::TtlExpired);
+    Ok(())
+}
+
+/// Whether a packet may go the backend's way.
+#[inline(always)]
+pub(super) fn may_go<I: Ip, T: Tables>(
+    ip: &I,
+    backend: &Backend,
+    tables: &T,
+) -> Result<(), Obstacle> {
+    if !backend.next_hop.is_resolved() {
+        return Err(DropReason::BackendUnresolved.into());
     }
-    if packet.ip.total_len() > usize::from(backend.mtu) {
-        return Err(DropReason::MtuExceeded);
+    if ip.hops() <= 1 {
+        return Err(Obstacle::HOPS);
     }
-    let decision = match mode(backend, tables) {
-        NAT => nat(packet, backend, tables)?.into(),
-        L2_DSR => l2_dsr(&mut packet, backend, tables).into(),
-        IPIP | GUE => Decision::Encapsulate(tunnel::Inner::new(packet, backend, hash)),
-        _ => return Err(DropReason::ModeUnknown),
-    };
-    Ok((pair, decision))
+    let mtu = limit(backend, tables);
+    if ip.total_len() > mtu {
+        return Err(Obstacle::mtu(mtu));
+    }
+    Ok(())
+}
+
+/// Bytes of the longest packet that fits the way: the egress link, and what routers said of the path of
+/// a tunnel.
+#[inline(always)]
+pub(super) fn limit<T: Tables>(backend: &Backend, tables: &T) -> usize {
+    let mtu = usize::from(backend.mtu);
+    if !matches!(mode(backend, tables), IPIP | GUE) {
+        return mtu;
+    }
+    let tunnel: &Tunnel = zerocopy::transmute_ref!(backend);
+    match usize::from(tables.path(tunnel.index).mtu()) {
+        0 => mtu,
+        path => mtu.min(path),
+    }
 }
 
 /// The backend's mode. Where the configuration has only one, it is a constant, and the verifier
 /// removes the others' code.
 #[inline(always)]
-fn mode<T: Tables>(backend: &Backend, tables: &T) -> u8 {
+pub(super) fn mode<T: Tables>(backend: &Backend, tables: &T) -> u8 {
     let modes = tables.modes();
-    for only in [Mode::Nat, Mode::L2Dsr, Mode::Ipip, Mode::Gue] {
+    for only in Mode::ALL {
         if modes == only.bit() {
             return only as u8;
         }
     }
     backend.mode
-}
-
-#[inline(always)]
-fn nat<I: Ip, T: Tables>(
-    packet: Packet<'_, I>,
-    backend: &Backend,
-    tables: &T,
-) -> Result<Verdict, DropReason> {
-    if packet.ip.source() == I::Address::from_table(&backend.address) {
-        return Err(DropReason::Hairpin);
-    }
-    rewrite::leave_by(packet.eth, backend.next_hop, tables);
-    rewrite::towards_backend(packet, backend);
-    Ok(rewrite::emit(backend.next_hop.ifindex(), tables))
-}
-
-#[inline(always)]
-fn l2_dsr<I: Ip, T: Tables>(packet: &mut Packet<'_, I>, backend: &Backend, tables: &T) -> Verdict {
-    rewrite::leave_by(packet.eth, backend.next_hop, tables);
-    packet.ip.spend_hop(Delta::NONE);
-    rewrite::emit(backend.next_hop.ifindex(), tables)
-}
-
-#[inline(always)]
-fn hash<I: Ip, T: Tables>(packet: &Packet<'_, I>, tables: &T) -> u64 {
-    hash::flow(
-        tables.hash_key(),
-        packet.ip.source(),
-        packet.ip.destination(),
-        *packet.transport.ports,
-        packet.transport.protocol,
-    )
-}
-
-/// The owner of the flow's slot, as its distance from the extent's header.
-#[inline(always)]
-fn select<T: Tables>(hash: u64, service: u64, tables: &T) -> Result<u32, DropReason> {
-    let table = Way::table(service);
-    let row = tables
-        .row(table.element(), table.slot(hash))
-        .ok_or(DropReason::TableError)?;
-    match row.primary() {
-        owner if owner == u32::from(Row::NONE) => Err(DropReason::NoBackend),
-        owner => Ok(owner),
-    }
 }

@@ -37,16 +37,32 @@ pub(super) struct Inner<'t> {
 }
 
 impl<'t> Inner<'t> {
-    /// Takes a hop from the packet, and leaves it ready to be wrapped.
+    /// Takes a hop from a packet, and leaves it ready to be wrapped.
     #[inline(always)]
-    pub(super) fn new<I: Ip>(packet: Packet<'_, I>, backend: &'t Backend, hash: u64) -> Self {
-        packet.ip.spend_hop(Delta::NONE);
-        let ip = packet.ip;
-        let summed = packet.transport.has_checksum()
-            && (!I::V6 || ip.total_len() == Ipv6::LEN + packet.transport_len);
+    pub(super) fn of_packet<I: Ip>(
+        packet: &mut Packet<'_, I>,
+        backend: &'t Backend,
+        hash: u64,
+    ) -> Self {
+        let len = packet.transport_len;
+        let summed = packet.is_whole
+            && packet.transport.has_checksum()
+            && (!I::V6 || packet.ip.total_len() == Ipv6::LEN + len);
+        let inner = Self::of_ip(packet.ip, backend, entropy(hash));
+        let sum = || packet.ip.packet_sum(packet.transport.protocol, len);
+        Self {
+            sum: summed.then(sum),
+            ..inner
+        }
+    }
+
+    /// The same for any IP packet, whose sum is not known.
+    #[inline(always)]
+    pub(super) fn of_ip<I: Ip>(ip: &mut I, backend: &'t Backend, entropy: u32) -> Self {
+        ip.spend_hop(Delta::NONE);
         Self {
             backend,
-            entropy: bits::low_half(hash >> 32),
+            entropy,
             len: ip.total_len(),
             class: ip.class(),
             protocol: if I::V6 {
@@ -54,9 +70,15 @@ impl<'t> Inner<'t> {
             } else {
                 IpProto::Ipv4 as u8
             },
-            sum: summed.then(|| ip.packet_sum(packet.transport.protocol, packet.transport_len)),
+            sum: None,
         }
     }
+}
+
+/// The bits of a flow's hash that do not name its slot.
+#[inline(always)]
+pub(super) const fn entropy(hash: u64) -> u32 {
+    bits::low_half(hash >> 32)
 }
 
 /// Wraps a packet and sends it to its backend.

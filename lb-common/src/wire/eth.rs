@@ -32,6 +32,16 @@ impl Eth {
         u16::from_ne_bytes(self.ether_type)
     }
 
+    /// The header of a frame back to the sender.
+    #[inline(always)]
+    #[must_use]
+    pub const fn returned(&self) -> Self {
+        Self {
+            macs: Macs::new(self.macs.source(), self.macs.destination()),
+            ether_type: self.ether_type,
+        }
+    }
+
     /// Whether the frame is addressed to this interface.
     #[inline(always)]
     #[must_use]

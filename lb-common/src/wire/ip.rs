@@ -20,6 +20,23 @@ pub trait Ip: Header {
     /// [`Portless`] where there is no transport header to be found.
     fn payload<'p, C: Cursor<'p>>(&self, cursor: &mut C) -> Result<Payload, Portless>;
 
+    /// The same for a packet that may be a fragment, of which only the first has a transport header:
+    /// before a later one `cursor` stays somewhere behind the header. Of IPv6, `MAX` extension headers
+    /// are followed.
+    ///
+    /// # Errors
+    ///
+    /// [`Portless`] where the headers are not to be understood.
+    fn piece<'p, const MAX: usize, C: Cursor<'p>>(&self, cursor: &mut C)
+    -> Result<Piece, Portless>;
+
+    /// The same for a packet that an ICMP error quotes, the end of which is not there.
+    ///
+    /// # Errors
+    ///
+    /// [`Portless`] where there is no transport header to be found.
+    fn quoted<'p, C: Cursor<'p>>(&self, cursor: &mut C) -> Result<Payload, Portless>;
+
     /// Who sent it.
     fn source(&self) -> Self::Address;
 
@@ -28,6 +45,9 @@ pub trait Ip: Header {
 
     /// Whether it is a header without options whose checksum, if it has one, is right.
     fn is_plain(&self) -> bool;
+
+    /// Whether it is a header without options. Extension headers do not count.
+    fn has_no_options(&self) -> bool;
 
     /// Time to live, or hop limit.
     fn hops(&self) -> u8;
@@ -46,6 +66,9 @@ pub trait Ip: Header {
     /// The header (without options) of a tunnel.
     fn outer(outer: &Outer<'_>) -> Self;
 
+    /// The header of an ICMP message of `len` bytes.
+    fn of_icmp(source: Self::Address, destination: Self::Address, len: usize) -> Self;
+
     /// Writes the type of service, or traffic class.
     fn set_class(&mut self, class: u8);
 
@@ -61,6 +84,12 @@ pub trait Ip: Header {
     /// The same, and takes one from the time to live, which is not 0 (RFC 1812, §5.3.1; RFC 8200,
     /// §3).
     fn spend_hop(&mut self, delta: Delta);
+
+    /// Writes the time to live, or hop limit.
+    fn set_hops(&mut self, hops: u8);
+
+    /// The header's checksum as it lies in memory; 0 where it has none.
+    fn checksum(&self) -> u16;
 }
 
 /// What a tunnel's header says.
@@ -90,6 +119,9 @@ impl Outer<'_> {
     }
 }
 
+/// Type of service, or traffic class, of ICMP messages: internetwork control (RFC 1812, §4.3.2.5).
+pub(super) const ICMP_CLASS: u8 = 0xc0;
+
 /// What follows the IP header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Payload {
@@ -97,6 +129,21 @@ pub struct Payload {
     pub protocol: u8,
     /// Its bytes, by the header's account.
     pub len: usize,
+}
+
+/// What follows the IP header of a packet or a part of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// What follows, where this is a whole packet or its first fragment.
+    pub payload: Payload,
+    /// What all fragments of the packet have in common, as it lies on the wire.
+    pub identification: u32,
+    /// Protocol number by which fragments are put together: with `identification` the same in all.
+    pub protocol: u8,
+    /// Whether this is a later fragment than the first.
+    pub later: bool,
+    /// Whether there are later ones.
+    pub more: bool,
 }
 
 /// What has no ports to find a service by.
@@ -131,6 +178,13 @@ pub trait Address: Copy + PartialEq + IntoBytes + Immutable {
 
     /// Whether it lies in a prefix.
     fn within(self, prefix: Self, mask: Self) -> bool;
+
+    /// Whether it may send: no group, not everybody, not nobody, not loopback (RFC 1122, §3.2.1.3;
+    /// RFC 4291, §2.5 and §2.7).
+    fn may_send(self) -> bool;
+
+    /// The sum ([`checksum::sum`](crate::checksum::sum)) of its words.
+    fn sum(self) -> u16;
 
     /// Its key in the directory, as [`directory::Key::from_wire`] makes it.
     #[inline(always)]

@@ -1,10 +1,11 @@
 //! IPv4 (RFC 791).
 
+use network_types::ip::IpProto;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::{
     Cursor, Ip,
-    ip::{self, Outer, Payload, Portless},
+    ip::{self, ICMP_CLASS, Outer, Payload, Piece, Portless},
 };
 use crate::{
     address::Address,
@@ -41,6 +42,10 @@ impl Ipv4 {
 
     /// More-fragments flag and fragment offset, as they lie in [`Self::fragment`].
     const IS_FRAGMENT: u32 = u32::from_ne_bytes([0, 0, 0x3f, 0xff]);
+    /// The other parts of that word.
+    const IDENTIFICATION: u32 = u32::from_ne_bytes([0xff, 0xff, 0, 0]);
+    const OFFSET: u32 = u32::from_ne_bytes([0, 0, 0x1f, 0xff]);
+    const MORE: u32 = u32::from_ne_bytes([0, 0, 0x20, 0]);
     /// What one hop less adds to the checksum: `~m + m'` with `m' = m - 0x0100`.
     const HOP: Delta = Delta(!u16::from_ne_bytes([1, 0]));
 
@@ -48,25 +53,15 @@ impl Ipv4 {
     const fn ttl_word(&self) -> u32 {
         u32::from_le_bytes(self.ttl_protocol_checksum)
     }
-}
 
-impl Ip for Ipv4 {
-    type Address = u32;
-
+    /// Moves `cursor` behind the options; `len` are the bytes behind the header, as far as it tells.
     #[inline(always)]
-    fn payload<'p, C: Cursor<'p>>(&self, cursor: &mut C) -> Result<Payload, Portless> {
+    fn skip_options<'p, C: Cursor<'p>>(&self, cursor: &mut C) -> Result<Payload, Portless> {
         let word = u32::from_be_bytes(self.version_length);
         let total = (word & 0xffff) as usize;
         let header = (word >> 22 & 0x3c) as usize;
-        if word >> 28 != 4
-            || header < Self::LEN
-            || total < header
-            || total - Self::LEN > cursor.rest()
-        {
+        if word >> 28 != 4 || header < Self::LEN || total < header {
             return Err(Portless::Malformed);
-        }
-        if u32::from_ne_bytes(self.fragment) & Self::IS_FRAGMENT != 0 {
-            return Err(Portless::Fragment);
         }
         if header > Self::LEN {
             cursor.skip(header - Self::LEN);
@@ -75,6 +70,50 @@ impl Ip for Ipv4 {
             protocol: bits::low_byte(self.ttl_word() >> 8),
             len: total - header,
         })
+    }
+}
+
+impl Ip for Ipv4 {
+    type Address = u32;
+
+    #[inline(always)]
+    fn payload<'p, C: Cursor<'p>>(&self, cursor: &mut C) -> Result<Payload, Portless> {
+        if self.total_len().wrapping_sub(Self::LEN) > cursor.rest() {
+            return Err(Portless::Malformed);
+        }
+        let payload = self.skip_options(cursor)?;
+        if u32::from_ne_bytes(self.fragment) & Self::IS_FRAGMENT != 0 {
+            return Err(Portless::Fragment);
+        }
+        Ok(payload)
+    }
+
+    #[inline(always)]
+    fn piece<'p, const MAX: usize, C: Cursor<'p>>(
+        &self,
+        cursor: &mut C,
+    ) -> Result<Piece, Portless> {
+        if self.total_len().wrapping_sub(Self::LEN) > cursor.rest() {
+            return Err(Portless::Malformed);
+        }
+        let payload = self.skip_options(cursor)?;
+        let fragment = u32::from_ne_bytes(self.fragment);
+        Ok(Piece {
+            payload,
+            identification: fragment & Self::IDENTIFICATION,
+            protocol: payload.protocol,
+            later: fragment & Self::OFFSET != 0,
+            more: fragment & Self::MORE != 0,
+        })
+    }
+
+    #[inline(always)]
+    fn quoted<'p, C: Cursor<'p>>(&self, cursor: &mut C) -> Result<Payload, Portless> {
+        let payload = self.skip_options(cursor)?;
+        if u32::from_ne_bytes(self.fragment) & Self::OFFSET != 0 {
+            return Err(Portless::Fragment);
+        }
+        Ok(payload)
     }
 
     #[inline(always)]
@@ -89,11 +128,16 @@ impl Ip for Ipv4 {
 
     #[inline(always)]
     fn is_plain(&self) -> bool {
-        const VERSION_LENGTH: u32 = 0x45;
         let words: [u32; 5] = zerocopy::transmute!(*self);
         let halves = words.map(|word| (word & 0xffff) + (word >> 16));
         let is_right = fold(halves.iter().sum()) == 0xffff;
-        is_right && u32::from_be_bytes(self.version_length) >> 24 == VERSION_LENGTH
+        is_right && self.has_no_options()
+    }
+
+    #[inline(always)]
+    fn has_no_options(&self) -> bool {
+        const VERSION_LENGTH: u32 = 0x45;
+        u32::from_be_bytes(self.version_length) >> 24 == VERSION_LENGTH
     }
 
     #[inline(always)]
@@ -145,6 +189,28 @@ impl Ip for Ipv4 {
     }
 
     #[inline(always)]
+    fn of_icmp(source: u32, destination: u32, len: usize) -> Self {
+        let hops_carries = [Outer::HOPS, IpProto::Icmp as u8];
+        let word =
+            0x4500_0000 | u32::from(ICMP_CLASS) << 16 | u32::from(bits::length(Self::LEN + len));
+        let halves = |word: u32| (word & 0xffff) + (word >> 16);
+        let sum = halves(word.to_be())
+            + halves(u32::from_ne_bytes(Self::DO_NOT_FRAGMENT))
+            + u32::from(u16::from_ne_bytes(hops_carries))
+            + halves(source)
+            + halves(destination);
+        let [hops, carries] = hops_carries;
+        let [high, low] = (!fold(halves(sum))).to_ne_bytes();
+        Self {
+            version_length: word.to_be_bytes(),
+            fragment: Self::DO_NOT_FRAGMENT,
+            ttl_protocol_checksum: [hops, carries, high, low],
+            source: source.to_ne_bytes(),
+            destination: destination.to_ne_bytes(),
+        }
+    }
+
+    #[inline(always)]
     fn set_class(&mut self, class: u8) {
         let old = u32::from_be_bytes(self.version_length);
         let new = old & 0xff00_ffff | u32::from(class) << 16;
@@ -177,6 +243,21 @@ impl Ip for Ipv4 {
         self.ttl_protocol_checksum =
             ((word & 0xffff).wrapping_sub(1) | u32::from(checksum) << 16).to_le_bytes();
     }
+
+    #[inline(always)]
+    fn set_hops(&mut self, hops: u8) {
+        let [old, protocol, ..] = self.ttl_protocol_checksum;
+        let [old, new] = [old, hops].map(|hops| u16::from_ne_bytes([hops, protocol]));
+        self.update_checksum(Delta::between(old, new));
+        let word = self.ttl_word() & !0xff | u32::from(hops);
+        self.ttl_protocol_checksum = word.to_le_bytes();
+    }
+
+    #[inline(always)]
+    fn checksum(&self) -> u16 {
+        let [_, _, a, b] = self.ttl_protocol_checksum;
+        u16::from_ne_bytes([a, b])
+    }
 }
 
 impl ip::Address for u32 {
@@ -206,5 +287,16 @@ impl ip::Address for u32 {
     #[inline(always)]
     fn within(self, prefix: Self, mask: Self) -> bool {
         self & mask == prefix
+    }
+
+    #[inline(always)]
+    fn may_send(self) -> bool {
+        let [first, ..] = self.to_ne_bytes();
+        first.wrapping_sub(1) < 223 && first != 127
+    }
+
+    #[inline(always)]
+    fn sum(self) -> u16 {
+        fold((self & 0xffff) + (self >> 16))
     }
 }

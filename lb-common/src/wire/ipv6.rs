@@ -5,7 +5,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::{
     Cursor, Ip,
-    ip::{self, Outer, Payload, Portless},
+    ip::{self, ICMP_CLASS, Outer, Payload, Piece, Portless},
 };
 use crate::{
     address::Address,
@@ -41,8 +41,23 @@ struct Extension {
     rest: [u8; 6],
 }
 
+/// A fragment header (RFC 8200, §4.5).
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct Fragmented {
+    next: u8,
+    reserved: u8,
+    /// Offset in units of eight bytes above three bits, the lowest of which says that more follow.
+    offset_more: [u8; 2],
+    identification: [u8; 4],
+}
+
 /// Extension headers that are followed: RFC 8200 §4.1 names four before the transport header.
-const MAX_EXTENSIONS: usize = 4;
+pub const MAX_EXTENSIONS: usize = 4;
+
+/// The same in a packet that an error quotes: packets with more are rare, and the ways that the verifier
+/// walks are many.
+const MAX_QUOTED: usize = 1;
 
 impl Ipv6 {
     /// Bytes of the header without extension headers.
@@ -76,6 +91,39 @@ impl Ip for Ipv6 {
     }
 
     #[inline(always)]
+    fn piece<'p, const MAX: usize, C: Cursor<'p>>(
+        &self,
+        cursor: &mut C,
+    ) -> Result<Piece, Portless> {
+        let word = self.word();
+        let payload = Payload {
+            protocol: bits::low_byte(word >> 8),
+            len: (word >> 16) as usize,
+        };
+        let version = u32::from_be_bytes(self.version_class_flow) >> 28;
+        if version != 6 || payload.len > cursor.rest() {
+            return Err(Portless::Malformed);
+        }
+        find_fragment::<MAX, _>(payload, cursor)
+    }
+
+    #[inline(always)]
+    fn quoted<'p, C: Cursor<'p>>(&self, cursor: &mut C) -> Result<Payload, Portless> {
+        let word = self.word();
+        let payload = Payload {
+            protocol: bits::low_byte(word >> 8),
+            len: (word >> 16) as usize,
+        };
+        if u32::from_be_bytes(self.version_class_flow) >> 28 != 6 {
+            return Err(Portless::Malformed);
+        }
+        match find_fragment::<MAX_QUOTED, _>(payload, cursor)? {
+            Piece { later: true, .. } => Err(Portless::Fragment),
+            Piece { payload, .. } => Ok(payload),
+        }
+    }
+
+    #[inline(always)]
     fn source(&self) -> [u64; 2] {
         self.source.map(u64::from_ne_bytes)
     }
@@ -87,6 +135,11 @@ impl Ip for Ipv6 {
 
     #[inline(always)]
     fn is_plain(&self) -> bool {
+        true
+    }
+
+    #[inline(always)]
+    fn has_no_options(&self) -> bool {
         true
     }
 
@@ -130,6 +183,17 @@ impl Ip for Ipv6 {
     }
 
     #[inline(always)]
+    fn of_icmp(source: [u64; 2], destination: [u64; 2], len: usize) -> Self {
+        let carries = u32::from(bits::length(len)) << 16 | (IpProto::Ipv6Icmp as u32) << 8;
+        Self {
+            version_class_flow: (6 << 28 | u32::from(ICMP_CLASS) << 20).to_be_bytes(),
+            length_next_hops: (carries | u32::from(Outer::HOPS)).to_be_bytes(),
+            source: source.map(u64::to_ne_bytes),
+            destination: destination.map(u64::to_ne_bytes),
+        }
+    }
+
+    #[inline(always)]
     fn set_class(&mut self, class: u8) {
         let word = u32::from_be_bytes(self.version_class_flow);
         let word = word & 0xf00f_ffff | u32::from(class) << 20;
@@ -153,16 +217,27 @@ impl Ip for Ipv6 {
     fn spend_hop(&mut self, _: Delta) {
         self.length_next_hops = self.word().wrapping_sub(1).to_be_bytes();
     }
+
+    #[inline(always)]
+    fn set_hops(&mut self, hops: u8) {
+        self.length_next_hops = (self.word() & !0xff | u32::from(hops)).to_be_bytes();
+    }
+
+    #[inline(always)]
+    fn checksum(&self) -> u16 {
+        0
+    }
 }
 
 #[inline(always)]
 const fn is_extension(protocol: u8) -> bool {
     const HOP_BY_HOP: u8 = IpProto::HopOpt as u8;
     const ROUTING: u8 = IpProto::Ipv6Route as u8;
-    const FRAGMENT: u8 = IpProto::Ipv6Frag as u8;
     const DESTINATION: u8 = IpProto::Ipv6Opts as u8;
     matches!(protocol, HOP_BY_HOP | ROUTING | FRAGMENT | DESTINATION)
 }
+
+const FRAGMENT: u8 = IpProto::Ipv6Frag as u8;
 
 #[inline(always)]
 fn skip_extensions<'p, C: Cursor<'p>>(
@@ -170,22 +245,75 @@ fn skip_extensions<'p, C: Cursor<'p>>(
     cursor: &mut C,
 ) -> Result<Payload, Portless> {
     for _ in 0..MAX_EXTENSIONS {
-        if payload.protocol == IpProto::Ipv6Frag as u8 {
+        if payload.protocol == FRAGMENT {
             return Err(Portless::Fragment);
         }
-        let extension = cursor.take::<Extension>().ok_or(Portless::Malformed)?;
-        let more = extension.length as usize * 8;
-        let len = size_of::<Extension>() + more;
-        if len > payload.len {
-            return Err(Portless::Malformed);
-        }
-        cursor.skip(more);
-        payload = Payload {
-            protocol: extension.next,
-            len: payload.len - len,
-        };
+        payload = next_extension(payload, cursor)?;
         if !is_extension(payload.protocol) {
             return Ok(payload);
+        }
+    }
+    Err(Portless::ExtensionHeaders)
+}
+
+/// Moves `cursor` behind the extension header that `payload` begins with.
+#[inline(always)]
+fn next_extension<'p, C: Cursor<'p>>(
+    payload: Payload,
+    cursor: &mut C,
+) -> Result<Payload, Portless> {
+    let extension = cursor.take::<Extension>().ok_or(Portless::Malformed)?;
+    let more = extension.length as usize * 8;
+    let len = size_of::<Extension>() + more;
+    if len > payload.len {
+        return Err(Portless::Malformed);
+    }
+    cursor.skip(more);
+    Ok(Payload {
+        protocol: extension.next,
+        len: payload.len - len,
+    })
+}
+
+/// The same as [`skip_extensions`], a fragment header (RFC 8200, §4.5) among them.
+#[inline(always)]
+fn find_fragment<'p, const MAX: usize, C: Cursor<'p>>(
+    payload: Payload,
+    cursor: &mut C,
+) -> Result<Piece, Portless> {
+    let mut piece = Piece {
+        payload,
+        identification: 0,
+        protocol: payload.protocol,
+        later: false,
+        more: false,
+    };
+    for _ in 0..=MAX {
+        if !is_extension(piece.payload.protocol) {
+            return Ok(piece);
+        }
+        if piece.payload.protocol != FRAGMENT {
+            piece.payload = next_extension(piece.payload, cursor)?;
+            continue;
+        }
+        let header = cursor.take::<Fragmented>().ok_or(Portless::Malformed)?;
+        let offset_more = u16::from_be_bytes(header.offset_more);
+        piece = Piece {
+            payload: Payload {
+                protocol: header.next,
+                len: piece
+                    .payload
+                    .len
+                    .checked_sub(size_of::<Fragmented>())
+                    .ok_or(Portless::Malformed)?,
+            },
+            identification: u32::from_ne_bytes(header.identification),
+            protocol: header.next,
+            later: offset_more & !7 != 0,
+            more: offset_more & 1 != 0,
+        };
+        if piece.later {
+            return Ok(piece);
         }
     }
     Err(Portless::ExtensionHeaders)
@@ -224,5 +352,21 @@ impl ip::Address for [u64; 2] {
         let [mask_high, mask_low] = mask;
         let [prefix_high, prefix_low] = prefix;
         high & mask_high == prefix_high && low & mask_low == prefix_low
+    }
+
+    /// No unicast address of a network begins with 64 zero bits (RFC 4291, §2.5).
+    #[inline(always)]
+    fn may_send(self) -> bool {
+        let [high, _] = self;
+        let [first, ..] = high.to_ne_bytes();
+        high != 0 && first != 0xff
+    }
+
+    #[inline(always)]
+    fn sum(self) -> u16 {
+        let [high, low] = self;
+        let quarters = [high, high >> 32, low, low >> 32].map(bits::low_half);
+        let halves = quarters.map(|quarter| (quarter & 0xffff) + (quarter >> 16));
+        fold(halves.iter().sum())
     }
 }

@@ -7,7 +7,10 @@ use super::{
     Cursor, Header,
     ip::{Payload, Portless},
 };
-use crate::checksum::Delta;
+use crate::{
+    checksum::{Delta, fold},
+    flow::Flow,
+};
 
 /// Source and destination port, network byte order.
 #[derive(
@@ -19,6 +22,44 @@ pub struct Ports {
     pub source: [u8; 2],
     /// The receiver's.
     pub destination: [u8; 2],
+}
+
+impl Ports {
+    /// From both, as they lie on the wire.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_bytes([a, b, c, d]: [u8; 4]) -> Self {
+        Self {
+            source: [a, b],
+            destination: [c, d],
+        }
+    }
+
+    /// Both, as they lie on the wire.
+    #[inline(always)]
+    #[must_use]
+    pub const fn bytes(self) -> [u8; 4] {
+        let [a, b] = self.source;
+        let [c, d] = self.destination;
+        [a, b, c, d]
+    }
+
+    /// The sum ([`checksum::sum`](crate::checksum::sum)) of both.
+    #[inline(always)]
+    #[must_use]
+    pub const fn sum(self) -> u16 {
+        fold(u16::from_ne_bytes(self.source) as u32 + u16::from_ne_bytes(self.destination) as u32)
+    }
+
+    /// Those of an answer.
+    #[inline(always)]
+    #[must_use]
+    pub const fn reversed(self) -> Self {
+        Self {
+            source: self.destination,
+            destination: self.source,
+        }
+    }
 }
 
 /// A TCP header without options.
@@ -62,6 +103,8 @@ pub struct Transport<'p> {
     checksum: &'p mut [u8; 2],
     /// IP protocol number: TCP or UDP.
     pub protocol: u8,
+    /// Flags of TCP; 0 of UDP.
+    flags: u8,
 }
 
 impl<'p> Transport<'p> {
@@ -74,12 +117,13 @@ impl<'p> Transport<'p> {
     #[inline(always)]
     pub fn take<C: Cursor<'p>>(payload: Payload, cursor: &mut C) -> Result<Self, Portless> {
         let protocol = payload.protocol;
-        let (ports, checksum) = if protocol == TCP {
+        let (ports, checksum, flags) = if protocol == TCP {
             let tcp = header::<Tcp, _>(payload.len, cursor)?;
-            (&mut tcp.ports, &mut tcp.checksum)
+            let [_, flags, ..] = tcp.flags_window;
+            (&mut tcp.ports, &mut tcp.checksum, flags)
         } else if protocol == UDP {
             let udp = header::<Udp, _>(payload.len, cursor)?;
-            (&mut udp.ports, &mut udp.checksum)
+            (&mut udp.ports, &mut udp.checksum, 0)
         } else {
             return Err(Portless::Other(protocol));
         };
@@ -87,7 +131,30 @@ impl<'p> Transport<'p> {
             ports,
             checksum,
             protocol,
+            flags,
         })
+    }
+
+    /// Whether it opens a connection or answers to that.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_syn(&self) -> bool {
+        const SYN: u8 = 2;
+        self.flags & SYN != 0
+    }
+
+    /// What a remembered flow is marked with: [`Flow::CLOSING`], [`Flow::OPENING`] or 0.
+    #[inline(always)]
+    #[must_use]
+    pub const fn marks(&self) -> u32 {
+        const FIN_RST: u8 = 1 | 4;
+        if self.flags & FIN_RST != 0 {
+            Flow::CLOSING
+        } else if self.is_syn() {
+            Flow::OPENING
+        } else {
+            0
+        }
     }
 
     /// Whether there is a checksum: a UDP datagram may have none (RFC 768).

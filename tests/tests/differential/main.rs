@@ -22,7 +22,7 @@ use lb_common::{DropReason, PassReason, Verdict, datapath::Fib};
 use lb_tests::{
     counters::Counters,
     fixture::{difference, hex},
-    image::{self, Image},
+    image::{self, Host},
     kernel::{self, INGRESS, Kernel},
     random::Random,
     sandbox,
@@ -100,8 +100,9 @@ fn in_a_world(random: &mut Random, packets: usize, mut tally: Tally) -> Tally {
     let (world, image) = worlds::world(random);
     let kernel = Kernel::load(&image);
     let mut counters = Counters::zero(image.backends.len());
+    let host = image.host(Fib::Unroutable);
     for frame in frames(random, &world, packets) {
-        let outcome = compare(&image, &kernel, &frame);
+        let outcome = compare(&host, &kernel, &frame);
         counters.add(&outcome);
         tally.add(&outcome);
     }
@@ -124,8 +125,8 @@ fn frames(random: &mut Random, world: &World, packets: usize) -> Vec<Vec<u8>> {
     frames
 }
 
-fn compare(image: &Image, kernel: &Kernel, frame: &[u8]) -> image::Outcome {
-    let host = image.run_with(Fib::Unroutable, INGRESS, frame);
+fn compare(host: &Host<'_>, kernel: &Kernel, frame: &[u8]) -> image::Outcome {
+    let host = host.run(INGRESS, frame);
     let found = kernel.run(frame);
     assert!(
         found.action == kernel::action(host.verdict).0 && found.frame == host.frame,
@@ -142,7 +143,9 @@ impl Tally {
     fn add(&mut self, outcome: &image::Outcome) {
         self.all += 1;
         let label = match outcome.verdict {
-            Verdict::Transmit | Verdict::Answer(_) | Verdict::Redirect(_) => return self.sent(outcome),
+            Verdict::Transmit | Verdict::Answer(_) | Verdict::Redirect(_) => {
+                return self.sent(outcome);
+            }
             Verdict::Pass(reason) => reason.label(),
             Verdict::Drop(reason) => reason.label(),
         };

@@ -1,0 +1,119 @@
+//! A flow that has to be remembered: by full NAT, or of a NAT backend that several services share.
+//!
+//! The program does nothing else: the packet goes back to the common path, which finds the flow then.
+
+use super::{
+    Decision, Detour, Pass, Tables, full_nat, other, select, shared,
+    to_backend::{self, FULL_NAT},
+};
+use crate::{
+    DropReason, PassReason,
+    directory::Way,
+    flow::{Flow, FlowKey},
+    fragment::{Fragment, FragmentKey},
+    wire::{Cursor, Eth, Ip, IpAddress, Ports, Transport, ipv6::MAX_EXTENSIONS},
+};
+
+/// The program of flows to be remembered.
+pub(super) struct Remember;
+
+/// A client's packet, as far as a flow is told by it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asks<A> {
+    /// Who asks.
+    pub(super) client: A,
+    /// Whom.
+    pub(super) vip: A,
+    /// The client's port, and that of the VIP.
+    pub(super) ports: Ports,
+    /// IP protocol number.
+    pub(super) protocol: u8,
+    /// Marks of the flow's entry.
+    pub(super) marks: u32,
+}
+
+/// What is about to be remembered, put together: the only value of this CPU in the map `DRAFT`. A
+/// program's stack has no room for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Draft {
+    /// By what a flow's packets of the side that is remembered first are found.
+    pub reply_key: FlowKey,
+    /// What they get.
+    pub reply: Flow,
+    /// The other side's.
+    pub key: FlowKey,
+    /// What these get.
+    pub flow: Flow,
+    /// By what fragments of a packet are found.
+    pub fragment_key: FragmentKey,
+    /// What becomes of them.
+    pub fragment: Fragment,
+}
+
+impl Pass for Remember {
+    #[inline(always)]
+    fn packet<'p, 't, I: Ip + 'p, C: Cursor<'p>, T: Tables>(
+        _eth: &'p mut Eth,
+        ip: &'p mut I,
+        mut cursor: C,
+        tables: &'t T,
+    ) -> Decision<'t> {
+        let piece = match ip.piece::<MAX_EXTENSIONS, _>(&mut cursor) {
+            Ok(piece) => piece,
+            Err(portless) => return other::portless(portless, ip, tables),
+        };
+        let Ok(transport) = Transport::take(piece.payload, &mut cursor) else {
+            return PassReason::Malformed.into();
+        };
+        let asks = Asks {
+            client: ip.source(),
+            vip: ip.destination(),
+            ports: *transport.ports,
+            protocol: transport.protocol,
+            marks: transport.marks(),
+        };
+        match remember(&asks, cursor.frame_len(), tables) {
+            Ok(()) => Decision::Detour(Detour::Common),
+            Err(reason) => reason.into(),
+        }
+    }
+}
+
+#[inline(always)]
+fn remember<A: IpAddress, T: Tables>(
+    asks: &Asks<A>,
+    len: usize,
+    tables: &T,
+) -> Result<(), DropReason> {
+    let service = select::service(asks.vip, asks.ports.destination, asks.protocol, tables)
+        .ok_or(DropReason::NoSuchPort)?;
+    let made = try_remember(asks, service, tables);
+    if made.is_err() {
+        tables.count(Way::extent(service), super::Direction::Forward, len);
+    }
+    made
+}
+
+#[inline(always)]
+fn try_remember<A: IpAddress, T: Tables>(
+    asks: &Asks<A>,
+    service: u64,
+    tables: &T,
+) -> Result<(), DropReason> {
+    let Asks {
+        client,
+        vip,
+        ports,
+        protocol,
+        ..
+    } = *asks;
+    let hash = select::hash(client, vip, ports, protocol, tables);
+    let pair = select::owner(hash, service, tables)?;
+    let backend = tables.backend(pair).ok_or(DropReason::TableError)?;
+    if to_backend::mode(backend, tables) == FULL_NAT {
+        full_nat::remember(asks, hash, pair, backend, tables)
+    } else {
+        shared::remember(asks, hash, service, tables)
+    }
+}

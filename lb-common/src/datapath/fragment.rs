@@ -1,0 +1,174 @@
+//! Fragments: the first one has ports and goes the way of a whole packet; later ones go where it went.
+//!
+//! A later fragment that comes before the first, or more than half a minute after it, cannot be told
+//! whose it is: it is dropped, and counted by a reason of its own.
+
+use super::{
+    Decision, Direction, Fate, Obstacle, Packet, Pass, Tables, balance, conclude, other, rewrite,
+    to_backend::{self, FULL_NAT, GUE, IPIP, L2_DSR, NAT},
+    to_client::{self, exit, is_genuine},
+    tunnel,
+};
+use crate::{
+    DropReason, PassReason,
+    backend::Backend,
+    checksum::Delta,
+    fragment::{Fragment, FragmentKey, LIFETIME_NS},
+    wire::{Cursor, Eth, Ip, IpAddress, Portless, Transport, ip::Piece},
+};
+
+/// Extension headers of IPv6 that are followed, the fragment header included.
+const MAX_EXTENSIONS: usize = 3;
+
+/// The program of fragments.
+pub(super) struct Fragments;
+
+impl Pass for Fragments {
+    #[inline(always)]
+    fn packet<'p, 't, I: Ip + 'p, C: Cursor<'p>, T: Tables>(
+        eth: &'p mut Eth,
+        ip: &'p mut I,
+        mut cursor: C,
+        tables: &'t T,
+    ) -> Decision<'t> {
+        let piece = match ip.piece::<MAX_EXTENSIONS, _>(&mut cursor) {
+            Ok(piece) => piece,
+            Err(portless) => return other::portless(portless, ip, tables),
+        };
+        let Some(first_fragment) = look_up(ip, piece, tables) else {
+            return DropReason::TableError.into();
+        };
+        if piece.later {
+            let len = cursor.frame_len();
+            return conclude(later(eth, ip, len, first_fragment, tables));
+        }
+        first(eth, ip, piece, cursor, tables)
+    }
+}
+
+/// What became of the first fragment of a packet, if it is known; leaves in the draft by what that is
+/// found. The outer `None`: there is no draft.
+#[inline(always)]
+#[expect(clippy::option_option, reason = "the outer one is a fault of xlb")]
+fn look_up<I: Ip, T: Tables>(ip: &I, piece: Piece, tables: &T) -> Option<Option<Fragment>> {
+    let mut draft = tables.draft()?;
+    draft.fragment_key = FragmentKey {
+        source: ip.source().to_table(),
+        destination: ip.destination().to_table(),
+        identification: piece.identification,
+        protocol: piece.protocol.into(),
+    };
+    if !piece.later {
+        return Some(None);
+    }
+    let known = tables.fragment(&draft.fragment_key);
+    Some(known.filter(|first| tables.now_ns() - first.born_ns < LIFETIME_NS))
+}
+
+/// A first fragment, or a whole packet with a fragment header (RFC 6946).
+#[inline(always)]
+fn first<'p, 't, I: Ip + 'p, C: Cursor<'p>, T: Tables>(
+    eth: &'p mut Eth,
+    ip: &'p mut I,
+    piece: Piece,
+    mut cursor: C,
+    tables: &'t T,
+) -> Decision<'t> {
+    let transport = match Transport::take(piece.payload, &mut cursor) {
+        Ok(transport) => transport,
+        Err(Portless::Other(_)) if !piece.more => {
+            return other::portless(Portless::Other(piece.payload.protocol), ip, tables);
+        }
+        Err(_) => return without_ports(ip, tables),
+    };
+    let packet = Packet {
+        eth,
+        ip,
+        transport,
+        len: cursor.frame_len(),
+        transport_len: piece.payload.len,
+        is_whole: !piece.more,
+    };
+    conclude(balance(packet, tables))
+}
+
+/// A fragment that no service can be found by.
+#[inline(always)]
+fn without_ports<'t, I: Ip, T: Tables>(ip: &I, tables: &T) -> Decision<'t> {
+    let local = PassReason::LocalFragment.into();
+    other::by_owner(ip, tables, local, DropReason::Fragment.into()).into()
+}
+
+#[inline(always)]
+fn later<'t, I: Ip, T: Tables>(
+    eth: &mut Eth,
+    ip: &mut I,
+    len: usize,
+    first: Option<Fragment>,
+    tables: &'t T,
+) -> Fate<'t> {
+    let Some(first) = first else {
+        let local = PassReason::LocalFragment.into();
+        return Err(other::by_owner(ip, tables, local, DropReason::FragmentEarly.into()).into());
+    };
+    let backend = tables.backend(first.pair).ok_or(DropReason::TableError)?;
+    if first.direction == Direction::Forward as u32 {
+        let decision = forward(eth, ip, &first, backend, tables)?;
+        tables.count(first.pair, Direction::Forward, len);
+        return Ok(decision);
+    }
+    let decision = back(eth, ip, &first, backend, tables)?;
+    tables.count(first.pair, Direction::Return, len);
+    Ok(decision)
+}
+
+#[inline(always)]
+fn forward<'t, I: Ip, T: Tables>(
+    eth: &mut Eth,
+    ip: &mut I,
+    first: &Fragment,
+    backend: &'t Backend,
+    tables: &'t T,
+) -> Fate<'t> {
+    to_backend::may_go(ip, backend, tables).map_err(Obstacle::quiet)?;
+    match to_backend::mode(backend, tables) {
+        NAT | FULL_NAT | L2_DSR => {
+            let delta = readdress(ip, first);
+            rewrite::leave_by(eth, backend.next_hop, tables);
+            ip.spend_hop(delta);
+            Ok(rewrite::emit(backend.next_hop.ifindex(), tables).into())
+        }
+        IPIP | GUE => Ok(Decision::Encapsulate(tunnel::Inner::of_ip(
+            ip,
+            backend,
+            first.entropy,
+        ))),
+        _ => Err(DropReason::ModeUnknown.into()),
+    }
+}
+
+#[inline(always)]
+fn back<'t, I: Ip, T: Tables>(
+    eth: &mut Eth,
+    ip: &mut I,
+    first: &Fragment,
+    backend: &Backend,
+    tables: &T,
+) -> Fate<'t> {
+    is_genuine(eth, backend, tables)?;
+    let vip = I::Address::from_table(&first.source);
+    let client = I::Address::from_table(&first.destination);
+    to_client::may_go(ip).map_err(Obstacle::quiet)?;
+    let route = to_client::route(client, tables);
+    let exit = exit(ip, vip, client, route, tables).map_err(Obstacle::quiet)?;
+    let delta = readdress(ip, first);
+    rewrite::leave(eth, ip, delta, exit);
+    Ok(to_client::leaves(exit, tables))
+}
+
+/// Gives a fragment the addresses that the first one got; what that adds to the header's checksum.
+#[inline(always)]
+fn readdress<I: Ip>(ip: &mut I, first: &Fragment) -> Delta {
+    let source = I::Address::from_table(&first.source);
+    rewrite::readdress(ip, source, I::Address::from_table(&first.destination))
+}

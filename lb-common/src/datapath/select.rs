@@ -1,0 +1,85 @@
+//! Which service, which backend: look-ups by address, port and protocol, and the slot of a flow.
+
+use super::Tables;
+use crate::{
+    DropReason, bits,
+    directory::{Kind, Way},
+    hash,
+    maps::Feature,
+    range,
+    row::Row,
+    wire::{IpAddress, Ports},
+};
+
+/// What the directory says of a service: the front way first, which costs nothing where it is another
+/// service's, and spares the CPU the wait for the look-up where it is this one's. A single port comes
+/// before a range, a range before all ports.
+#[inline(always)]
+pub(super) fn service<A: IpAddress, T: Tables>(
+    address: A,
+    port: [u8; 2],
+    protocol: u8,
+    tables: &T,
+) -> Option<u64> {
+    let key = address.key(Kind::Service, port, protocol);
+    let found = match tables.front() {
+        Some(way) if way.is(&key, A::V6) => Some(way.value),
+        _ => tables.find(&key, A::V6),
+    };
+    found.or_else(|| in_ranges(Kind::Ranges, address, port, protocol, tables))
+}
+
+/// The pair of a NAT backend.
+#[inline(always)]
+pub(super) fn backend<A: IpAddress, T: Tables>(
+    address: A,
+    port: [u8; 2],
+    protocol: u8,
+    tables: &T,
+) -> Option<u32> {
+    let key = address.key(Kind::Backend, port, protocol);
+    let found = tables.find(&key, A::V6);
+    let found = found.or_else(|| in_ranges(Kind::BackendRanges, address, port, protocol, tables));
+    found.map(bits::low_half)
+}
+
+#[inline(always)]
+fn in_ranges<A: IpAddress, T: Tables>(
+    kind: Kind,
+    address: A,
+    port: [u8; 2],
+    protocol: u8,
+    tables: &T,
+) -> Option<u64> {
+    if !tables.uses(Feature::Ranges) {
+        return None;
+    }
+    let key = address.key(kind, [0; 2], protocol);
+    let element = tables.find(&key, A::V6)?;
+    range::find(tables.ranges(bits::low_half(element))?, port)
+}
+
+/// The hash of a client's flow.
+#[inline(always)]
+pub(super) fn hash<A: IpAddress, T: Tables>(
+    source: A,
+    destination: A,
+    ports: Ports,
+    protocol: u8,
+    tables: &T,
+) -> u64 {
+    hash::flow(tables.hash_key(), source, destination, ports, protocol)
+}
+
+/// The pair that owns the flow's slot.
+#[inline(always)]
+pub(super) fn owner<T: Tables>(hash: u64, service: u64, tables: &T) -> Result<u32, DropReason> {
+    let table = Way::table(service);
+    let row = tables
+        .row(table.element(), table.slot(hash))
+        .ok_or(DropReason::TableError)?;
+    match row.primary() {
+        owner if owner == u32::from(Row::NONE) => Err(DropReason::NoBackend),
+        owner => Ok(Way::extent(service).wrapping_add(owner)),
+    }
+}
