@@ -46,7 +46,10 @@ fn usage_errors_exit_with_2_and_name_the_nearest_word() {
         (vec!["statsu"], "'status'"),
         (vec!["backend", "drain", "web"], "<BACKEND>"),
         (vec!["backend", "weight", "web", "b1", "1001"], "0..=1000"),
-        (vec!["backend", "add", "web", "10.0.0.300"], "not an IP address"),
+        (
+            vec!["backend", "add", "web", "10.0.0.300"],
+            "not an IP address",
+        ),
         (vec!["backend", "add", "web", "10.0.0.1:0"], "1 to 65535"),
         (vec!["backend", "drain", "web", "b1", "--for", "10"], "30s"),
         (vec!["--instance", "a/b", "status"], "letters"),

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, future::Future, time::Duration};
 
 use tracing::{info, warn};
 
-use super::engine::Engine;
+use super::{engine::Engine, reach};
 use crate::{
     config::model::Config,
     net::{Family, Finding, Severity, View, inspect},
@@ -19,13 +19,15 @@ pub(super) async fn look(view: &View, config: &Config) -> Vec<Finding> {
     let is_v6: BTreeSet<bool> = services.map(|s| s.vip.address.is_ipv6()).collect();
     let family = |v6: bool| if v6 { Family::V6 } else { Family::V4 };
     let families: Vec<Family> = is_v6.into_iter().map(family).collect();
-    inspect::inspect(view, &config.interfaces, &families).await
+    let mut findings = inspect::inspect(view, &config.interfaces, &families).await;
+    findings.extend(reach::judge(view, config));
+    findings
 }
 
 impl Engine {
     /// A look at the host that borrows nothing.
     pub(super) fn inspect(&self) -> impl Future<Output = Vec<Finding>> + use<> {
-        let (view, config) = (self.follower.view(), self.config.clone());
+        let (view, config) = (self.follower.view(), self.effective.config.clone());
         async move { look(&view, &config).await }
     }
 

@@ -22,6 +22,7 @@ mod logging;
 mod network;
 mod notify;
 mod observe;
+mod reach;
 #[cfg(test)]
 mod samples;
 mod servers;

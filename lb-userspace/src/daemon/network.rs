@@ -8,11 +8,10 @@ use std::{
 };
 
 use ipnet::IpNet;
-use lb_common::next_hop::NextHop;
 
 use crate::{
     config::model::Config,
-    desired::{Link, Network, Routes},
+    desired::{Link, Network, Routes, Way},
     net::{View, client_routes::TooManyDirect},
 };
 
@@ -22,7 +21,7 @@ use crate::{
 pub struct Host {
     view: Arc<View>,
     routes: Routes,
-    next_hops: RefCell<HashMap<IpAddr, NextHop>>,
+    ways: RefCell<HashMap<IpAddr, Way>>,
 }
 
 impl Host {
@@ -33,7 +32,7 @@ impl Host {
     pub fn try_new(view: Arc<View>, direct: &[IpNet]) -> Result<Self, TooManyDirect> {
         Ok(Self {
             routes: Network::client_routes(&*view, direct)?,
-            next_hops: RefCell::default(),
+            ways: RefCell::default(),
             view,
         })
     }
@@ -52,15 +51,15 @@ impl Host {
 }
 
 impl Network for Host {
-    fn next_hop(&self, address: IpAddr) -> NextHop {
-        let mut next_hops = self.next_hops.borrow_mut();
-        *next_hops
+    fn way(&self, address: IpAddr) -> Way {
+        let mut ways = self.ways.borrow_mut();
+        *ways
             .entry(address)
-            .or_insert_with(|| self.view.next_hop(address))
+            .or_insert_with(|| Network::way(&*self.view, address))
     }
 
-    fn mac(&self, index: u32) -> Option<[u8; 6]> {
-        self.view.mac(index)
+    fn link_at(&self, index: u32) -> Option<Link> {
+        self.view.link_at(index)
     }
 
     fn addresses(&self) -> Vec<IpAddr> {

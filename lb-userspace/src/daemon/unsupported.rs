@@ -30,7 +30,7 @@ pub(super) fn refuse(config: &Config) -> Result<(), Error> {
 
 fn refuse_modes(service: &Service) -> Result<(), Error> {
     let mut backends = service.backends.iter();
-    let Some(backend) = backends.find(|backend| backend.mode != Mode::Nat) else {
+    let Some(backend) = backends.find(|backend| backend.mode == Mode::FullNat) else {
         return Ok(());
     };
     let message = format!(
@@ -39,7 +39,7 @@ fn refuse_modes(service: &Service) -> Result<(), Error> {
         backend.name,
         backend.mode.word()
     );
-    Err(Error::new(Code::ConfigInvalid, message).hint("use mode `nat`"))
+    Err(Error::new(Code::ConfigInvalid, message).hint("use another mode"))
 }
 
 fn refuse_ranges(service: &Service) -> Result<(), Error> {

@@ -30,10 +30,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use lb_common::{
-    backend::Mode as ForwardingMode,
-    maps::{Constants, LAYOUT_VERSION, Meta},
-};
+use lb_common::maps::{Constants, LAYOUT_VERSION, Meta};
+use zerocopy::FromZeros as _;
 
 pub use attached::Mode;
 pub use counters::{Counters, ServiceCounters};
@@ -51,7 +49,7 @@ use self::{
 };
 use crate::{
     config::model::{Config, Interface, Vip},
-    desired::{self, Change, Installed, Plan, State},
+    desired::{self, Change, Installed, Plan, Specialisation, State},
     health::Health,
 };
 
@@ -140,7 +138,9 @@ impl Dataplane {
             })?,
         };
         let meta = meta(seeds, &sizes, config);
-        Program::load(&pins, &sizes, meta.constants)?.pin(&pins)?;
+        let mut program = Program::load(&pins, &sizes, meta.constants)?;
+        program.keep_detours(&pins)?;
+        program.pin(&pins)?;
         let maps = Maps::open(&pins)?;
         // Last: what has no word for the next daemon is debris.
         maps::write_meta(&pins, meta)?;
@@ -214,11 +214,10 @@ impl Dataplane {
     /// Where the state does not fit into the maps, then nothing is changed; or the kernel refuses.
     pub fn reconcile(&mut self, desired: &State) -> Result<Summary, Error> {
         let plan = desired::diff(&self.installed, desired)?;
-        let (v4, v6) = (desired.serves(false), desired.serves(true));
-        let Constants { ipv4, ipv6, .. } = self.meta.constants;
-        self.specialise(v4 || ipv4 != 0, v6 || ipv6 != 0)?;
+        let before = Specialisation::of_program(&self.meta.constants);
+        self.specialise(desired.specialisation.on_the_way_from(before))?;
         let summary = self.apply(plan)?;
-        self.specialise(v4, v6)?;
+        self.specialise(desired.specialisation)?;
         Ok(summary)
     }
 
@@ -237,13 +236,9 @@ impl Dataplane {
         })
     }
 
-    /// Runs the program that is specialised for these address families.
-    fn specialise(&mut self, v4: bool, v6: bool) -> Result<(), Error> {
-        let constants = Constants {
-            ipv4: v4.into(),
-            ipv6: v6.into(),
-            ..self.meta.constants
-        };
+    /// Runs the program that is specialised like this.
+    fn specialise(&mut self, wanted: Specialisation) -> Result<(), Error> {
+        let constants = wanted.constants(self.meta.constants);
         if constants == self.meta.constants {
             return Ok(());
         }
@@ -254,7 +249,18 @@ impl Dataplane {
     /// next.
     fn swap(&mut self, constants: Constants) -> Result<(), Error> {
         let mut program = Program::load(&self.pins, self.maps.sizes(), constants)?;
+        program.keep_detours(&self.pins)?;
+        // Killed from here on, nobody knows which program runs: the next daemon swaps once more.
+        maps::write_meta(
+            &self.pins,
+            Meta {
+                program: 0,
+                ..self.meta
+            },
+        )?;
         links::update(&self.pins, program.xdp()?)?;
+        // The program before may be under way with a packet, and needs its detours.
+        desired::Store::grace_period(&mut self.maps)?;
         program.pin(&self.pins)?;
         self.meta.constants = constants;
         self.meta.program = digest();
@@ -354,31 +360,20 @@ fn host(config: &Config) -> Result<Host, Error> {
     })
 }
 
-/// ICMP messages that each CPU may make in a second, as Linux allows itself (`icmp_msgs_per_sec`).
-const ICMP_RATE: u32 = 1000;
-
 fn meta(seeds: Seeds, sizes: &Sizes, config: &Config) -> Meta {
     let Seeds { hash_key, slots } = seeds;
-    let serves = |v6| {
-        let mut services = config.services.iter();
-        services.any(|service| service.vip.address.is_ipv6() == v6)
+    let unspecialised = Constants {
+        hash_key,
+        set_shift: u64::BITS - sizes.sets.ilog2(),
+        fib: 1,
+        ..Constants::new_zeroed()
     };
     Meta {
         layout_version: LAYOUT_VERSION,
         sets: sizes.sets,
         hash_key,
         seed: slots,
-        constants: Constants {
-            hash_key,
-            set_shift: u64::BITS - sizes.sets.ilog2(),
-            ipv6: serves(true).into(),
-            ipv4: serves(false).into(),
-            fib: 1,
-            modes: ForwardingMode::Nat.bit(),
-            features: 0,
-            icmp_rate: ICMP_RATE,
-            reserved: 0,
-        },
+        constants: Specialisation::of(config).constants(unspecialised),
         program: digest(),
     }
 }

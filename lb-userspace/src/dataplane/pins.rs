@@ -2,12 +2,14 @@
 //!
 //! ```text
 //! <pins>/xdp                the program
+//! <pins>/detours_<number>   the array of its detours; the number is the kernel's of the program
 //! <pins>/link_<interface>   its link, `.` written as %2E
 //! <pins>/maps/<NAME>        its maps
 //! ```
 
 use std::{
     collections::BTreeMap,
+    ffi::OsStr,
     fs, io,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
@@ -24,6 +26,7 @@ pub struct Pins {
 }
 
 const LINK: &str = "link_";
+const DETOURS: &str = "detours_";
 
 impl Pins {
     /// The folder; nothing is looked at or made yet.
@@ -72,6 +75,32 @@ impl Pins {
         self.folder.join("xdp_next")
     }
 
+    /// The array of detours of the program that has this number.
+    #[must_use]
+    pub fn detours(&self, program_id: u32) -> PathBuf {
+        self.folder.join(format!("{DETOURS}{program_id}"))
+    }
+
+    /// Removes the arrays of detours of all programs but this one.
+    ///
+    /// # Errors
+    /// Where one cannot be removed.
+    pub fn remove_detours_but(&self, program_id: u32) -> Result<(), Error> {
+        let kept = self.detours(program_id);
+        let all = self.all_detours()?.into_iter();
+        all.filter(|path| *path != kept)
+            .try_for_each(|path| remove_file(&path))
+    }
+
+    fn all_detours(&self) -> Result<Vec<PathBuf>, Error> {
+        let mut paths = entries(&self.folder)?;
+        paths.retain(|path| {
+            let name = path.file_name().and_then(OsStr::to_str);
+            name.is_some_and(|name| name.starts_with(DETOURS))
+        });
+        Ok(paths)
+    }
+
     /// The folder of the maps.
     #[must_use]
     pub fn maps(&self) -> PathBuf {
@@ -117,6 +146,9 @@ impl Pins {
         }
         remove_file(&self.program())?;
         remove_file(&self.next_program())?;
+        self.all_detours()?
+            .iter()
+            .try_for_each(|path| remove_file(path))?;
         self.remove_maps()?;
         remove_folder(&self.maps())?;
         // The folder of `xlb decap` may be in it.

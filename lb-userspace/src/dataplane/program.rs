@@ -4,10 +4,14 @@ use std::fs;
 
 use aya::{
     Ebpf, EbpfLoader,
+    maps::{MapData, ProgramArray},
     programs::{TestRun as _, TestRunOptions, Xdp},
 };
 use aya_obj::programs::XdpAttachType;
-use lb_common::maps::{self, Constants, PROGRAM};
+use lb_common::{
+    datapath::Detour,
+    maps::{self, Constants, DETOURS},
+};
 use sha2::{Digest as _, Sha256};
 
 use super::{
@@ -42,9 +46,10 @@ pub fn digest() -> u64 {
 }
 
 /// A loaded program that passed its self-test.
-#[derive(Debug)]
 pub(super) struct Program {
     object: Ebpf,
+    /// The array that [`Detour`]s are found in, until it is pinned.
+    detours: Option<ProgramArray<MapData>>,
 }
 
 impl Program {
@@ -68,27 +73,80 @@ impl Program {
             loader.map_pin_path(name, pins.map(name));
         }
         let object = loader.load(OBJECT).map_err(Error::load)?;
-        let mut program = Self { object };
-        program.xdp()?.load().map_err(Error::program)?;
+        let mut program = Self {
+            object,
+            detours: None,
+        };
+        for detour in program.parts() {
+            program.program(detour)?.load().map_err(Error::program)?;
+        }
         self_test(program.xdp()?)?;
+        program.set_detours()?;
         Ok(program)
     }
 
     /// The program, to attach it.
     pub(super) fn xdp(&mut self) -> Result<&mut Xdp, Error> {
-        let program = self.object.program_mut(PROGRAM);
+        self.program(Detour::Common)
+    }
+
+    /// The programs that the object has.
+    fn parts(&self) -> Vec<Detour> {
+        let has = |detour: &Detour| self.object.program(detour.program()).is_some();
+        Detour::ALL.into_iter().filter(has).collect()
+    }
+
+    fn program(&mut self, detour: Detour) -> Result<&mut Xdp, Error> {
+        let name = detour.program();
+        let program = self.object.program_mut(name);
         let program = program.ok_or_else(|| Error::Load {
-            reason: format!("the object has no program {PROGRAM}"),
+            reason: format!("the object has no program {name}"),
         })?;
         program.try_into().map_err(Error::program)
     }
 
-    /// Pins the program in the place of the one before.
+    /// Names the programs that a packet may take its way through. The array is this program's own.
+    fn set_detours(&mut self) -> Result<(), Error> {
+        let Some(map) = self.object.take_map(DETOURS) else {
+            return Ok(());
+        };
+        let mut detours = ProgramArray::try_from(map).map_err(Error::map(DETOURS))?;
+        for detour in self.parts() {
+            let fd = self.program(detour)?.fd().map_err(Error::program)?;
+            let set = detours.set(detour as u32, fd, 0);
+            set.map_err(Error::map(DETOURS))?;
+        }
+        self.detours = Some(detours);
+        Ok(())
+    }
+
+    /// Pins the array of detours under a name of its own: the kernel empties one that no process and no
+    /// pin holds. To be called before the program gets packets.
+    ///
+    /// # Errors
+    /// Where the pin cannot be made.
+    pub(super) fn keep_detours(&mut self, pins: &Pins) -> Result<(), Error> {
+        let path = pins.detours(self.id()?);
+        pins::remove_file(&path)?;
+        match self.detours.take().map(|detours| detours.pin(&path)) {
+            Some(Err(source)) => Err(Error::Pin { path, source }),
+            Some(Ok(())) | None => Ok(()),
+        }
+    }
+
+    /// Pins the program in the place of the one before, whose array of detours ends with it.
     ///
     /// # Errors
     /// Where the pin cannot be made.
     pub(super) fn pin(&mut self, pins: &Pins) -> Result<(), Error> {
-        pin(self.xdp()?, pins)
+        let id = self.id()?;
+        pin(self.xdp()?, pins)?;
+        pins.remove_detours_but(id)
+    }
+
+    fn id(&mut self) -> Result<u32, Error> {
+        let info = self.xdp()?.info().map_err(Error::program)?;
+        Ok(info.id())
     }
 }
 

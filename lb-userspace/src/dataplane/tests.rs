@@ -129,6 +129,8 @@ fn another_specialisation_is_swapped_in_under_the_same_links() {
         assert_eq!(dataplane.interfaces().unwrap(), before);
         state.services[0].vip.address = "2001:db8::10".parse().unwrap();
         state.services[0].backends[0].address = "[2001:db8::1:1]:80".parse().unwrap();
+        state.specialisation.ipv4 = false;
+        state.specialisation.ipv6 = true;
         dataplane.reconcile(&state).unwrap();
         let after = dataplane.interfaces().unwrap();
         assert_ne!(before[0].program_id, after[0].program_id);
@@ -284,19 +286,24 @@ fn config(interfaces: &[&str]) -> Config {
 fn state(backends: u8) -> State {
     let backend = |number| Backend {
         address: backend(number),
+        forwarding: desired::Forwarding::Nat,
+        shared: false,
         weight: 1,
         health: Health::Up,
         live: true,
         next_hop: NextHop::UNRESOLVED,
+        mtu: 1500,
     };
     State {
         services: vec![Service {
             vip: vip(),
             slots: 1 << 12,
+            mss: 0,
             backends: (1..=backends).map(backend).collect(),
         }],
         addresses: [(vip().address, lb_common::directory::VIP)].into(),
         interfaces: BTreeMap::new(),
         routes: Routes::default(),
+        specialisation: Specialisation::of(&config(&[])),
     }
 }

@@ -4,10 +4,7 @@
 //! backend that was on its way out counts as installed, so that the next [`diff`](super::diff) takes
 //! it out.
 
-use std::{
-    collections::HashMap,
-    net::{IpAddr, SocketAddr},
-};
+use std::{collections::HashMap, net::IpAddr};
 
 use lb_common::{
     address::Address,
@@ -20,8 +17,8 @@ use lb_common::{
 };
 
 use super::{
-    health_of,
-    installed::{Entry, Installed, Service},
+    entry::Entry,
+    installed::{Installed, Service},
     placement::{Directory, Place},
     routes,
     state::Route,
@@ -135,7 +132,7 @@ impl<S: Store> Reader<'_, S> {
         }
         let mut entries = vec![None];
         for pair in extent + 1..extent + header.length {
-            entries.push(self.backend(pair)?);
+            entries.push(self.backend(pair, vip)?);
         }
         let service = Service {
             extent,
@@ -148,21 +145,12 @@ impl<S: Store> Reader<'_, S> {
         Ok(())
     }
 
-    fn backend(&self, pair: u32) -> Result<Option<Entry>, Inconsistent> {
+    fn backend(&self, pair: u32, vip: Vip) -> Result<Option<Entry>, Inconsistent> {
         let Some(backend) = self.store.read::<Backend>(Region::Backends, pair) else {
             return inconsistent(format!("BACKENDS has no entry {pair}"));
         };
-        let state = State::try_from(backend.state);
-        let Some(state) = state.ok().filter(|state| health_of(*state).is_some()) else {
-            return Ok(None);
-        };
-        let port = u16::from_be_bytes(backend.port);
-        Ok(Some(Entry {
-            address: SocketAddr::new(backend.address.into(), port),
-            weight: backend.weight.into(),
-            state,
-            next_hop: backend.next_hop,
-        }))
+        let entry = Entry::read(&backend, vip);
+        entry.or_else(|mode| inconsistent(format!("entry {pair} of BACKENDS has the mode {mode}")))
     }
 
     fn rows(&self, table: directory::Table) -> Vec<Row> {

@@ -2,11 +2,12 @@
 
 use std::{
     collections::BTreeMap,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
 use ipnet::IpNet;
 use lb_common::{
+    backend::Tunnel,
     directory::{LOCAL, VIP},
     interface::Interface,
     next_hop::NextHop,
@@ -14,10 +15,11 @@ use lb_common::{
 
 use super::{
     overrides::{Admin, Effective},
-    state::{Action, Backend, Routes, Service, State},
+    specialisation::Specialisation,
+    state::{Action, Backend, Forwarding, Routes, Service, State, TunnelSource},
 };
 use crate::{
-    config::model::{self, Role, Vip},
+    config::model::{self, Mode, Role, Vip},
     health::Health,
     net::client_routes::TooManyDirect,
 };
@@ -29,12 +31,34 @@ pub struct Link {
     pub index: u32,
     /// Its MAC address.
     pub mac: [u8; 6],
+    /// Bytes of the longest IP packet that it takes; [`u16::MAX`] for more.
+    pub mtu: u16,
+}
+
+/// The way to an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Way {
+    /// By whom; [`NextHop::UNRESOLVED`] where the neighbour is not known.
+    pub next_hop: NextHop,
+    /// Bytes of the longest IP packet that leaves there; [`u16::MAX`] where that cannot be told.
+    pub mtu: u16,
+    /// The address of this host that packets would come from.
+    pub source: Option<IpAddr>,
+}
+
+impl Way {
+    /// No way.
+    pub const NONE: Self = Self {
+        next_hop: NextHop::UNRESOLVED,
+        mtu: u16::MAX,
+        source: None,
+    };
 }
 
 /// What the state takes from the host's network.
 pub trait Network {
-    /// The way to an address; [`NextHop::UNRESOLVED`] where its neighbour is not known.
-    fn next_hop(&self, address: IpAddr) -> NextHop;
+    /// The way to an address.
+    fn way(&self, address: IpAddr) -> Way;
 
     /// Every address of the host.
     fn addresses(&self) -> Vec<IpAddr>;
@@ -42,8 +66,8 @@ pub trait Network {
     /// An interface by name.
     fn link(&self, name: &str) -> Option<Link>;
 
-    /// The MAC address of the interface with this index.
-    fn mac(&self, index: u32) -> Option<[u8; 6]>;
+    /// An interface by index.
+    fn link_at(&self, index: u32) -> Option<Link>;
 
     /// The ways to clients; packets for the `direct` prefixes are left to the kernel.
     ///
@@ -80,6 +104,7 @@ where
         addresses: addresses(config, inputs.network),
         interfaces: BTreeMap::new(),
         routes: inputs.network.client_routes(&config.direct)?,
+        specialisation: Specialisation::of(config),
     };
     state.interfaces = interfaces(config, &state, inputs.network);
     Ok(state)
@@ -90,26 +115,91 @@ where
     H: Fn(Vip, SocketAddr) -> Health,
     N: Network,
 {
-    let vip = service.vip;
-    let backend = |backend: &model::Backend| {
-        let address = backend.address;
-        let health = match service.probe {
-            Some(_) => (inputs.health)(vip, address),
-            None => Health::Up,
-        };
-        let admin = inputs.effective.admin(&service.name, address);
-        Backend {
-            address,
-            weight: backend.weight,
-            health,
-            live: health == Health::Up && admin == Admin::Ready && backend.weight > 0,
-            next_hop: inputs.network.next_hop(address.ip()),
-        }
-    };
+    let backends = service.backends.iter();
     Service {
-        vip,
+        vip: service.vip,
         slots: service.slots(),
-        backends: service.backends.iter().map(backend).collect(),
+        mss: service.mss.unwrap_or(0),
+        backends: backends
+            .map(|b| build_backend(service, b, inputs))
+            .collect(),
+    }
+}
+
+fn build_backend<H, N>(
+    service: &model::Service,
+    backend: &model::Backend,
+    inputs: &Inputs<'_, H, N>,
+) -> Backend
+where
+    H: Fn(Vip, SocketAddr) -> Health,
+    N: Network,
+{
+    let address = backend.address;
+    let health = match service.probe {
+        Some(_) => (inputs.health)(service.vip, address),
+        None => Health::Up,
+    };
+    let admin = inputs.effective.admin(&service.name, address);
+    let way = inputs.network.way(address.ip());
+    let forwarding = forwarding(service, backend, way);
+    let overhead = Tunnel::overhead(forwarding.mode(), address.is_ipv6());
+    Backend {
+        address,
+        forwarding,
+        shared: false,
+        weight: backend.weight,
+        health,
+        live: health == Health::Up && admin == Admin::Ready && backend.weight > 0,
+        next_hop: next_hop(forwarding, way),
+        mtu: way.mtu.saturating_sub(overhead),
+    }
+}
+
+fn forwarding(service: &model::Service, backend: &model::Backend, way: Way) -> Forwarding {
+    let source = || tunnel_source(&service.tunnel, backend.address.ip(), way);
+    match backend.mode {
+        Mode::Nat | Mode::FullNat => Forwarding::Nat,
+        Mode::L2Dsr => Forwarding::L2Dsr,
+        Mode::Ipip => Forwarding::Ipip(source()),
+        Mode::Gue => Forwarding::Gue(source(), service.tunnel.port),
+    }
+}
+
+/// What the file says for the family of the tunnel's far end, else the host's address towards it.
+fn tunnel_source(tunnel: &model::Tunnel, far_end: IpAddr, way: Way) -> TunnelSource {
+    let of_family = |prefix: &IpNet| prefix.addr().is_ipv4() == far_end.is_ipv4();
+    match tunnel.source.filter(of_family) {
+        Some(prefix) => TunnelSource {
+            address: prefix.network(),
+            spread: prefix.max_prefix_len() - prefix.prefix_len(),
+        },
+        None => TunnelSource {
+            address: way.source.unwrap_or_else(|| unspecified(far_end)),
+            spread: 0,
+        },
+    }
+}
+
+const fn unspecified(like: IpAddr) -> IpAddr {
+    match like {
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    }
+}
+
+/// Direct return reaches neighbours only: a router would send the packet back to the VIP. A tunnel must
+/// come from somewhere.
+fn next_hop(forwarding: Forwarding, way: Way) -> NextHop {
+    let works = match forwarding {
+        Forwarding::Nat => true,
+        Forwarding::L2Dsr => way.next_hop.is_on_link(),
+        Forwarding::Ipip(source) | Forwarding::Gue(source, _) => !source.address.is_unspecified(),
+    };
+    if works {
+        way.next_hop
+    } else {
+        NextHop::UNRESOLVED
     }
 }
 
@@ -123,20 +213,21 @@ fn addresses(config: &model::Config, network: &impl Network) -> BTreeMap<IpAddr,
     flags
 }
 
-/// The configured interfaces, and those that only send: frames bear their MAC address.
+/// The configured interfaces, and those that only send: frames bear their MAC address and are no longer
+/// than they take.
 fn interfaces(
     config: &model::Config,
     state: &State,
     network: &impl Network,
 ) -> BTreeMap<u32, Interface> {
     let sending = next_hops(state).filter_map(|hop| {
-        let mac = network.mac(hop.ifindex())?;
-        Some((hop.ifindex(), Interface::new(mac, u16::MAX, false)))
+        let Link { index, mac, mtu } = network.link_at(hop.ifindex())?;
+        Some((index, Interface::new(mac, mtu, false)))
     });
     let configured = |interface: &model::Interface| {
-        let link = network.link(&interface.name)?;
+        let Link { index, mac, mtu } = network.link(&interface.name)?;
         let from_backends = interface.role != Role::Client;
-        Some((link.index, Interface::new(link.mac, u16::MAX, from_backends)))
+        Some((index, Interface::new(mac, mtu, from_backends)))
     };
     let configured = config.interfaces.iter().filter_map(configured);
     sending.chain(configured).collect()
@@ -154,141 +245,4 @@ fn next_hops(state: &State) -> impl Iterator<Item = NextHop> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        config::model::{
-            Config, FullNat, Icmp, Interface as ModelInterface, Mode, Ports, Probe, Protocol,
-            Tunnel, XdpMode,
-        },
-        desired::overrides::{Override, Overrides, Setting},
-    };
-
-    struct Host;
-
-    impl Network for Host {
-        fn next_hop(&self, _: IpAddr) -> NextHop {
-            NextHop::new([4; 6], 9, true)
-        }
-        fn mac(&self, index: u32) -> Option<[u8; 6]> {
-            (index == 9).then_some([6; 6])
-        }
-        fn addresses(&self) -> Vec<IpAddr> {
-            vec![ip("192.0.2.1"), ip("203.0.113.10")]
-        }
-        fn link(&self, name: &str) -> Option<Link> {
-            (name == "eth0").then_some(Link {
-                index: 7,
-                mac: [2; 6],
-            })
-        }
-        fn client_routes(&self, _: &[IpNet]) -> Result<Routes, TooManyDirect> {
-            Ok(Routes::default())
-        }
-    }
-
-    #[test]
-    fn only_ready_weighted_and_answering_backends_are_live() {
-        let cases = [
-            (Health::Up, Admin::Ready, 1, true),
-            (Health::Unknown, Admin::Ready, 1, false),
-            (Health::Down, Admin::Ready, 1, false),
-            (Health::Up, Admin::Drain, 1, false),
-            (Health::Up, Admin::Maint, 1, false),
-            (Health::Up, Admin::Ready, 0, false),
-        ];
-        for (health, admin, weight, live) in cases {
-            let state = state(Some(probe()), health, admin, weight);
-            let backend = &state.services[0].backends[0];
-            assert_eq!(backend.live, live, "{health:?} {admin:?} {weight}");
-        }
-    }
-
-    #[test]
-    fn a_backend_that_is_not_probed_is_up() {
-        assert!(state(None, Health::Down, Admin::Ready, 1).services[0].backends[0].live);
-    }
-
-    #[test]
-    fn an_address_may_be_a_vip_and_local() {
-        let state = state(None, Health::Up, Admin::Ready, 1);
-        assert_eq!(state.addresses[&ip("203.0.113.10")], VIP | LOCAL);
-        assert_eq!(state.addresses[&ip("192.0.2.1")], LOCAL);
-    }
-
-    #[test]
-    fn replies_may_not_come_in_by_an_interface_of_clients() {
-        let state = state(None, Health::Up, Admin::Ready, 1);
-        assert_eq!(state.interfaces[&7], Interface::new([2; 6], u16::MAX, false));
-    }
-
-    #[test]
-    fn an_interface_that_only_sends_is_there_for_its_address() {
-        let state = state(None, Health::Up, Admin::Ready, 1);
-        assert_eq!(state.interfaces[&9], Interface::new([6; 6], u16::MAX, false));
-    }
-
-    fn state(probe: Option<Probe>, health: Health, admin: Admin, weight: u16) -> State {
-        let address = SocketAddr::new(ip("10.0.0.11"), 8080);
-        let config = Config {
-            interfaces: vec![ModelInterface {
-                name: "eth0".into(),
-                xdp: XdpMode::Auto,
-                role: Role::Client,
-            }],
-            hash_seed: None,
-            direct: Vec::new(),
-            icmp: Icmp::default(),
-            services: vec![model::Service {
-                name: "web".into(),
-                vip: Vip {
-                    address: ip("203.0.113.10"),
-                    ports: Ports::One(80),
-                    protocol: Protocol::Tcp,
-                },
-                mode: Mode::Nat,
-                slots: None,
-                probe,
-                tunnel: Tunnel::default(),
-                full_nat: FullNat::default(),
-                mss: None,
-                backends: vec![model::Backend {
-                    name: "b1".into(),
-                    address,
-                    mode: Mode::Nat,
-                    weight,
-                }],
-            }],
-        };
-        let mut overrides = Overrides::default();
-        let by_hand = Override {
-            admin: Some(Setting {
-                value: admin,
-                expires: None,
-            }),
-            ..Override::default()
-        };
-        overrides.set("web", address, by_hand);
-        build(&Inputs {
-            effective: &overrides.apply(&config),
-            health: |_, _| health,
-            network: &Host,
-        })
-        .unwrap()
-    }
-
-    fn probe() -> Probe {
-        let second = std::time::Duration::from_secs(1);
-        Probe {
-            port: None,
-            interval: second,
-            timeout: second,
-            rise: 2,
-            fall: 3,
-        }
-    }
-
-    fn ip(text: &str) -> IpAddr {
-        text.parse().unwrap()
-    }
-}
+mod tests;

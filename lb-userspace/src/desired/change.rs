@@ -117,12 +117,32 @@ pub enum Change {
         /// Slots and their rows.
         rows: Vec<(u32, Row)>,
     },
+    /// How long packets may be that go to a backend, and what stands in one word with that.
+    SetLimits {
+        /// Its index.
+        pair: u32,
+        /// [`Backend::mode`], as it is.
+        mode: u8,
+        /// [`Backend::flags`], or what has their place.
+        flags: u8,
+        /// [`Backend::mtu`].
+        mtu: u16,
+    },
     /// The way to a backend.
     SetNextHop {
         /// Its index.
         pair: u32,
         /// The way.
         next_hop: NextHop,
+    },
+    /// A backend's weight, and what SYNs may announce.
+    SetShare {
+        /// Its index.
+        pair: u32,
+        /// The weight.
+        weight: u16,
+        /// [`Backend::mss`].
+        mss: u16,
     },
     /// What probes say of a backend.
     SetState {
@@ -137,13 +157,6 @@ pub enum Change {
         extent: u32,
         /// The table.
         table: Table,
-    },
-    /// A backend's weight.
-    SetWeight {
-        /// Its index.
-        pair: u32,
-        /// The weight.
-        weight: u32,
     },
     /// Sets the counters of a pair that nothing names.
     Traffic {
@@ -161,6 +174,7 @@ const ROUTES: usize = core::mem::offset_of!(Control, routes);
 const STATE: usize = core::mem::offset_of!(Backend, state);
 const NEXT_HOP: usize = core::mem::offset_of!(Backend, next_hop);
 const WEIGHT: usize = core::mem::offset_of!(Backend, weight);
+const MODE: usize = core::mem::offset_of!(Backend, mode);
 const TABLE: usize = core::mem::offset_of!(Header, table);
 const TAG: usize = core::mem::offset_of!(Way, tag);
 const VALUE: usize = core::mem::offset_of!(Way, value);
@@ -200,13 +214,26 @@ impl Change {
             }
             Self::Route { index, value } => store.write(Region::Routes, *index, value, 0),
             Self::Rows { element, rows } => set_rows(store, *element, rows),
+            Self::SetLimits {
+                pair,
+                mode,
+                flags,
+                mtu,
+            } => {
+                let [first, second] = mtu.to_ne_bytes();
+                let word = u32::from_ne_bytes([*mode, *flags, first, second]);
+                set_entry(store, *pair, MODE, word)
+            }
             Self::SetNextHop { pair, next_hop } => {
                 let offset = Region::Backends.offset(*pair) + NEXT_HOP;
                 store.store_u64(Region::Backends, offset, next_hop.0)
             }
+            Self::SetShare { pair, weight, mss } => {
+                let ([a, b], [c, d]) = (weight.to_ne_bytes(), mss.to_ne_bytes());
+                set_entry(store, *pair, WEIGHT, u32::from_ne_bytes([a, b, c, d]))
+            }
             Self::SetState { pair, state } => set_entry(store, *pair, STATE, *state as u32),
             Self::SetTable { extent, table } => set_entry(store, *extent, TABLE, table.0),
-            Self::SetWeight { pair, weight } => set_entry(store, *pair, WEIGHT, *weight),
             Self::Traffic { pair, inherit } => store.reset_traffic(*pair, *inherit),
         }
     }
@@ -275,3 +302,6 @@ fn set_entry<S: Store>(
 }
 
 const _: () = assert!((ROWS_PER_ELEMENT as usize * ROW_BYTES).is_multiple_of(8));
+const _: () = assert!(core::mem::offset_of!(Backend, mss) == WEIGHT + 2);
+const _: () = assert!(core::mem::offset_of!(Backend, flags) == MODE + 1);
+const _: () = assert!(core::mem::offset_of!(Backend, mtu) == MODE + 2);

@@ -20,7 +20,7 @@ use super::{
     installed::Installed,
     placement::Place,
     routes,
-    state::{Route, Routes, Service, State},
+    state::{Forwarding, Route, Routes, Service, State},
     store::Region,
 };
 use crate::config::model::Vip;
@@ -247,7 +247,11 @@ fn claims(before: &BTreeMap<Key, Vip>, desired: &State) -> BTreeMap<Key, Vip> {
     let mut claims = BTreeMap::new();
     for service in &desired.services {
         let vip = service.vip;
-        for backend in &service.backends {
+        for backend in service
+            .backends
+            .iter()
+            .filter(|b| b.forwarding == Forwarding::Nat)
+        {
             let key = reply_key(vip, backend.address);
             if before.get(&key) == Some(&vip) {
                 claims.insert(key, vip);
@@ -296,7 +300,8 @@ fn keys(installed: &Installed) -> BTreeMap<Key, u64> {
         keys.insert(service_key(*vip), service.way());
         for (pair, backend) in service.backends() {
             let key = reply_key(*vip, backend.address);
-            if installed.claims.get(&key) == Some(vip) {
+            let claims = backend.forwarding == Forwarding::Nat;
+            if claims && installed.claims.get(&key) == Some(vip) {
                 keys.insert(key, u64::from(pair));
             }
         }

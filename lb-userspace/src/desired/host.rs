@@ -6,24 +6,29 @@ use ipnet::IpNet;
 use lb_common::next_hop::NextHop;
 
 use super::{
-    build::{Link, Network},
+    build::{Link, Network, Way},
     state::{Action, Route, Routes},
 };
 use crate::net::{self, ClientAction, ClientRoute, Family, Resolution, View, client_routes};
 
 impl Network for View {
-    fn next_hop(&self, address: IpAddr) -> NextHop {
-        match self.resolve(address) {
+    fn way(&self, address: IpAddr) -> Way {
+        let way = Self::way(self, address);
+        let next_hop = match way.resolution {
             Resolution::NextHop(hop) => word(hop),
             Resolution::Local | Resolution::NoRoute | Resolution::Unresolved { .. } => {
                 NextHop::UNRESOLVED
             }
+        };
+        Way {
+            next_hop,
+            mtu: way.mtu.map_or(u16::MAX, bytes),
+            source: way.source,
         }
     }
 
-    fn mac(&self, index: u32) -> Option<[u8; 6]> {
-        let net::view::Mac(mac) = self.links.get(&index)?.mac?;
-        Some(mac)
+    fn link_at(&self, index: u32) -> Option<Link> {
+        link(self.links.get(&index)?)
     }
 
     fn addresses(&self) -> Vec<IpAddr> {
@@ -31,12 +36,7 @@ impl Network for View {
     }
 
     fn link(&self, name: &str) -> Option<Link> {
-        let link = Self::link(self, name)?;
-        let net::view::Mac(mac) = link.mac?;
-        Some(Link {
-            index: link.index,
-            mac,
-        })
+        link(Self::link(self, name)?)
     }
 
     fn client_routes(&self, direct: &[IpNet]) -> Result<Routes, client_routes::TooManyDirect> {
@@ -49,6 +49,19 @@ impl Network for View {
             v6: family(Family::V6)?,
         })
     }
+}
+
+fn link(link: &net::view::Link) -> Option<Link> {
+    let net::view::Mac(mac) = link.mac?;
+    Some(Link {
+        index: link.index,
+        mac,
+        mtu: bytes(link.mtu),
+    })
+}
+
+fn bytes(mtu: u32) -> u16 {
+    u16::try_from(mtu).unwrap_or(u16::MAX)
 }
 
 /// Unresolved where the interface's index is larger than the data path's words hold.

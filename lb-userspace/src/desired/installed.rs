@@ -7,16 +7,14 @@ use std::{
 };
 
 use lb_common::{
-    backend::{Header, Mode, State},
-    checksum::Delta,
+    backend::{Header, State},
     directory::{Filter, Key, Table, Way},
     interface::Interface,
-    next_hop::NextHop,
     row::Row,
 };
 use zerocopy::FromZeros as _;
 
-use super::{alloc::Ranges, health_of, placement::Directory, state::Route};
+use super::{alloc::Ranges, entry::Entry, health_of, placement::Directory, state::Route};
 use crate::{
     config::model::Vip,
     dataplane::sizes::Sizes,
@@ -74,19 +72,6 @@ pub struct Service {
 pub(super) struct Owners {
     pub(super) members: Vec<Member>,
     pub(super) slots: SlotTable,
-}
-
-/// A backend as the maps have it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Entry {
-    /// Where it listens.
-    pub address: SocketAddr,
-    /// Its weight.
-    pub weight: u32,
-    /// What probes say.
-    pub state: State,
-    /// The way there.
-    pub next_hop: NextHop,
 }
 
 impl Installed {
@@ -189,27 +174,5 @@ impl Service {
         header.table = self.table.0;
         header.state = State::Header as u32;
         header
-    }
-}
-
-impl Entry {
-    /// The entry's bytes: everything that the data path needs to rewrite a packet.
-    pub(super) fn to_backend(self, vip: Vip) -> lb_common::backend::Backend {
-        let mut backend = lb_common::backend::Backend::new_zeroed();
-        backend.address = self.address.ip().into();
-        backend.vip = vip.address.into();
-        backend.port = self.address.port().to_be_bytes();
-        backend.vip_port = vip.ports.first().to_be_bytes();
-        backend.ip_delta = Delta::of(&backend.vip.0, &backend.address.0).0;
-        let from = [backend.vip.0.as_slice(), &backend.vip_port].concat();
-        let to = [backend.address.0.as_slice(), &backend.port].concat();
-        backend.l4_delta = Delta::of(&from, &to).0;
-        backend.next_hop = self.next_hop;
-        backend.state = self.state as u32;
-        backend.weight = u16::try_from(self.weight).unwrap_or(u16::MAX);
-        backend.mode = Mode::Nat as u8;
-        backend.mtu = u16::MAX;
-        backend.port_shift = self.address.port().wrapping_sub(vip.ports.first());
-        backend
     }
 }

@@ -18,10 +18,12 @@ use proptest::prelude::*;
 use super::{
     change::Change,
     diff::{Plan, Refused, diff},
+    entry::Entry,
     health_of,
     installed::Installed,
     ram::{Event, Ram},
-    state::{Action, Backend, Route, Routes, Service, State},
+    specialisation::Specialisation,
+    state::{Action, Backend, Forwarding, Route, Routes, Service, State, TunnelSource},
     store::{Region, Store},
 };
 use crate::{
@@ -253,10 +255,13 @@ fn said(installed: &Installed) -> State {
             let health = health_of(entry.state).unwrap();
             Backend {
                 address: entry.address,
-                weight: entry.weight.try_into().unwrap(),
+                forwarding: entry.forwarding,
+                shared: entry.shared,
+                weight: entry.weight,
                 health,
                 live: service.shares().contains_key(&pair),
                 next_hop: entry.next_hop,
+                mtu: entry.mtu,
             }
         });
         let mut backends: Vec<_> = entries.collect();
@@ -270,6 +275,7 @@ fn said(installed: &Installed) -> State {
             .map(|(vip, service)| Service {
                 vip: *vip,
                 slots: service.slots(),
+                mss: service.backends().next().map_or(0, |(_, entry)| entry.mss),
                 backends: backends(service),
             })
             .collect(),
@@ -279,6 +285,7 @@ fn said(installed: &Installed) -> State {
             v4: installed.routes.v4.clone(),
             v6: installed.routes.v6.clone(),
         },
+        specialisation: Specialisation::default(),
     }
 }
 
@@ -287,6 +294,8 @@ fn wanted(state: &State) -> State {
     wanted.services.sort_by_key(|service| service.vip);
     for service in &mut wanted.services {
         service.backends.sort_by_key(|backend| backend.address);
+        // Said with each backend.
+        service.mss *= u16::from(!service.backends.is_empty());
     }
     wanted
 }
@@ -368,25 +377,26 @@ fn assert_forwards(ram: &Ram, before: &State, after: &State) {
         let Some(new) = after.services.iter().find(|new| new.vip == old.vip) else {
             continue;
         };
-        let live = |service: &Service| -> BTreeSet<SocketAddr> {
+        let live = |service: &Service| -> BTreeSet<(SocketAddr, Forwarding)> {
             let live = service.backends.iter().filter(|backend| backend.live);
-            live.map(|backend| backend.address).collect()
+            live.map(|backend| (backend.address, backend.forwarding))
+                .collect()
         };
         let (old_live, new_live) = (live(old), live(new));
         if old_live.is_empty() || new_live.is_empty() {
             continue;
         }
-        for address in targets(ram, old.vip) {
+        for target in targets(ram, old.vip) {
             assert!(
-                old_live.contains(&address) || new_live.contains(&address),
-                "{address}"
+                old_live.contains(&target) || new_live.contains(&target),
+                "{target:?}"
             );
         }
     }
 }
 
-/// Where the data path sends packets of a VIP, slot by slot.
-fn targets(ram: &Ram, vip: Vip) -> Vec<SocketAddr> {
+/// Where the data path sends packets of a VIP, and how, slot by slot.
+fn targets(ram: &Ram, vip: Vip) -> Vec<(SocketAddr, Forwarding)> {
     let key = Key::new(
         Kind::Service,
         vip.address.into(),
@@ -406,9 +416,13 @@ fn targets(ram: &Ram, vip: Vip) -> Vec<SocketAddr> {
         let words: [Row; 2] = zerocopy::transmute!(ram.load(Region::Slots, offset).unwrap());
         let pair = extent + words[slot as usize % 2].primary();
         let entry: lb_common::backend::Backend = ram.read(Region::Backends, pair).unwrap();
-        assert_eq!(entry.vip, Address::from(vip.address));
-        assert_eq!(entry.vip_port, vip.ports.first().to_be_bytes());
-        SocketAddr::new(entry.address.into(), u16::from_be_bytes(entry.port))
+        let meant = Entry::read(&entry, vip).unwrap().expect("a backend");
+        if matches!(meant.forwarding, Forwarding::Nat | Forwarding::L2Dsr) {
+            assert_eq!(entry.vip, Address::from(vip.address));
+            assert_eq!(entry.vip_port, vip.ports.first().to_be_bytes());
+        }
+        assert_eq!(meant.to_backend(vip), entry);
+        meant.identity()
     };
     (0..table.slots()).map(target).collect()
 }
@@ -445,14 +459,18 @@ fn backend_address(service: u8, number: u8) -> SocketAddr {
 fn service(number: u8, slots: u32, backends: std::ops::Range<u8>) -> Service {
     let backend = |i| Backend {
         address: backend_address(number, i),
+        forwarding: Forwarding::Nat,
+        shared: false,
         weight: 1,
         health: Health::Up,
         live: true,
         next_hop: next_hop(i, true),
+        mtu: 1500,
     };
     Service {
         vip: vip(number),
         slots,
+        mss: 0,
         backends: backends.map(backend).collect(),
     }
 }
@@ -483,6 +501,7 @@ prop_compose! {
             addresses,
             interfaces: macs.into_iter().map(interface).collect(),
             routes: Routes { v4: routes.into_iter().map(route).collect(), v6: Vec::new() },
+            specialisation: Specialisation::default(),
         }
     }
 }
@@ -504,25 +523,58 @@ prop_compose! {
     fn any_service()(
         number in 0u8..5,
         log2 in 6u32..8,
+        mss in prop_oneof![4 => Just(0u16), 1 => 536u16..540],
         backends in prop::collection::btree_map(0u8..24, any_backend(), 0..20),
     ) -> Service {
-        let backends = backends.into_iter().map(|(i, (weight, health, hop))| Backend {
-            address: backend_address(number, i),
+        let backends = backends.into_iter().map(|(i, backend)| at(number, i, backend));
+        Service { vip: vip(number), slots: 1 << log2, mss, backends: backends.collect() }
+    }
+}
+
+/// A random backend, put at an address. Where nothing rewrites its port, that is the VIP's.
+fn at(service: u8, number: u8, backend: Backend) -> Backend {
+    let mut address = backend_address(service, number);
+    if backend.forwarding != Forwarding::Nat {
+        address.set_port(vip(service).ports.first());
+    }
+    Backend { address, ..backend }
+}
+
+prop_compose! {
+    fn any_backend()(
+        forwarding in any_forwarding(),
+        shared in prop::bool::weighted(0.1),
+        weight in prop_oneof![4 => Just(1u16), 1 => 0u16..3],
+        health in prop_oneof![
+            3 => Just(Health::Up),
+            1 => Just(Health::Down),
+            1 => Just(Health::Unknown),
+        ],
+        hop in prop::option::weighted(0.8, (0u8..8, any::<bool>())),
+        mtu in 1498u16..1502,
+    ) -> Backend {
+        Backend {
+            address: backend_address(0, 0),
+            forwarding,
+            shared: shared && forwarding == Forwarding::Nat,
             weight,
             health,
             live: health == Health::Up && weight > 0,
             next_hop: hop.map_or(NextHop::UNRESOLVED, |(hop, on_link)| next_hop(hop, on_link)),
-        });
-        Service { vip: vip(number), slots: 1 << log2, backends: backends.collect() }
+            mtu,
+        }
     }
 }
 
-fn any_backend() -> impl Strategy<Value = (u16, Health, Option<(u8, bool)>)> {
-    let health = prop_oneof![
-        3 => Just(Health::Up),
-        1 => Just(Health::Down),
-        1 => Just(Health::Unknown),
-    ];
-    let hop = prop::option::weighted(0.8, (0u8..8, any::<bool>()));
-    (prop_oneof![4 => Just(1u16), 1 => 0u16..3], health, hop)
+fn any_forwarding() -> impl Strategy<Value = Forwarding> {
+    let source = (0u8..3, 0u8..3).prop_map(|(number, spread)| TunnelSource {
+        address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, number << 4)),
+        spread,
+    });
+    prop_oneof![
+        4 => Just(Forwarding::Nat),
+        1 => Just(Forwarding::L2Dsr),
+        1 => source.clone().prop_map(Forwarding::Ipip),
+        1 => (source, 6080u16..6082).prop_map(|(source, port)| Forwarding::Gue(source, port)),
+    ]
 }

@@ -17,6 +17,7 @@ pub mod alloc;
 mod build;
 mod change;
 mod diff;
+mod entry;
 mod host;
 mod installed;
 #[cfg(test)]
@@ -27,16 +28,19 @@ mod placement;
 mod ram;
 mod routes;
 mod services;
+mod specialisation;
 mod state;
 mod store;
 
 pub use adopt::{Inconsistent, adopt};
-pub use build::{Inputs, Link, Network, build};
+pub use build::{Inputs, Link, Network, Way, build};
 pub use change::Change;
 pub use diff::{Plan, Refused, diff};
-pub use installed::{Entry, Installed, Service as InstalledService};
+pub use entry::Entry;
+pub use installed::{Installed, Service as InstalledService};
 pub use placement::Place;
-pub use state::{Action, Backend, Route, Routes, Service, State};
+pub use specialisation::Specialisation;
+pub use state::{Action, Backend, Forwarding, Route, Routes, Service, State, TunnelSource};
 pub use store::{Region, Store, StoreError};
 
 use crate::health::Health;

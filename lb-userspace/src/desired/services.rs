@@ -1,18 +1,19 @@
 //! The part of [`diff`](super::diff) that is about services: extents, backends, tables and rows.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     net::SocketAddr,
     sync::Arc,
 };
 
-use lb_common::{directory::Table, row::Row};
+use lb_common::{backend::Backend, directory::Table, row::Row};
 
 use super::{
     change::Change,
     diff::{Planner, Refused, outgrown},
-    installed::{Entry, Owners, Service},
-    state,
+    entry::{Entry, Identity},
+    installed::{Owners, Service},
+    state::{self, Forwarding},
     store::Region,
 };
 use crate::{
@@ -55,12 +56,16 @@ impl Planner {
         if fresh_table {
             self.place_table(&mut service, wanted.slots, is_new)?;
         }
-        self.place_backends(&mut service, wanted)?;
-        let touched = service.assign_slots(wanted, self.next.seed);
+        let are_new = self.place_backends(&mut service, wanted)?;
+        let touched = match service.assign_slots(wanted, self.next.seed) {
+            // A backend may have another entry and the same slots.
+            _ if are_new => Touched::All,
+            touched => touched,
+        };
         if fresh_table {
-            self.fill_table(&mut service);
+            self.fill_table(&mut service, wanted);
         } else {
-            self.move_rows(&mut service, touched);
+            self.move_rows(&mut service, wanted, touched);
         }
         self.remove_backends(&mut service, wanted);
         self.next.services.insert(vip, service);
@@ -93,16 +98,17 @@ impl Planner {
         Ok(())
     }
 
-    /// Gives every wanted backend an entry, and updates those that have one. Backends on their way
-    /// out keep theirs.
+    /// Gives every wanted backend an entry, and updates those that have one; whether any is new.
+    /// Backends on their way out keep theirs.
     fn place_backends(
         &mut self,
         service: &mut Service,
         wanted: &state::Service,
-    ) -> Result<(), Refused> {
+    ) -> Result<bool, Refused> {
         let offsets = service.offsets();
-        let is_new = |backend: &&state::Backend| !offsets.contains_key(&backend.address);
-        let new: Vec<Entry> = wanted.backends.iter().filter(is_new).map(entry).collect();
+        let entries = entries(wanted);
+        let (known, new): (Vec<Entry>, Vec<Entry>) =
+            entries.partition(|entry| offsets.contains_key(&entry.identity()));
         let total = offsets.len() + new.len();
         if total > MAX_BACKENDS {
             return Err(Refused::TooManyBackends {
@@ -113,21 +119,22 @@ impl Planner {
         }
         self.structural |= !new.is_empty();
         if service.entries.len() <= total {
-            return self.move_extent(service, wanted, &new);
+            self.move_extent(service, wanted, &new)?;
+            return Ok(true);
         }
-        for backend in &wanted.backends {
-            if let Some(&offset) = offsets.get(&backend.address) {
-                self.update_backend(service, offset, entry(backend));
+        for entry in known {
+            if let Some(&offset) = offsets.get(&entry.identity()) {
+                self.update_backend(service, offset, entry);
             }
         }
         for (offset, entry) in service.add(&new) {
             let pair = service.extent + offset;
             let backend = entry.to_backend(wanted.vip);
-            let inherit = None;
+            let inherit = service.other_entry(offset, entry.address);
             self.prepare.push(Change::Traffic { pair, inherit });
             self.prepare.push(Change::NewBackend { pair, backend });
         }
-        Ok(())
+        Ok(!new.is_empty())
     }
 
     fn update_backend(&mut self, service: &mut Service, offset: u32, wanted: Entry) {
@@ -139,9 +146,12 @@ impl Planner {
             let next_hop = wanted.next_hop;
             self.prepare.push(Change::SetNextHop { pair, next_hop });
         }
-        if installed.weight != wanted.weight {
-            let weight = wanted.weight;
-            self.prepare.push(Change::SetWeight { pair, weight });
+        if (installed.weight, installed.mss) != (wanted.weight, wanted.mss) {
+            let Entry { weight, mss, .. } = wanted;
+            self.prepare.push(Change::SetShare { pair, weight, mss });
+        }
+        if (installed.shared, installed.mtu) != (wanted.shared, wanted.mtu) {
+            self.prepare.push(limits(pair, wanted));
         }
         if installed.state != wanted.state {
             let state = wanted.state;
@@ -170,7 +180,12 @@ impl Planner {
         self.free_extents.extend(before.map(|before| before.extent));
         self.inherit_traffic(service, before);
         service.update(wanted);
-        service.add(new);
+        for (offset, entry) in service.add(new) {
+            let inherit = service.other_entry(offset, entry.address);
+            let pair = service.extent + offset;
+            self.prepare
+                .extend(inherit.map(|_| Change::Traffic { pair, inherit }));
+        }
         self.structural = true;
         self.fill_extent(service, wanted.vip);
         Ok(())
@@ -199,8 +214,8 @@ impl Planner {
         });
     }
 
-    fn fill_table(&mut self, service: &mut Service) {
-        let rows: Vec<Row> = service.wanted_rows().collect();
+    fn fill_table(&mut self, service: &mut Service, wanted: &state::Service) {
+        let rows: Vec<Row> = service.wanted_rows(wanted).collect();
         service.rows = Arc::new(rows.clone());
         self.prepare.push(Change::NewTable {
             element: service.table.element(),
@@ -208,11 +223,11 @@ impl Planner {
         });
     }
 
-    fn move_rows(&mut self, service: &mut Service, touched: Touched) {
+    fn move_rows(&mut self, service: &mut Service, wanted: &state::Service, touched: Touched) {
         let rows = match touched {
-            Touched::All => service.changed_rows((0..).zip(service.wanted_rows())),
+            Touched::All => service.changed_rows((0..).zip(service.wanted_rows(wanted))),
             Touched::Some(slots) => {
-                let offsets = service.member_offsets();
+                let offsets = service.member_offsets(wanted);
                 let row = |slot: u32| (slot, service.wanted_row(slot, &offsets));
                 service.changed_rows(slots.into_iter().map(row))
             }
@@ -233,9 +248,9 @@ impl Planner {
     }
 
     fn remove_backends(&mut self, service: &mut Service, wanted: &state::Service) {
-        let kept: BTreeSet<SocketAddr> = wanted.backends.iter().map(|b| b.address).collect();
+        let kept: HashSet<Identity> = entries(wanted).map(|entry| entry.identity()).collect();
         for (pair, place) in (service.extent..).zip(&mut service.entries) {
-            if place.is_some_and(|entry| !kept.contains(&entry.address)) {
+            if place.is_some_and(|entry| !kept.contains(&entry.identity())) {
                 *place = None;
                 self.structural = true;
                 self.release.push(Change::Free { pair });
@@ -250,12 +265,23 @@ struct Before {
     extent: u32,
 }
 
-fn entry(backend: &state::Backend) -> Entry {
-    Entry {
-        address: backend.address,
-        weight: u32::from(backend.weight),
-        state: super::health_word(backend.health),
-        next_hop: backend.next_hop,
+fn entries(service: &state::Service) -> impl Iterator<Item = Entry> {
+    let backends = service.backends.iter();
+    backends.map(|backend| Entry::new(backend, service.mss))
+}
+
+/// The word that holds how long packets may be, as it is to be.
+fn limits(pair: u32, entry: Entry) -> Change {
+    let flags = match entry.forwarding {
+        Forwarding::Nat => u8::from(entry.shared) * Backend::SHARED,
+        Forwarding::L2Dsr => 0,
+        Forwarding::Ipip(source) | Forwarding::Gue(source, _) => source.spread,
+    };
+    Change::SetLimits {
+        pair,
+        mode: entry.forwarding.mode() as u8,
+        flags,
+        mtu: entry.mtu,
     }
 }
 
@@ -272,11 +298,20 @@ impl Service {
     }
 
     /// Backends with their distances from the header.
-    fn offsets(&self) -> HashMap<SocketAddr, u32> {
+    fn offsets(&self) -> HashMap<Identity, u32> {
         let entries = (0..).zip(&self.entries);
-        let with_address =
-            |(offset, entry): (u32, &Option<Entry>)| Some(((*entry)?.address, offset));
-        entries.filter_map(with_address).collect()
+        let identified =
+            |(offset, entry): (u32, &Option<Entry>)| Some(((*entry)?.identity(), offset));
+        entries.filter_map(identified).collect()
+    }
+
+    /// The pair of another entry for an address: one that is on its way out.
+    fn other_entry(&self, offset: u32, address: SocketAddr) -> Option<u32> {
+        let entries = (self.extent..).zip(&self.entries);
+        let others = entries.filter(|(pair, _)| *pair != self.extent + offset);
+        let same = |entry: &Option<Entry>| entry.is_some_and(|entry| entry.address == address);
+        let mut same = others.filter(|(_, entry)| same(entry));
+        same.next().map(|(pair, _)| pair)
     }
 
     fn is_occupied(&self, offset: u32) -> bool {
@@ -298,13 +333,9 @@ impl Service {
 
     /// Takes over what is wanted of backends that have an entry.
     fn update(&mut self, wanted: &state::Service) {
-        let wanted: BTreeMap<SocketAddr, Entry> = wanted
-            .backends
-            .iter()
-            .map(|b| (b.address, entry(b)))
-            .collect();
+        let wanted: HashMap<Identity, Entry> = entries(wanted).map(|e| (e.identity(), e)).collect();
         for place in self.entries.iter_mut().flatten() {
-            *place = wanted.get(&place.address).copied().unwrap_or(*place);
+            *place = wanted.get(&place.identity()).copied().unwrap_or(*place);
         }
     }
 
@@ -337,8 +368,14 @@ impl Service {
     }
 
     /// Distances from the header of the slot table's members.
-    fn member_offsets(&self) -> Vec<u16> {
-        let offsets = self.offsets();
+    fn member_offsets(&self, wanted: &state::Service) -> Vec<u16> {
+        let places = self.offsets();
+        let place = |b: &state::Backend| places.get(&(b.address, b.forwarding)).copied();
+        let offsets: HashMap<SocketAddr, u32> = wanted
+            .backends
+            .iter()
+            .filter_map(|backend| Some((backend.address, place(backend)?)))
+            .collect();
         let offset = |member: &Member| {
             let offset = offsets.get(&member.address);
             offset
@@ -349,8 +386,8 @@ impl Service {
         members.map(offset).collect()
     }
 
-    fn wanted_rows(&self) -> impl Iterator<Item = Row> {
-        let offsets = self.member_offsets();
+    fn wanted_rows(&self, wanted: &state::Service) -> impl Iterator<Item = Row> + use<'_> {
+        let offsets = self.member_offsets(wanted);
         let owners = self.owners.iter().flat_map(|owners| owners.slots.owners());
         owners.map(move |owner| row(owner, &offsets))
     }

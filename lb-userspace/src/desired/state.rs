@@ -6,8 +6,9 @@ use std::{
 };
 
 use ipnet::IpNet;
-use lb_common::{interface::Interface, next_hop::NextHop};
+use lb_common::{backend::Mode, interface::Interface, next_hop::NextHop};
 
+use super::specialisation::Specialisation;
 use crate::{config::model::Vip, health::Health};
 
 /// What the maps must say.
@@ -22,6 +23,8 @@ pub struct State {
     pub interfaces: BTreeMap<u32, Interface>,
     /// The ways to clients.
     pub routes: Routes,
+    /// What the program must be able to do.
+    pub specialisation: Specialisation,
 }
 
 /// A service.
@@ -31,6 +34,8 @@ pub struct Service {
     pub vip: Vip,
     /// Slots of its table: a power of two.
     pub slots: u32,
+    /// The largest TCP segment that a SYN may announce; 0: any.
+    pub mss: u16,
     /// Its backends, each address once, live or not.
     pub backends: Vec<Backend>,
 }
@@ -40,6 +45,10 @@ pub struct Service {
 pub struct Backend {
     /// Where it listens.
     pub address: SocketAddr,
+    /// What is done to packets for it.
+    pub forwarding: Forwarding,
+    /// Whether other services have it, too, so that its replies do not tell whose they are.
+    pub shared: bool,
     /// Its weight; 0 takes no flows.
     pub weight: u16,
     /// What probes say.
@@ -48,6 +57,44 @@ pub struct Backend {
     pub live: bool,
     /// The way there.
     pub next_hop: NextHop,
+    /// Bytes of the longest IP packet that may go this way, before it is encapsulated.
+    pub mtu: u16,
+}
+
+/// What is done to packets for a backend. It never changes while flows go there: another one is another
+/// entry of `BACKENDS`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Forwarding {
+    /// The destination is rewritten.
+    Nat,
+    /// Only the MAC addresses are.
+    L2Dsr,
+    /// They travel in IP packets.
+    Ipip(TunnelSource),
+    /// They travel in UDP, to this port.
+    Gue(TunnelSource, u16),
+}
+
+/// Where a tunnel's outer headers come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TunnelSource {
+    /// The address, its low `spread` bits zero.
+    pub address: IpAddr,
+    /// Low bits that vary with the flow.
+    pub spread: u8,
+}
+
+impl Forwarding {
+    /// The mode.
+    #[must_use]
+    pub const fn mode(self) -> Mode {
+        match self {
+            Self::Nat => Mode::Nat,
+            Self::L2Dsr => Mode::L2Dsr,
+            Self::Ipip(_) => Mode::Ipip,
+            Self::Gue(..) => Mode::Gue,
+        }
+    }
 }
 
 /// The ways to clients, per family; longest prefix first; at most
@@ -78,14 +125,4 @@ pub enum Action {
     Fib,
     /// Send them this way.
     NextHop(NextHop),
-}
-
-impl State {
-    /// Whether a service of the family exists.
-    #[must_use]
-    pub fn serves(&self, v6: bool) -> bool {
-        self.services
-            .iter()
-            .any(|service| service.vip.address.is_ipv6() == v6)
-    }
 }

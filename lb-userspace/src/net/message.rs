@@ -13,7 +13,8 @@ use rtnetlink::packet_route::{
     },
     neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState},
     route::{
-        RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteNextHop, RouteType, RouteVia,
+        RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteMetric, RouteNextHop,
+        RouteType, RouteVia,
     },
 };
 
@@ -94,12 +95,29 @@ pub(super) fn routes(message: &RouteMessage) -> Vec<Route> {
     let Some((prefix, metric)) = destination(message) else {
         return Vec::new();
     };
+    let (mut mtu, mut source) = (None, None);
+    for attribute in &message.attributes {
+        match attribute {
+            RouteAttribute::Metrics(metrics) => mtu = route_mtu(metrics),
+            RouteAttribute::PrefSource(address) => source = ip(address),
+            _ => {}
+        }
+    }
     let route = |hop| Route {
         prefix,
         metric,
         hop,
+        mtu,
+        source,
     };
     hops(message).into_iter().map(route).collect()
+}
+
+fn route_mtu(metrics: &[RouteMetric]) -> Option<u32> {
+    metrics.iter().find_map(|metric| match metric {
+        RouteMetric::Mtu(mtu) => Some(*mtu),
+        _ => None,
+    })
 }
 
 /// Prefix and metric of a route of the main table; `None` for any other and for those that only

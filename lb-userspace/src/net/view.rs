@@ -78,6 +78,11 @@ pub struct Route {
     pub metric: u32,
     /// How.
     pub hop: Hop,
+    /// The longest packet that it takes, in bytes, where it says so (`mtu` of `ip route`).
+    pub mtu: Option<u32>,
+    /// Where this host's own packets come from that leave by it, where it says so (`src` of
+    /// `ip route`).
+    pub source: Option<IpAddr>,
 }
 
 /// How packets of a [`Route`] leave.
@@ -97,6 +102,17 @@ pub enum Hop {
         /// The link it is on.
         ifindex: u32,
     },
+}
+
+impl Hop {
+    /// The link that packets leave by.
+    #[must_use]
+    pub const fn ifindex(self) -> Option<u32> {
+        match self {
+            Self::Gateway { ifindex, .. } | Self::OnLink { ifindex } => Some(ifindex),
+            Self::Kernel => None,
+        }
+    }
 }
 
 /// What the kernel knows of a neighbour.
@@ -152,6 +168,17 @@ pub enum Resolution {
     },
 }
 
+/// A [`Resolution`], and what else a packet that this host sends there must know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Way {
+    /// How it would leave.
+    pub resolution: Resolution,
+    /// Bytes of the longest IP packet that leaves there; `None` where that cannot be told.
+    pub mtu: Option<u32>,
+    /// The address of this host that it would come from.
+    pub source: Option<IpAddr>,
+}
+
 impl View {
     /// The link of this name.
     #[must_use]
@@ -172,21 +199,67 @@ impl View {
         if self.is_local(destination) {
             return Resolution::Local;
         }
+        let best = self.best_route(destination);
+        best.map_or(Resolution::NoRoute, |(_, resolution)| resolution)
+    }
+
+    /// The same, with what a packet of this host's own must know.
+    #[must_use]
+    pub fn way(&self, destination: IpAddr) -> Way {
+        let best = (!self.is_local(destination)).then(|| self.best_route(destination));
+        match best {
+            None => Way::nowhere(Resolution::Local),
+            Some(None) => Way::nowhere(Resolution::NoRoute),
+            Some(Some((route, resolution))) => Way {
+                resolution,
+                mtu: self.mtu(route),
+                source: self.source(route, destination),
+            },
+        }
+    }
+
+    /// The route that decides, and what it comes to.
+    fn best_route(&self, destination: IpAddr) -> Option<(&Route, Resolution)> {
         let mut ways = self
-            .best_hops(destination)
-            .map(|hop| self.resolve_hop(hop, destination));
-        let first = ways.next().unwrap_or(Resolution::NoRoute);
-        let is_known = |way: &Resolution| matches!(way, Resolution::NextHop(_));
-        iter::once(first)
-            .chain(ways)
-            .find(is_known)
-            .unwrap_or(first)
+            .best_routes_to(destination)
+            .map(|route| (route, self.resolve_hop(route.hop, destination)));
+        let first = ways.next()?;
+        let is_known = |(_, way): &(&Route, Resolution)| matches!(way, Resolution::NextHop(_));
+        iter::once(first).chain(ways).find(is_known).or(Some(first))
+    }
+
+    /// The link's, or the route's own where that is smaller.
+    fn mtu(&self, route: &Route) -> Option<u32> {
+        let link = self.links.get(&route.hop.ifindex()?)?.mtu;
+        Some(route.mtu.map_or(link, |mtu| mtu.min(link)))
+    }
+
+    /// What the route says, else an address on its link, one of the neighbour's network first, else
+    /// any other: much as `inet_select_addr` in the kernel's `net/ipv4/devinet.c` does.
+    fn source(&self, route: &Route, destination: IpAddr) -> Option<IpAddr> {
+        let fits = |address: &IpAddr| {
+            address.is_ipv4() == destination.is_ipv4() && !is_of_one_link(*address)
+        };
+        let ifindex = route.hop.ifindex()?;
+        let via = match route.hop {
+            Hop::Gateway { address, .. } => address,
+            Hop::OnLink { .. } | Hop::Kernel => destination,
+        };
+        let rank = |own: &Address| match own.ifindex == ifindex {
+            true if own.net.contains(&via) => 0,
+            true => 1,
+            false => 2,
+        };
+        let own = self.addresses.iter().filter(|own| fits(&own.net.addr()));
+        let best = own.min_by_key(|own| rank(own)).map(|own| own.net.addr());
+        route.source.filter(fits).or(best)
     }
 
     /// The neighbours that packets to `destination` may leave by, as (link, address).
     pub fn neighbours_towards(&self, destination: IpAddr) -> impl Iterator<Item = (u32, IpAddr)> {
-        let hops = (!self.is_local(destination)).then(|| self.best_hops(destination));
-        hops.into_iter().flatten().filter_map(move |hop| match hop {
+        let routes = (!self.is_local(destination)).then(|| self.best_routes_to(destination));
+        let hops = routes.into_iter().flatten().map(|route| route.hop);
+        hops.filter_map(move |hop| match hop {
             Hop::Gateway { address, ifindex } => Some((ifindex, address)),
             Hop::OnLink { ifindex } => Some((ifindex, destination)),
             Hop::Kernel => None,
@@ -202,16 +275,14 @@ impl View {
         })
     }
 
-    fn best_hops(&self, destination: IpAddr) -> impl Iterator<Item = Hop> {
+    fn best_routes_to(&self, destination: IpAddr) -> impl Iterator<Item = &Route> {
         let matching = self
             .routes
             .iter()
             .filter(move |route| route.prefix.contains(&destination) && self.is_usable(route.hop));
         let rank = |route: &Route| (route.prefix.prefix_len(), Reverse(route.metric));
         let best = matching.clone().map(rank).max();
-        matching
-            .filter(move |route| Some(rank(route)) == best)
-            .map(|route| route.hop)
+        matching.filter(move |route| Some(rank(route)) == best)
     }
 
     /// How a packet to `destination` leaves by `hop`.
@@ -237,16 +308,30 @@ impl View {
 
     /// Whether the link that `hop` leaves by is up.
     pub(super) fn is_usable(&self, hop: Hop) -> bool {
-        match hop {
-            Hop::Gateway { ifindex, .. } | Hop::OnLink { ifindex } => {
-                self.links.get(&ifindex).is_some_and(|link| link.up)
-            }
-            Hop::Kernel => true,
-        }
+        hop.ifindex()
+            .is_none_or(|ifindex| self.links.get(&ifindex).is_some_and(|link| link.up))
     }
 
     fn neighbour_mac(&self, ifindex: u32, address: IpAddr) -> Option<Mac> {
         self.neighbours.get(&(ifindex, address))?.mac()
+    }
+}
+
+impl Way {
+    const fn nowhere(resolution: Resolution) -> Self {
+        Self {
+            resolution,
+            mtu: None,
+            source: None,
+        }
+    }
+}
+
+/// Whether an address means nothing behind its own link.
+const fn is_of_one_link(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_loopback() || v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unicast_link_local(),
     }
 }
 

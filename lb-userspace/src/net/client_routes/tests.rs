@@ -166,6 +166,8 @@ fn network(routes: Vec<(u8, u32, u32, u32)>) -> View {
         prefix: IpNet::new(v4(host), length).unwrap().trunc(),
         metric,
         hop: hop(kind),
+        mtu: None,
+        source: None,
     };
     view.routes = routes.into_iter().map(route).collect();
     view

@@ -53,6 +53,29 @@ fn own_addresses_are_local() {
 }
 
 #[test]
+fn a_packet_is_as_long_as_link_and_route_allow() {
+    let mut view = host();
+    assert_eq!(view.way(ip("198.51.100.7")).mtu, Some(1500));
+    for (said, mtu) in [(1400, 1400), (9000, 1500)] {
+        view.routes[0].mtu = Some(said);
+        assert_eq!(view.way(ip("198.51.100.7")).mtu, Some(mtu));
+    }
+    assert_eq!(view.way(ip("10.0.1.1")).mtu, None);
+}
+
+#[test]
+fn a_packet_comes_from_the_routes_source_or_from_its_link() {
+    let mut view = host();
+    let source = |view: &View, destination| view.way(ip(destination)).source;
+    assert_eq!(source(&view, "10.0.1.11"), Some(ip("10.0.1.1")));
+    assert_eq!(source(&view, "198.51.100.7"), Some(ip("10.0.2.1")));
+    assert_eq!(source(&view, "2001:db8:1::11"), Some(ip("2001:db8:1::1")));
+    assert_eq!(source(&view, "2001:db8:2::1"), None);
+    view.routes[0].source = Some(ip("10.0.1.1"));
+    assert_eq!(source(&view, "198.51.100.7"), Some(ip("10.0.1.1")));
+}
+
+#[test]
 fn a_refused_prefix_has_no_route() {
     let mut view = host();
     view.routes.push(route("198.51.100.0/24", 0, Hop::Kernel));
@@ -113,7 +136,7 @@ proptest! {
         for (number, (length, metric, host)) in (0..).zip(routes) {
             view.links.insert(number, link(number));
             let prefix = IpNet::new(v4(host), length).unwrap().trunc();
-            view.routes.push(Route { prefix, metric, hop: Hop::OnLink { ifindex: number } });
+            view.routes.push(Route { metric, ..route(&prefix.to_string(), 0, Hop::OnLink { ifindex: number }) });
         }
         let destination = v4(destination);
         let taken = match view.resolve(destination) {
@@ -175,6 +198,8 @@ pub(in crate::net) fn route(prefix: &str, metric: u32, hop: Hop) -> Route {
         prefix: prefix.parse().unwrap(),
         metric,
         hop,
+        mtu: None,
+        source: None,
     }
 }
 

@@ -1,0 +1,142 @@
+//! What the program must be able to do: the verifier removes the rest from it.
+
+use lb_common::{
+    backend::Mode,
+    maps::{Constants, Feature},
+};
+
+use crate::config::model::{self, Config, Echo, Service};
+
+/// What the program must be able to do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Specialisation {
+    /// Whether a service has an IPv4 VIP.
+    pub ipv4: bool,
+    /// Whether a service has an IPv6 VIP.
+    pub ipv6: bool,
+    /// [`Mode::bit`]s of its backends.
+    pub modes: u32,
+    /// [`Feature`]s' bits.
+    pub features: u32,
+    /// ICMP messages that each CPU may make in a second.
+    pub icmp_rate: u32,
+}
+
+/// Features that tables make use of, so that a program must have them as long as a table does.
+const OF_TABLES: u32 = Feature::Ranges as u32 | Feature::Mss as u32 | Feature::Shared as u32;
+
+impl Specialisation {
+    /// What a configuration (with its overrides) needs.
+    #[must_use]
+    pub fn of(config: &Config) -> Self {
+        let services = &config.services;
+        let serves = |v6| services.iter().any(|s| s.vip.address.is_ipv6() == v6);
+        let backends = services.iter().flat_map(|service| &service.backends);
+        Self {
+            ipv4: serves(false),
+            ipv6: serves(true),
+            modes: backends.fold(0, |modes, b| modes | mode(b.mode).bit()),
+            features: features(config),
+            icmp_rate: config.icmp.rate,
+        }
+    }
+
+    /// What a program runs with.
+    #[must_use]
+    pub const fn of_program(constants: &Constants) -> Self {
+        Self {
+            ipv4: constants.ipv4 != 0,
+            ipv6: constants.ipv6 != 0,
+            modes: constants.modes,
+            features: constants.features,
+            icmp_rate: constants.icmp_rate,
+        }
+    }
+
+    /// The constants of a program that is specialised like this, and in other respects as before.
+    #[must_use]
+    pub fn constants(self, before: Constants) -> Constants {
+        let Self {
+            ipv4,
+            ipv6,
+            modes,
+            features,
+            icmp_rate,
+        } = self;
+        Constants {
+            ipv4: ipv4.into(),
+            ipv6: ipv6.into(),
+            modes,
+            features,
+            icmp_rate,
+            ..before
+        }
+    }
+
+    /// What a program must be able to do while the tables change: what they say before and what they
+    /// will say. All that is no business of tables is as it will be.
+    #[must_use]
+    pub const fn on_the_way_from(self, before: Self) -> Self {
+        Self {
+            ipv4: self.ipv4 || before.ipv4,
+            ipv6: self.ipv6 || before.ipv6,
+            modes: self.modes | before.modes,
+            features: self.features | before.features & OF_TABLES,
+            icmp_rate: self.icmp_rate,
+        }
+    }
+}
+
+fn features(config: &Config) -> u32 {
+    let any = |uses: fn(&Service) -> bool| config.services.iter().any(uses);
+    let used = [
+        (any(|service| !service.vip.ports.is_one()), Feature::Ranges),
+        (config.icmp.echo == Echo::Answer, Feature::Echo),
+        (any(|service| service.mss.is_some()), Feature::Mss),
+    ];
+    let bits = used.iter().filter(|(is_used, _)| *is_used);
+    bits.fold(0, |features, (_, feature)| features | *feature as u32)
+}
+
+/// The data path's word for a mode.
+pub(super) const fn mode(mode: model::Mode) -> Mode {
+    match mode {
+        model::Mode::Nat => Mode::Nat,
+        model::Mode::FullNat => Mode::FullNat,
+        model::Mode::L2Dsr => Mode::L2Dsr,
+        model::Mode::Ipip => Mode::Ipip,
+        model::Mode::Gue => Mode::Gue,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn on_the_way_a_program_does_what_was_and_what_will_be() {
+        let before = Specialisation {
+            ipv4: true,
+            modes: Mode::Nat.bit(),
+            features: Feature::Mss as u32 | Feature::Echo as u32,
+            icmp_rate: 7,
+            ..Specialisation::default()
+        };
+        let after = Specialisation {
+            ipv6: true,
+            modes: Mode::Gue.bit(),
+            features: Feature::Ranges as u32,
+            icmp_rate: 9,
+            ..Specialisation::default()
+        };
+        let both = Specialisation {
+            ipv4: true,
+            ipv6: true,
+            modes: Mode::Nat.bit() | Mode::Gue.bit(),
+            features: Feature::Mss as u32 | Feature::Ranges as u32,
+            icmp_rate: 9,
+        };
+        assert_eq!(after.on_the_way_from(before), both);
+        assert_eq!(after.on_the_way_from(after), after);
+    }
+}
