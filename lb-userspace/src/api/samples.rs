@@ -1,10 +1,11 @@
 //! An instance as tests like to see it.
 
-use lb_common::{DropReason, PassReason};
+use lb_common::{AnswerReason, DropReason, PassReason};
 
 use super::types::{
     Admin, BackendEvents, BackendItem, ConfigItem, Health, InterfaceItem, MapItem, Observation,
-    OverrideItem, ProbeCounts, ReasonItem, Schema, ServiceItem, Status, TransitionCounts,
+    OverrideItem, PlacesItem, ProbeCounts, ReasonItem, Schema, ServiceItem, Status,
+    TransitionCounts,
 };
 
 /// One service `web` with `b1`, which is up, and `b2`, which is down.
@@ -51,6 +52,10 @@ fn status() -> Status {
             entries: 512,
             bytes: 32_768,
         }],
+        answers: AnswerReason::ALL
+            .iter()
+            .map(|r| reason(r.label()))
+            .collect(),
         drops: DropReason::ALL.iter().map(|r| reason(r.label())).collect(),
         passes: PassReason::ALL.iter().map(|r| reason(r.label())).collect(),
     }
@@ -79,6 +84,7 @@ fn backend(name: &str, address: &str, state: Health) -> BackendItem {
         service: "web".to_owned(),
         name: name.to_owned(),
         address: address.parse().unwrap(),
+        mode: if up { "full-nat" } else { "nat" }.to_owned(),
         weight: 1,
         state,
         admin: if up { Admin::Ready } else { Admin::Drain },
@@ -88,6 +94,10 @@ fn backend(name: &str, address: &str, state: Health) -> BackendItem {
         return_bytes: 0,
         slots: if up { 4096 } else { 0 },
         share: if up { 1.0 } else { 0.0 },
+        places: up.then_some(PlacesItem {
+            total: 22_768,
+            used: 5,
+        }),
         last_probe: Some("tcp ok 0.4ms".to_owned()),
         events: BackendEvents {
             probes: ProbeCounts {

@@ -110,6 +110,9 @@ pub struct BackendItem {
     pub name: String,
     /// Where it listens; without a port where packets keep theirs.
     pub address: String,
+    /// Forwarding mode.
+    #[serde(default)]
+    pub mode: String,
     /// Its weight, with overrides.
     pub weight: u16,
     /// What probes say.
@@ -128,6 +131,9 @@ pub struct BackendItem {
     pub slots: u32,
     /// Slots that it owns of all slots of its service, 0 to 1.
     pub share: f64,
+    /// Full NAT: what its flows have as their source.
+    #[serde(default)]
+    pub places: Option<PlacesItem>,
     /// How the last probe ended, in words.
     pub last_probe: Option<String>,
     /// What happened to it since the daemon started.
@@ -136,6 +142,16 @@ pub struct BackendItem {
     /// What was set by hand, if anything.
     #[serde(rename = "override")]
     pub overridden: Option<OverrideItem>,
+}
+
+/// Places of a pool of full NAT, an address and a port each: each backend's flows have all of them to
+/// themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlacesItem {
+    /// How many there are.
+    pub total: u32,
+    /// How many flows have as the daemon last counted, some seconds ago.
+    pub used: u32,
 }
 
 /// What happened to a backend since the daemon started.
@@ -287,6 +303,9 @@ pub struct Status {
     pub services: Vec<ServiceItem>,
     /// BPF maps.
     pub maps: Vec<MapItem>,
+    /// Packets that the data path answered itself, every reason.
+    #[serde(default)]
+    pub answers: Vec<ReasonItem>,
     /// Dropped packets, every reason.
     pub drops: Vec<ReasonItem>,
     /// Packets left to the kernel, every reason.

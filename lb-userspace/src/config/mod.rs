@@ -40,7 +40,6 @@ pub use self::{
     address::AddressError,
     backend_address::{BackendAddress, Misfit},
     diagnostic::{Diagnostic, Label, Report, Severity},
-    sharing::shared_backend,
     source::MAX_BYTES,
 };
 use self::{

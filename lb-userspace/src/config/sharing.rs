@@ -6,7 +6,7 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use super::model::{Config, Mode, Ports, Protocol, Vip};
+use super::model::{Ports, Protocol, Vip};
 
 /// A `nat` backend of a service. `T` tells the caller which.
 #[derive(Clone, Copy, Debug)]
@@ -18,7 +18,7 @@ pub(super) struct Claim<T> {
 
 impl<T> Claim<T> {
     /// What replies come from.
-    pub(super) fn ports(&self) -> Ports {
+    pub(super) const fn ports(&self) -> Ports {
         self.vip.ports.moved_to(self.backend.port())
     }
 
@@ -55,22 +55,6 @@ pub(super) fn collisions<T: Copy>(
         }
     }
     collisions
-}
-
-/// The names of two services with a `nat` backend in common, if there are such.
-#[must_use]
-pub fn shared_backend(config: &Config) -> Option<(&str, &str, SocketAddr)> {
-    let claims = config.services.iter().flat_map(|service| {
-        let backends = service.backends.iter();
-        let of_nat = backends.filter(|backend| backend.mode == Mode::Nat);
-        of_nat.map(|backend| Claim {
-            owner: service.name.as_str(),
-            vip: service.vip,
-            backend: backend.address,
-        })
-    });
-    let (later, first) = collisions(claims).into_iter().next()?;
-    Some((first.owner, later.owner, later.backend))
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use super::{
     digest::digest,
     engine::{Engine, SourceInfo, now},
     network::Host,
-    unsupported,
+    sources::{self, HostPorts},
 };
 use crate::{
     api::{
@@ -46,7 +46,6 @@ impl Loaded {
         parsed
             .check_interfaces(|name| if_nametoindex(name).is_ok())
             .map_err(|report| invalid(&report))?;
-        unsupported::refuse(&parsed.config)?;
         Ok(Self {
             parsed,
             path,
@@ -129,7 +128,7 @@ impl Engine {
         let host = Host::try_new(self.follower.view(), &config.direct)
             .map_err(|error| Error::new(Code::ConfigInvalid, error.to_string()))?;
         let effective = self.saved.overrides.apply(config);
-        unsupported::refuse(&effective.config)?;
+        sources::refuse(&effective.config, &host, &HostPorts::read())?;
         let before = std::mem::replace(&mut self.host, host);
         let moved = self.settle(&effective).and_then(|moved| {
             self.dataplane.attach(&config.interfaces)?;

@@ -7,7 +7,8 @@ use tracing::info;
 use super::{
     by_hand::{self, Deed},
     engine::{Engine, next_second},
-    guard, unsupported,
+    guard,
+    sources::{self, HostPorts},
 };
 use crate::{
     api::{
@@ -32,7 +33,7 @@ impl Engine {
             let is_up = |address| self.is_up(&deed.service, address);
             guard::keeps_a_backend(&deed.service, &self.effective, &effective, is_up)?;
         }
-        unsupported::refuse(&effective.config)?;
+        sources::refuse(&effective.config, &self.host, &HostPorts::read())?;
         let slots_moved = self.settle(&effective)?;
         self.adopt(effective);
         self.saved.overrides = overrides;

@@ -26,10 +26,10 @@ mod reach;
 #[cfg(test)]
 mod samples;
 mod servers;
+mod sources;
 mod start;
 mod store;
 mod targets;
-mod unsupported;
 mod watch;
 mod words;
 
@@ -104,6 +104,10 @@ async fn serve(options: Options) -> Result<(), Error> {
         adopted = engine.adopted,
         "running"
     );
+    let mut sweeper = JoinSet::new();
+    if let Some(flows) = engine.dataplane.sweeper().map_err(anyhow::Error::new)? {
+        sweeper.spawn(flows.run());
+    }
     let network = engine.follower.changes();
     let inputs = Inputs {
         commands,
@@ -113,6 +117,9 @@ async fn serve(options: Options) -> Result<(), Error> {
         looks: every(inspection::INTERVAL),
         quiet: every(BETWEEN_TIDYINGS),
         inspections: JoinSet::new(),
+        seconds: every(SECOND),
+        paths: every(BETWEEN_PATHS),
+        _sweeper: sweeper,
     };
     run_loop(engine, inputs, servers).await;
     Ok(())
@@ -129,6 +136,12 @@ struct Inputs {
     /// Times to tidy up.
     quiet: Interval,
     inspections: JoinSet<Vec<Finding>>,
+    /// Times to tell the data path the time.
+    seconds: Interval,
+    /// Times to look for paths that may be longer again.
+    paths: Interval,
+    /// Ends with the loop.
+    _sweeper: JoinSet<()>,
 }
 
 /// Signals that mean something to the daemon.
@@ -170,6 +183,8 @@ async fn run_loop(mut engine: Engine, mut inputs: Inputs, servers: Servers) {
                 Command::Observe(reply) => drop(reply.send(engine.observe())),
             },
             () = next_expiry(&engine) => log(engine.expire()),
+            _ = inputs.seconds.tick() => log(engine.tell_time()),
+            _ = inputs.paths.tick() => log(engine.forget_old_paths()),
             _ = inputs.quiet.tick() => engine.tidy(),
             _ = inputs.looks.tick() => drop(inputs.inspections.spawn(engine.inspect())),
             Some(Ok(findings)) = inputs.inspections.join_next() => engine.inspected(findings),
@@ -193,6 +208,11 @@ fn log(result: Result<(), Error>) {
     }
 }
 
+/// What the data path measures idleness in.
+const SECOND: Duration = Duration::from_secs(1);
+/// From one look at the paths to the next.
+const BETWEEN_PATHS: Duration = Duration::from_secs(30);
+
 /// From one tidying up to the next.
 const BETWEEN_TIDYINGS: Duration = Duration::from_secs(1);
 
@@ -213,6 +233,14 @@ async fn next_expiry(engine: &Engine) {
 }
 
 impl Engine {
+    fn tell_time(&mut self) -> Result<(), Error> {
+        Ok(self.dataplane.tell_time()?)
+    }
+
+    fn forget_old_paths(&mut self) -> Result<(), Error> {
+        Ok(self.dataplane.forget_old_paths()?)
+    }
+
     /// Takes the data path down.
     fn detach(self) -> Result<Detached, Error> {
         let attached = self.dataplane.interfaces()?;

@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use crate::{
     config::model::Config,
     desired::{Link, Network, Routes, Way},
-    net::{View, client_routes::TooManyDirect},
+    net::{Resolution, View, client_routes::TooManyDirect},
 };
 
 /// One view of the network, with what was looked up in it: states are built from it many times
@@ -34,6 +34,17 @@ impl Host {
             routes: Network::client_routes(&*view, direct)?,
             ways: RefCell::default(),
             view,
+        })
+    }
+
+    /// Whether a backend of a service that is not probed has a neighbour who is not resolved yet.
+    pub(super) fn has_cold_neighbours(&self, config: &Config) -> bool {
+        let services = config.services.iter();
+        let unprobed = services.filter(|service| service.probe.is_none());
+        let mut backends = unprobed.flat_map(|service| &service.backends);
+        backends.any(|backend| {
+            let resolution = self.view.resolve(backend.address.ip());
+            matches!(resolution, Resolution::Unresolved { .. })
         })
     }
 

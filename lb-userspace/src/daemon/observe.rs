@@ -11,10 +11,10 @@ use crate::{
         Error,
         types::{
             Admin, BackendItem, ConfigItem, Health, InterfaceItem, MapItem, Observation,
-            ReasonItem, Schema, ServiceItem, Status,
+            PlacesItem, ReasonItem, Schema, ServiceItem, Status,
         },
     },
-    config::model::{Backend, Service},
+    config::model::{Backend, Mode, Service},
     dataplane::{Attachment, Counters, ServiceCounters},
     desired::InstalledService,
     net::inspect::Severity,
@@ -55,6 +55,7 @@ impl Engine {
             interfaces: self.interface_items()?,
             services,
             maps: self.map_items(),
+            answers: reasons(&counters.answered, |reason| reason.label()),
             drops: reasons(&counters.dropped, |reason| reason.label()),
             passes: reasons(&counters.passed, |reason| reason.label()),
         })
@@ -116,6 +117,7 @@ impl Engine {
                 service: service.name.clone(),
                 name: backend.name.clone(),
                 address: service.vip.backend(backend.address),
+                mode: backend.mode.word().to_owned(),
                 weight: backend.weight,
                 state: match &report {
                     Some(report) => words::health(report.health),
@@ -129,12 +131,26 @@ impl Engine {
                 return_bytes: traffic.return_bytes,
                 slots,
                 share: f64::from(slots) / f64::from(service.slots().max(1)),
+                places: pair
+                    .filter(|_| backend.mode == Mode::FullNat)
+                    .and_then(|pair| self.places(service, *pair)),
                 last_probe: report.as_ref().and_then(words::last_probe),
                 events: events.of(&service.name, backend.address),
                 overridden: by_hand.map(|by_hand| words::overridden(by_hand, now)),
             }
         };
         service.backends.iter().map(item).collect()
+    }
+
+    /// Places of a backend's pool, and those that its flows have.
+    fn places(&self, service: &Service, pair: u32) -> Option<PlacesItem> {
+        let installed = self.dataplane.installed();
+        let mut backends = installed.service(service.vip)?.backends();
+        let (_, entry) = backends.find(|(other, _)| *other == pair)?;
+        Some(PlacesItem {
+            total: installed.places(entry)?,
+            used: self.dataplane.usage().places(pair),
+        })
     }
 
     fn service_item(

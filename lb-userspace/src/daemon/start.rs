@@ -1,9 +1,15 @@
 //! From nothing, or from what another daemon left, to a running engine.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use anyhow::Context as _;
-use tokio::{sync::mpsc, time::Instant};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, timeout_at},
+};
 use tracing::{info, warn};
 
 use super::{
@@ -14,6 +20,7 @@ use super::{
     kernel_log::KernelLog,
     network::Host,
     servers::Doors,
+    sources::{self, HostPorts},
     store::{Saved, Store},
 };
 use crate::{
@@ -50,6 +57,7 @@ pub(super) async fn start(options: Options) -> Result<Started, Error> {
     let follower = Follower::start().await;
     let follower = follower.context("cannot follow the network")?;
     let findings = inspection::look(&follower.view(), &loaded.parsed.config).await;
+    refuse(&loaded.parsed.config, &saved, &follower)?;
     let (dataplane, adopted) = open(&options, &loaded.parsed.config, &mut saved)?;
     // The lock that comes with the data path says that no other daemon will take the socket.
     let doors = Doors::open(&options.instance.socket(), metrics)?;
@@ -61,7 +69,14 @@ pub(super) async fn start(options: Options) -> Result<Started, Error> {
         adopted,
         doors,
     };
-    world.begin(options, loaded, saved)
+    world.begin(options, loaded, saved).await
+}
+
+/// Refuses what cannot work on this host.
+fn refuse(config: &Config, saved: &Saved, follower: &Follower) -> Result<(), Error> {
+    let host = Host::try_new(follower.view(), &config.direct).map_err(anyhow::Error::new)?;
+    let effective = saved.overrides.apply(config);
+    sources::refuse(&effective.config, &host, &HostPorts::read())
 }
 
 fn open(options: &Options, config: &Config, saved: &mut Saved) -> Result<(Dataplane, bool), Error> {
@@ -95,7 +110,12 @@ struct World {
 }
 
 impl World {
-    fn begin(self, options: Options, loaded: Loaded, mut saved: Saved) -> Result<Started, Error> {
+    async fn begin(
+        self,
+        options: Options,
+        loaded: Loaded,
+        mut saved: Saved,
+    ) -> Result<Started, Error> {
         if saved.digest != loaded.digest {
             saved.digest.clone_from(&loaded.digest);
             saved.revision += 1;
@@ -131,6 +151,9 @@ impl World {
         engine.save()?;
         engine.settle(&effective)?;
         engine.adopt(effective);
+        if !engine.adopted {
+            engine.wait_for_neighbours().await?;
+        }
         engine.dataplane.attach(&engine.config.interfaces)?;
         engine.read_kernel_log()?;
         Ok(Started {
@@ -141,7 +164,27 @@ impl World {
     }
 }
 
+/// How long a start waits for neighbours that were not asked for yet.
+const COLD: Duration = Duration::from_secs(2);
+
 impl Engine {
+    /// Waits a while for the neighbours of services that are not probed: their backends count as up, and
+    /// the first packets would find no way to them.
+    async fn wait_for_neighbours(&mut self) -> Result<(), Error> {
+        let mut changes = self.follower.changes();
+        let deadline = Instant::now() + COLD;
+        while self.host.has_cold_neighbours(&self.effective.config) {
+            let Ok(Ok(())) = timeout_at(deadline, changes.changed()).await else {
+                warn!(
+                    "backends of services without a probe do not answer ARP or neighbour discovery"
+                );
+                break;
+            };
+            self.network_changed()?;
+        }
+        Ok(())
+    }
+
     /// Reads the log of the program that runs.
     fn read_kernel_log(&mut self) -> Result<(), Error> {
         let attached = self.dataplane.interfaces()?;

@@ -6,11 +6,13 @@ use aya::maps::{Array, Map, MapData, MapError, PerCpuArray, PerCpuValues};
 use lb_common::{
     counters::Traffic,
     directory::Set,
+    flow::{Flow, FlowKey},
     maps::{self, LAYOUT_VERSION, Meta},
 };
 
 use super::{
     error::Error,
+    flows::Flows,
     memory::{self, MapValue, Mapped},
     pins::Pins,
     sizes::Sizes,
@@ -189,7 +191,31 @@ pub(super) fn read_sizes(pins: &Pins) -> Result<Sizes, Error> {
         elements: entries(Region::Slots)?,
         backends: entries(Region::Backends)?,
         interfaces: entries(Region::Interfaces)?,
+        lists: entries(Region::Ranges)?,
+        pools: entries(Region::Pools)?,
+        paths: entries(Region::Paths)?,
+        flows: flow_entries(pins)?,
     })
+}
+
+fn flow_entries(pins: &Pins) -> Result<u32, Error> {
+    let info = open(pins, maps::FLOWS)?.info();
+    let info = info.map_err(Error::map(maps::FLOWS))?;
+    let sizes = (info.key_size() as usize, info.value_size() as usize);
+    if sizes == (size_of::<FlowKey>(), size_of::<Flow>()) {
+        Ok(info.max_entries())
+    } else {
+        Err(other_layout(pins, 0))
+    }
+}
+
+/// The remembered flows.
+///
+/// # Errors
+/// Where the map is missing.
+pub(super) fn flows(pins: &Pins, sizes: &Sizes) -> Result<Flows, Error> {
+    let map = into(maps::FLOWS, open(pins, maps::FLOWS)?)?;
+    Ok(Flows::new(map, sizes.flows))
 }
 
 fn map_region(pins: &Pins, region: Region, sizes: &Sizes) -> Result<Mapped, Error> {

@@ -10,9 +10,11 @@
 //! [`Dataplane::detach`] ends it.
 
 mod attached;
+mod clock;
 mod counters;
 pub mod decap;
 mod error;
+mod flows;
 mod links;
 mod lock;
 mod maps;
@@ -23,6 +25,7 @@ pub mod seeds;
 pub mod sizes;
 #[cfg(test)]
 mod tests;
+mod upkeep;
 
 use std::{
     collections::BTreeMap,
@@ -36,11 +39,13 @@ use zerocopy::FromZeros as _;
 pub use attached::Mode;
 pub use counters::{Counters, ServiceCounters};
 pub use error::Error;
+pub use flows::{Sweeper, Usage};
 pub use links::Attachment;
 pub use pins::Pins;
 pub use program::{OBJECT, digest};
 
 use self::{
+    flows::Clock,
     lock::Lock,
     maps::Maps,
     program::Program,
@@ -49,7 +54,7 @@ use self::{
 };
 use crate::{
     config::model::{Config, Interface, Vip},
-    desired::{self, Change, Installed, Plan, Specialisation, State},
+    desired::{self, Change, Installed, Plan, Refused, Specialisation, State, Store as _},
     health::Health,
 };
 
@@ -92,6 +97,8 @@ pub struct Dataplane {
     maps: Maps,
     meta: Meta,
     installed: Installed,
+    clock: Clock,
+    usage: Usage,
     _lock: Lock,
 }
 
@@ -141,7 +148,8 @@ impl Dataplane {
         let mut program = Program::load(&pins, &sizes, meta.constants)?;
         program.keep_detours(&pins)?;
         program.pin(&pins)?;
-        let maps = Maps::open(&pins)?;
+        let mut maps = Maps::open(&pins)?;
+        let clock = Clock::resume(&mut maps)?;
         // Last: what has no word for the next daemon is debris.
         maps::write_meta(&pins, meta)?;
         Ok(Self {
@@ -149,6 +157,8 @@ impl Dataplane {
             pins,
             maps,
             meta,
+            clock,
+            usage: Usage::default(),
             _lock: lock,
         })
     }
@@ -161,16 +171,20 @@ impl Dataplane {
     ) -> Result<(Self, Adopted), Error> {
         let mut maps = Maps::open(&pins)?;
         // The daemon before may have been killed before it could wait.
-        desired::Store::grace_period(&mut maps)?;
+        maps.grace_period()?;
         let installed = desired::adopt(&maps, meta.seed, maps.sizes())?;
         let mut dataplane = Self {
             pins,
-            maps,
             meta,
             installed,
+            clock: Clock::resume(&mut maps)?,
+            maps,
+            usage: Usage::default(),
             _lock: lock,
         };
         dataplane.check(config)?;
+        // The daemon before may have been killed before it could.
+        dataplane.lead_flows()?;
         let adopted = Adopted {
             health: dataplane.installed.health(),
             maps: true,
@@ -214,9 +228,16 @@ impl Dataplane {
     /// Where the state does not fit into the maps, then nothing is changed; or the kernel refuses.
     pub fn reconcile(&mut self, desired: &State) -> Result<Summary, Error> {
         let plan = desired::diff(&self.installed, desired)?;
+        if desired.specialisation.remembers_flows() && !self.maps.sizes().remember_flows() {
+            return Err(Refused::too_few_flows(self.maps.sizes()).into());
+        }
         let before = Specialisation::of_program(&self.meta.constants);
         self.specialise(desired.specialisation.on_the_way_from(before))?;
+        let leads_astray = plan.frees_entries;
         let summary = self.apply(plan)?;
+        if leads_astray {
+            self.lead_flows()?;
+        }
         self.specialise(desired.specialisation)?;
         Ok(summary)
     }
@@ -226,6 +247,7 @@ impl Dataplane {
             if let Err(error) = change.apply(&mut self.maps) {
                 let sizes = self.maps.sizes();
                 self.installed = desired::adopt(&self.maps, self.meta.seed, sizes)?;
+                self.lead_flows()?;
                 return Err(error.into());
             }
         }
@@ -260,7 +282,7 @@ impl Dataplane {
         )?;
         links::update(&self.pins, program.xdp()?)?;
         // The program before may be under way with a packet, and needs its detours.
-        desired::Store::grace_period(&mut self.maps)?;
+        self.maps.grace_period()?;
         program.pin(&self.pins)?;
         self.meta.constants = constants;
         self.meta.program = digest();

@@ -25,14 +25,20 @@ use crate::desired::Region;
 /// The object with the program and its maps.
 pub const OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/xlb.o"));
 
-/// The maps that are pinned; the program's constants are not among them.
-const PINNED: [&str; 9] = [
+/// The maps that are pinned: not a program's constants, nor what its parts tell each other.
+const PINNED: [&str; 15] = [
     maps::CONTROL,
     maps::DIRECTORY,
     maps::SLOTS,
     maps::BACKENDS,
     maps::ROUTES,
     maps::INTERFACES,
+    maps::RANGES,
+    maps::POOLS,
+    maps::PATHS,
+    maps::FLOWS,
+    maps::FRAGMENTS,
+    maps::ALLOWANCE,
     maps::STATS,
     maps::REASONS,
     maps::META,
@@ -69,6 +75,7 @@ impl Program {
             loader.map_max_entries(region.name(), sizes.entries(region));
         }
         loader.map_max_entries(maps::STATS, sizes.backends);
+        loader.map_max_entries(maps::FLOWS, sizes.flows);
         for name in PINNED {
             loader.map_pin_path(name, pins.map(name));
         }

@@ -7,6 +7,7 @@ use lb_common::{
     backend::Backend,
     counters::Traffic,
     directory::WAYS,
+    flow::{Flow, FlowKey},
     maps::{self, Meta},
     route,
     row::ROWS_PER_ELEMENT,
@@ -14,7 +15,10 @@ use lb_common::{
 };
 use serde::Serialize;
 
-use crate::{config::model::Config, desired::Region};
+use crate::{
+    config::model::{self, Config, Mode, Service},
+    desired::{self, Region},
+};
 
 /// Lengths of the maps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -27,6 +31,14 @@ pub struct Sizes {
     pub backends: u32,
     /// Entries of `INTERFACES`.
     pub interfaces: u32,
+    /// Elements of `RANGES`.
+    pub lists: u32,
+    /// Elements of `POOLS`.
+    pub pools: u32,
+    /// Entries of `PATHS`.
+    pub paths: u32,
+    /// Entries of `FLOWS`.
+    pub flows: u32,
 }
 
 /// What the host has beside the configuration.
@@ -58,8 +70,28 @@ const INTERFACES: u32 = 4096;
 const SETS_PER_KEY: u32 = 4;
 const LEAST_SETS: u32 = 64;
 const SPARE: u32 = 16;
+/// Pools that a service has at most: its backends are behind few interfaces.
+const POOLS_A_SERVICE: u32 = 16;
+/// Addresses that a pool is meant to have.
+const ADDRESSES: u32 = 4;
+
+/// Entries of `FLOWS` where no flow is remembered.
+const NO_FLOWS: u32 = 64;
+/// And where some are: at least, at most, and for NAT backends that services share.
+pub(crate) const LEAST_FLOWS: u32 = 4096;
+const MOST_FLOWS: u32 = 524_288;
+const SHARED_FLOWS: u32 = 65_536;
+/// What an entry of a hash map takes: its head, key and value (`struct htab_elem` in the kernel's
+/// `kernel/bpf/hashtab.c`), and one of at most two buckets.
+const FLOW_BYTES: usize = 48 + size_of::<FlowKey>() + size_of::<Flow>() + 2 * 16;
 
 impl Sizes {
+    /// Whether flows can be remembered.
+    #[must_use]
+    pub const fn remember_flows(&self) -> bool {
+        self.flows > NO_FLOWS
+    }
+
     /// Sizes for a configuration.
     #[must_use]
     pub fn of(config: &Config, host: Host) -> Self {
@@ -77,12 +109,18 @@ impl Sizes {
             .map(|service| elements(service.slots()))
             .sum();
         let vips: BTreeSet<_> = services.iter().map(|service| service.vip.address).collect();
-        let keys = count(services) + backends + count_of(vips.len()) + host.addresses;
+        let (lists, pools, paths) = (lists(services), pools(services), paths(services));
+        let addresses = count_of(vips.len()) + host.addresses + pools * ADDRESSES;
+        let keys = count(services) + backends + addresses + lists + paths;
         Self {
             sets: (keys * SETS_PER_KEY).max(LEAST_SETS).next_power_of_two(),
             elements: elements * HEADROOM + SPARE,
             backends: extents * HEADROOM + SPARE,
             interfaces: (host.highest_ifindex * HEADROOM).max(INTERFACES),
+            lists: lists * HEADROOM + SPARE,
+            pools: pools * HEADROOM + SPARE,
+            paths: paths * HEADROOM + SPARE,
+            flows: flows(config),
         }
     }
 
@@ -96,6 +134,9 @@ impl Sizes {
             Region::Backends => self.backends,
             Region::Routes => route::LEN * 4,
             Region::Interfaces => self.interfaces,
+            Region::Ranges => self.lists,
+            Region::Pools => self.pools,
+            Region::Paths => self.paths,
         }
     }
 
@@ -107,12 +148,72 @@ impl Sizes {
             map_size(region.name(), entries, region.element_bytes(), 1)
         });
         let others = [
+            map_size(maps::FLOWS, self.flows, FLOW_BYTES, 1),
             map_size(maps::STATS, self.backends, size_of::<Traffic>(), cpus),
             map_size(maps::REASONS, verdict::REASONS, size_of::<u64>(), cpus),
             map_size(maps::META, 1, size_of::<Meta>(), 1),
         ];
         mapped.into_iter().chain(others).collect()
     }
+}
+
+/// Addresses and protocols with services on several ports, or with NAT backends of such.
+fn lists(services: &[Service]) -> u32 {
+    let ranged = || {
+        services
+            .iter()
+            .filter(|service| !service.vip.ports.is_one())
+    };
+    let vips: BTreeSet<_> = ranged()
+        .map(|service| (service.vip.address, service.vip.protocol))
+        .collect();
+    let backends: BTreeSet<_> = ranged()
+        .flat_map(|service| {
+            let backends = service.backends.iter();
+            backends.map(|backend| (backend.address.ip(), service.vip.protocol))
+        })
+        .collect();
+    count_of(vips.len() + backends.len())
+}
+
+/// Pools, at most: where a service names no sources, each backend may have another.
+fn pools(services: &[Service]) -> u32 {
+    let full_nat = services.iter().map(|service| {
+        let backends = service.backends.iter();
+        count_of(backends.filter(|b| b.mode == Mode::FullNat).count())
+    });
+    full_nat.map(|backends| backends.min(POOLS_A_SERVICE)).sum()
+}
+
+/// Entries of flows: two for each that the pools have room for, and a guess where NAT backends are shared,
+/// whose flows nothing bounds.
+fn flows(config: &Config) -> u32 {
+    let of_pools = config.services.iter().map(|service| {
+        let backends = service.backends.iter();
+        let backends = backends.filter(|b| b.mode == Mode::FullNat).count();
+        let v6 = service.vip.address.is_ipv6();
+        let sources = service.full_nat.sources.iter();
+        let sources = sources
+            .filter(|source| source.is_ipv6() == v6)
+            .count()
+            .max(1);
+        let model::PortRange { first, last } = service.full_nat.ports;
+        let places = count_of(sources).saturating_mul(u32::from(last - first) + 1);
+        places.saturating_mul(count_of(backends)).saturating_mul(2)
+    });
+    let shared = SHARED_FLOWS * u32::from(desired::shares_backends(config));
+    match of_pools.fold(shared, u32::saturating_add) {
+        0 => NO_FLOWS,
+        flows => flows.clamp(LEAST_FLOWS, MOST_FLOWS),
+    }
+}
+
+/// Far ends of tunnels.
+fn paths(services: &[Service]) -> u32 {
+    let backends = services.iter().flat_map(|service| &service.backends);
+    let tunnels = backends.filter(|backend| backend.mode.is_tunnel());
+    let ends: BTreeSet<_> = tunnels.map(|b| (b.address.ip(), b.mode.word())).collect();
+    count_of(ends.len())
 }
 
 const fn map_size(name: &'static str, entries: u32, value: usize, copies: u32) -> MapSize {

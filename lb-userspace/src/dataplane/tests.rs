@@ -3,16 +3,20 @@
 use std::{
     net::SocketAddr,
     sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
 };
 
-use lb_common::next_hop::NextHop;
+use lb_common::{
+    flow::{Flow, FlowKey, Side},
+    next_hop::NextHop,
+};
 
 use super::*;
 use crate::{
     config::model::{
-        self, FullNat, Icmp, Mode as Forwarding, Ports, Protocol, Role, Tunnel, XdpMode,
+        self, FullNat, Icmp, Mode as Forwarding, PortRange, Ports, Protocol, Role, Tunnel, XdpMode,
     },
-    desired::{Backend, Refused, Routes, Service},
+    desired::{Backend, Pool, Refused, Region, Routes, Service, TunnelSource},
     net::sandbox,
 };
 
@@ -230,13 +234,189 @@ fn counters_are_read_for_every_reason_and_backend() {
     let Counters {
         services,
         passed,
+        answered,
         dropped,
     } = dataplane.counters().unwrap();
     assert_eq!(services[&vip()].backends.len(), 2);
     assert_eq!(services[&vip()].total().packets, 0);
     // The self-test's frame.
     assert_eq!(passed.iter().map(|(_, packets)| packets).sum::<u64>(), 1);
+    assert_eq!(answered.iter().map(|(_, packets)| packets).sum::<u64>(), 0);
     assert_eq!(dropped.iter().map(|(_, packets)| packets).sum::<u64>(), 0);
+}
+
+#[test]
+fn flows_follow_their_backends_entry_and_end_with_it() {
+    let instance = Instance::new();
+    let (mut dataplane, _) = instance.open(&full_nat_config()).unwrap();
+    dataplane.reconcile(&full_nat_state(2)).unwrap();
+    let flow = Remembered::new(&dataplane, 2, TCP, 0);
+    flow.insert(&dataplane);
+    // The service outgrows its extent.
+    dataplane.reconcile(&full_nat_state(30)).unwrap();
+    let moved = pair(&dataplane, 2);
+    assert_ne!(moved, flow.pair);
+    assert_eq!(flow.pairs(&dataplane), [Some(moved); 2]);
+    // A kill before flows could be led on.
+    flow.insert(&dataplane);
+    drop(dataplane);
+    let (mut dataplane, _) = instance.open(&full_nat_config()).unwrap();
+    assert_eq!(flow.pairs(&dataplane), [Some(moved); 2]);
+    dataplane.reconcile(&full_nat_state(1)).unwrap();
+    assert_eq!(flow.pairs(&dataplane), [None; 2]);
+}
+
+#[tokio::test]
+async fn flows_that_are_over_are_taken_out_and_the_others_counted() {
+    let instance = Instance::new();
+    let (mut dataplane, _) = instance.open(&full_nat_config()).unwrap();
+    dataplane.reconcile(&full_nat_state(1)).unwrap();
+    let pair = pair(&dataplane, 1);
+    let over = Remembered::new(&dataplane, 1, UDP, 60);
+    let lasting = Remembered::new(&dataplane, 1, TCP, 60);
+    over.insert(&dataplane);
+    lasting.insert(&dataplane);
+    let sweeper = dataplane.sweeper().unwrap().unwrap();
+    let _swept = tokio::time::timeout(Duration::from_millis(300), sweeper.run()).await;
+    assert_eq!(over.pairs(&dataplane), [None; 2]);
+    assert_eq!(lasting.pairs(&dataplane), [Some(pair); 2]);
+    assert_eq!(
+        dataplane.usage().places(pair),
+        2,
+        "those of the one that is over, too"
+    );
+}
+
+#[test]
+fn flows_cannot_be_remembered_in_maps_that_were_not_made_for_them() {
+    let instance = Instance::new();
+    let (mut dataplane, _) = instance.open(&config(&[])).unwrap();
+    assert!(dataplane.sweeper().unwrap().is_none());
+    let refused = dataplane.reconcile(&full_nat_state(1)).unwrap_err();
+    assert!(refused.to_string().contains("map FLOWS"), "{refused}");
+}
+
+#[test]
+fn a_path_is_forgotten_after_ten_minutes() {
+    let instance = Instance::new();
+    let (mut dataplane, _) = instance.open(&config(&[])).unwrap();
+    let mut state = state(1);
+    let source = TunnelSource {
+        address: "192.0.2.1".parse().unwrap(),
+        spread: 0,
+    };
+    state.services[0].backends[0].forwarding = desired::Forwarding::Ipip(source);
+    dataplane.reconcile(&state).unwrap();
+    let index = dataplane.installed().paths().next().unwrap();
+    let offset = Region::Paths.offset(index.into());
+    let now = clock::seconds();
+    for (learned, stays) in [(now, true), (now.saturating_sub(600), false)] {
+        let path = lb_common::path::Path::new(1400, learned);
+        dataplane
+            .maps
+            .store_u64(Region::Paths, offset, path.0)
+            .unwrap();
+        dataplane.forget_old_paths().unwrap();
+        let left = dataplane.maps.load(Region::Paths, offset);
+        assert_eq!(left != Some(0), stays);
+    }
+}
+
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+
+/// Both entries of a flow of full NAT.
+struct Remembered {
+    pair: u32,
+    entries: [(FlowKey, Flow); 2],
+}
+
+impl Remembered {
+    /// A client's flow to a backend, idle for so many seconds.
+    fn new(dataplane: &Dataplane, number: u8, protocol: u8, idle: u32) -> Self {
+        let pair = pair(dataplane, number);
+        let ip = |text: &str| text.parse::<std::net::IpAddr>().unwrap().into();
+        let (client, vip) = (ip("198.51.100.1"), vip().address.into());
+        let (pool, backend) = (ip("192.0.2.1"), backend(number).ip().into());
+        let flow = |source, destination, ports| Flow {
+            source,
+            destination,
+            ports,
+            pair,
+            seen: clock::seconds().saturating_sub(idle),
+            ..Flow::default()
+        };
+        let key = |side: Side, source, destination, ports| FlowKey {
+            source,
+            destination,
+            ports,
+            protocol,
+            side: side as u8,
+            reserved: [0; 2],
+        };
+        // Ports 40000 of the client, 80 of the VIP, 10000 of the pool, 8080 of the backend.
+        let forth = (
+            key(Side::Client, client, vip, [156, 64, 0, 80]),
+            flow(pool, backend, [39, 16, 31, 144]),
+        );
+        let back = (
+            key(Side::Backend, backend, pool, [31, 144, 39, 16]),
+            flow(vip, client, [0, 80, 156, 64]),
+        );
+        Self {
+            pair,
+            entries: [forth, back],
+        }
+    }
+
+    fn insert(&self, dataplane: &Dataplane) {
+        let mut flows = maps::flows(&dataplane.pins, dataplane.maps.sizes()).unwrap();
+        for (key, flow) in &self.entries {
+            flows.insert(key, flow).unwrap();
+        }
+    }
+
+    /// The pairs that its entries name.
+    fn pairs(&self, dataplane: &Dataplane) -> [Option<u32>; 2] {
+        let flows = maps::flows(&dataplane.pins, dataplane.maps.sizes()).unwrap();
+        let entries = self.entries.each_ref();
+        entries.map(|(key, _)| Some(flows.entry(key).unwrap()?.pair))
+    }
+}
+
+fn pair(dataplane: &Dataplane, number: u8) -> u32 {
+    let service = dataplane.installed().service(vip()).unwrap();
+    let mut backends = service.backends();
+    let found = backends.find(|(_, entry)| entry.address == backend(number));
+    found.unwrap().0
+}
+
+fn full_nat_config() -> Config {
+    let mut config = config(&[]);
+    let service = &mut config.services[0];
+    service.backends.extend_from_within(..);
+    service.backends.extend_from_within(..);
+    service.backends.extend_from_within(..);
+    for backend in &mut service.backends {
+        backend.mode = Forwarding::FullNat;
+    }
+    config
+}
+
+fn full_nat_state(backends: u8) -> State {
+    let mut state = state(backends);
+    state.pools = vec![Pool {
+        addresses: vec!["192.0.2.1".parse().unwrap()],
+        ports: PortRange {
+            first: 10_000,
+            last: 20_000,
+        },
+    }];
+    for backend in &mut state.services[0].backends {
+        backend.forwarding = desired::Forwarding::FullNat(0);
+    }
+    state.specialisation = Specialisation::of(&full_nat_config());
+    state
 }
 
 fn vip() -> Vip {
@@ -302,6 +482,7 @@ fn state(backends: u8) -> State {
             backends: (1..=backends).map(backend).collect(),
         }],
         addresses: [(vip().address, lb_common::directory::VIP)].into(),
+        pools: Vec::new(),
         interfaces: BTreeMap::new(),
         routes: Routes::default(),
         specialisation: Specialisation::of(&config(&[])),

@@ -12,16 +12,21 @@ use lb_common::{
     directory::{self, Filter, Key, Kind, Seed, Set, Way},
     interface::Interface,
     maps::Control,
+    pool,
+    range::{Range, Ranges},
     route::{self, LEN},
     row::Row,
 };
 
 use super::{
+    claims::{Claim, Claims},
     entry::Entry,
+    indexed::{far_end, meaning},
     installed::{Installed, Service},
+    lists::List,
     placement::{Directory, Place},
     routes,
-    state::Route,
+    state::{Forwarding, Route},
     store::{Region, Store},
 };
 use crate::{
@@ -58,7 +63,10 @@ pub fn adopt<S: Store>(store: &S, seed: u64, sizes: &Sizes) -> Result<Installed,
                 let address = address(key);
                 reader.installed.addresses.insert(address, *value);
             }
-            Some(Kind::Backend | Kind::Ranges | Kind::BackendRanges | Kind::Tunnel) => {}
+            Some(Kind::Ranges) => reader.services(*key, *value)?,
+            Some(Kind::BackendRanges) => drop(reader.list(*key, *value)?),
+            // A tunnel's entry in `BACKENDS` says the same.
+            Some(Kind::Backend | Kind::Tunnel) => {}
             None => {
                 return inconsistent(format!("an entry of an unknown kind, tag {:#x}", key.tag));
             }
@@ -110,6 +118,33 @@ impl<S: Store> Reader<'_, S> {
         Ok(ways)
     }
 
+    /// Services on several ports.
+    fn services(&mut self, key: Key, value: u64) -> Result<(), Inconsistent> {
+        for range in self.list(key, value)? {
+            self.service(range.value)?;
+        }
+        Ok(())
+    }
+
+    /// An element of `RANGES`.
+    fn list(&mut self, key: Key, value: u64) -> Result<Vec<Range>, Inconsistent> {
+        let element = u32::try_from(value).unwrap_or(u32::MAX);
+        let Some(ranges) = self.store.read::<Ranges>(Region::Ranges, element) else {
+            return inconsistent(format!("RANGES has no element {value}"));
+        };
+        if !self.installed.list_elements.reserve(element, 1) {
+            return inconsistent(format!("element {element} of RANGES is named twice"));
+        }
+        let used = ranges.into_iter().take_while(|range| range.value != 0);
+        let ranges: Vec<Range> = used.collect();
+        let list = List {
+            element,
+            ranges: ranges.clone(),
+        };
+        self.installed.lists.insert(key, list);
+        Ok(ranges)
+    }
+
     fn service(&mut self, value: u64) -> Result<(), Inconsistent> {
         let extent = Way::extent(value);
         let table = Way::table(value);
@@ -145,12 +180,28 @@ impl<S: Store> Reader<'_, S> {
         Ok(())
     }
 
-    fn backend(&self, pair: u32, vip: Vip) -> Result<Option<Entry>, Inconsistent> {
+    fn backend(&mut self, pair: u32, vip: Vip) -> Result<Option<Entry>, Inconsistent> {
         let Some(backend) = self.store.read::<Backend>(Region::Backends, pair) else {
             return inconsistent(format!("BACKENDS has no entry {pair}"));
         };
-        let entry = Entry::read(&backend, vip);
-        entry.or_else(|mode| inconsistent(format!("entry {pair} of BACKENDS has the mode {mode}")))
+        match Entry::read(&backend, vip) {
+            Ok(entry) if entry.is_none_or(|entry| self.named_by(&entry)) => Ok(entry),
+            Ok(_) => inconsistent(format!("entry {pair} of BACKENDS names what is not there")),
+            Err(mode) => inconsistent(format!("entry {pair} of BACKENDS has the mode {mode}")),
+        }
+    }
+
+    /// Takes note of the pool or path that an entry names; whether there can be one.
+    fn named_by(&mut self, entry: &Entry) -> bool {
+        if let Some(far_end) = far_end(entry.address.ip(), entry.forwarding) {
+            return self.installed.paths.adopt(far_end, entry.path);
+        }
+        let Forwarding::FullNat(index) = entry.forwarding else {
+            return true;
+        };
+        let pool = self.store.read::<pool::Pool>(Region::Pools, index.into());
+        let pool = pool.as_ref().and_then(meaning);
+        pool.is_some_and(|pool| self.installed.pools.adopt(pool, index))
     }
 
     fn rows(&self, table: directory::Table) -> Vec<Row> {
@@ -163,15 +214,35 @@ impl<S: Store> Reader<'_, S> {
 
     /// Whom the replies of each backend come from.
     fn claims(&mut self, ways: &[(Key, u64)]) {
-        let services = self.installed.services.iter();
-        let owners: HashMap<u64, Vip> = services
-            .flat_map(|(vip, service)| service.backends().map(|(pair, _)| (pair.into(), *vip)))
-            .collect();
-        let replies = ways
+        let owners: HashMap<u64, Claim> = self.claimants().collect();
+        let mut claims = Claims::new();
+        for (key, pair) in ways
             .iter()
-            .filter(|(key, _)| kind(key) == Some(Kind::Backend));
-        let claims = replies.filter_map(|(key, pair)| Some((*key, *owners.get(pair)?)));
-        self.installed.claims.extend(claims);
+            .filter(|(key, _)| kind(key) == Some(Kind::Backend))
+        {
+            claims.extend(owners.get(pair).map(|claim| (*key, vec![*claim])));
+        }
+        let lists = self.installed.lists.iter();
+        for (key, list) in lists.filter(|(key, _)| kind(key) == Some(Kind::BackendRanges)) {
+            let owner = |range: &Range| owners.get(&range.value).copied();
+            claims.insert(*key, list.ranges.iter().filter_map(owner).collect());
+        }
+        self.installed.claims = claims;
+    }
+
+    /// Every NAT backend by its pair.
+    fn claimants(&self) -> impl Iterator<Item = (u64, Claim)> {
+        self.installed.services.iter().flat_map(|(vip, service)| {
+            let backends = service.backends();
+            let of_nat = backends.filter(|(_, entry)| entry.forwarding == Forwarding::Nat);
+            of_nat.map(|(pair, entry)| {
+                let claim = Claim {
+                    vip: *vip,
+                    backend: entry.address,
+                };
+                (pair.into(), claim)
+            })
+        })
     }
 
     fn interfaces(&mut self, sizes: &Sizes) {
@@ -210,9 +281,16 @@ impl<S: Store> Reader<'_, S> {
 
 fn kind(key: &Key) -> Option<Kind> {
     const V6: u64 = 1 << 7;
-    [Kind::Service, Kind::Backend, Kind::Address]
-        .into_iter()
-        .find(|kind| *kind as u64 == key.tag & 0xff & !V6)
+    [
+        Kind::Service,
+        Kind::Backend,
+        Kind::Address,
+        Kind::Ranges,
+        Kind::BackendRanges,
+        Kind::Tunnel,
+    ]
+    .into_iter()
+    .find(|kind| *kind as u64 == key.tag & 0xff & !V6)
 }
 
 /// The address of a key.

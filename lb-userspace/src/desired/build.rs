@@ -1,22 +1,23 @@
 //! Configuration, overrides, health and the host's network → [`State`].
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
 use ipnet::IpNet;
 use lb_common::{
     backend::Tunnel,
-    directory::{LOCAL, VIP},
+    directory::{LOCAL, POOL, VIP},
     interface::Interface,
     next_hop::NextHop,
 };
 
 use super::{
+    claims::{self, Claim},
     overrides::{Admin, Effective},
     specialisation::Specialisation,
-    state::{Action, Backend, Forwarding, Routes, Service, State, TunnelSource},
+    state::{Action, Backend, Forwarding, Pool, Routes, Service, State, TunnelSource},
 };
 use crate::{
     config::model::{self, Mode, Role, Vip},
@@ -98,10 +99,18 @@ where
     N: Network,
 {
     let config = &inputs.effective.config;
+    let mut builder = Builder {
+        inputs,
+        shared: claims::shared(config),
+        pools: Vec::new(),
+    };
     let services = config.services.iter();
+    let services = services.map(|s| builder.service(s)).collect();
+    let pools = builder.pools;
     let mut state = State {
-        services: services.map(|s| build_service(s, inputs)).collect(),
-        addresses: addresses(config, inputs.network),
+        services,
+        addresses: addresses(config, &pools, inputs.network),
+        pools,
         interfaces: BTreeMap::new(),
         routes: inputs.network.client_routes(&config.direct)?,
         specialisation: Specialisation::of(config),
@@ -110,59 +119,113 @@ where
     Ok(state)
 }
 
-fn build_service<H, N>(service: &model::Service, inputs: &Inputs<'_, H, N>) -> Service
+struct Builder<'a, 'b, H, N> {
+    inputs: &'b Inputs<'a, H, N>,
+    shared: HashSet<Claim>,
+    /// Each once.
+    pools: Vec<Pool>,
+}
+
+impl<H, N> Builder<'_, '_, H, N>
 where
     H: Fn(Vip, SocketAddr) -> Health,
     N: Network,
 {
-    let backends = service.backends.iter();
-    Service {
-        vip: service.vip,
-        slots: service.slots(),
-        mss: service.mss.unwrap_or(0),
-        backends: backends
-            .map(|b| build_backend(service, b, inputs))
-            .collect(),
+    fn service(&mut self, service: &model::Service) -> Service {
+        let backends = service.backends.iter();
+        Service {
+            vip: service.vip,
+            slots: service.slots(),
+            mss: service.mss.unwrap_or(0),
+            backends: backends.map(|b| self.backend(service, b)).collect(),
+        }
+    }
+
+    fn backend(&mut self, service: &model::Service, backend: &model::Backend) -> Backend {
+        let (vip, address) = (service.vip, backend.address);
+        let health = match service.probe {
+            Some(_) => (self.inputs.health)(vip, address),
+            None => Health::Up,
+        };
+        let admin = self.inputs.effective.admin(&service.name, address);
+        let way = self.inputs.network.way(address.ip());
+        let forwarding = self.forwarding(service, backend, way);
+        let overhead = Tunnel::overhead(forwarding.mode(), address.is_ipv6());
+        let claim = Claim {
+            vip,
+            backend: address,
+        };
+        Backend {
+            address,
+            forwarding,
+            shared: forwarding == Forwarding::Nat && self.shared.contains(&claim),
+            weight: backend.weight,
+            health,
+            live: health == Health::Up && admin == Admin::Ready && backend.weight > 0,
+            next_hop: self.next_hop(forwarding, way),
+            mtu: way.mtu.saturating_sub(overhead),
+        }
+    }
+
+    fn forwarding(
+        &mut self,
+        service: &model::Service,
+        backend: &model::Backend,
+        way: Way,
+    ) -> Forwarding {
+        let source = || tunnel_source(&service.tunnel, backend.address.ip(), way);
+        match backend.mode {
+            Mode::Nat => Forwarding::Nat,
+            Mode::FullNat => Forwarding::FullNat(self.pool(pool(service, way))),
+            Mode::L2Dsr => Forwarding::L2Dsr,
+            Mode::Ipip => Forwarding::Ipip(source()),
+            Mode::Gue => Forwarding::Gue(source(), service.tunnel.port),
+        }
+    }
+
+    fn pool(&mut self, pool: Pool) -> u16 {
+        let known = self.pools.iter().position(|other| *other == pool);
+        let place = known.unwrap_or_else(|| {
+            self.pools.push(pool);
+            self.pools.len() - 1
+        });
+        u16::try_from(place).unwrap_or(u16::MAX)
+    }
+
+    /// Direct return reaches neighbours only: a router would send the packet back to the VIP. A tunnel
+    /// must come from somewhere, and so must a flow.
+    fn next_hop(&self, forwarding: Forwarding, way: Way) -> NextHop {
+        let works = match forwarding {
+            Forwarding::Nat => true,
+            Forwarding::FullNat(pool) => {
+                let pool = self.pools.get(usize::from(pool));
+                pool.is_some_and(|pool| !pool.addresses.is_empty())
+            }
+            Forwarding::L2Dsr => way.next_hop.is_on_link(),
+            Forwarding::Ipip(source) | Forwarding::Gue(source, _) => {
+                !source.address.is_unspecified()
+            }
+        };
+        if works {
+            way.next_hop
+        } else {
+            NextHop::UNRESOLVED
+        }
     }
 }
 
-fn build_backend<H, N>(
-    service: &model::Service,
-    backend: &model::Backend,
-    inputs: &Inputs<'_, H, N>,
-) -> Backend
-where
-    H: Fn(Vip, SocketAddr) -> Health,
-    N: Network,
-{
-    let address = backend.address;
-    let health = match service.probe {
-        Some(_) => (inputs.health)(service.vip, address),
-        None => Health::Up,
-    };
-    let admin = inputs.effective.admin(&service.name, address);
-    let way = inputs.network.way(address.ip());
-    let forwarding = forwarding(service, backend, way);
-    let overhead = Tunnel::overhead(forwarding.mode(), address.is_ipv6());
-    Backend {
-        address,
-        forwarding,
-        shared: false,
-        weight: backend.weight,
-        health,
-        live: health == Health::Up && admin == Admin::Ready && backend.weight > 0,
-        next_hop: next_hop(forwarding, way),
-        mtu: way.mtu.saturating_sub(overhead),
+/// What the file says for the family of the VIP, else the host's address towards the backend.
+fn pool(service: &model::Service, way: Way) -> Pool {
+    let v6 = service.vip.address.is_ipv6();
+    let sources = service.full_nat.sources.iter().copied();
+    let mut addresses: Vec<IpAddr> = sources.filter(|source| source.is_ipv6() == v6).collect();
+    if addresses.is_empty() {
+        addresses.extend(way.source);
     }
-}
-
-fn forwarding(service: &model::Service, backend: &model::Backend, way: Way) -> Forwarding {
-    let source = || tunnel_source(&service.tunnel, backend.address.ip(), way);
-    match backend.mode {
-        Mode::Nat | Mode::FullNat => Forwarding::Nat,
-        Mode::L2Dsr => Forwarding::L2Dsr,
-        Mode::Ipip => Forwarding::Ipip(source()),
-        Mode::Gue => Forwarding::Gue(source(), service.tunnel.port),
+    addresses.truncate(lb_common::pool::ADDRESSES);
+    Pool {
+        addresses,
+        ports: service.full_nat.ports,
     }
 }
 
@@ -188,26 +251,17 @@ const fn unspecified(like: IpAddr) -> IpAddr {
     }
 }
 
-/// Direct return reaches neighbours only: a router would send the packet back to the VIP. A tunnel must
-/// come from somewhere.
-fn next_hop(forwarding: Forwarding, way: Way) -> NextHop {
-    let works = match forwarding {
-        Forwarding::Nat => true,
-        Forwarding::L2Dsr => way.next_hop.is_on_link(),
-        Forwarding::Ipip(source) | Forwarding::Gue(source, _) => !source.address.is_unspecified(),
-    };
-    if works {
-        way.next_hop
-    } else {
-        NextHop::UNRESOLVED
-    }
-}
-
-fn addresses(config: &model::Config, network: &impl Network) -> BTreeMap<IpAddr, u64> {
+fn addresses(
+    config: &model::Config,
+    pools: &[Pool],
+    network: &impl Network,
+) -> BTreeMap<IpAddr, u64> {
     let vips = config.services.iter().map(|s| (s.vip.address, VIP));
     let local = network.addresses().into_iter().map(|ip| (ip, LOCAL));
+    let sources = pools.iter().flat_map(|pool| &pool.addresses);
+    let sources = sources.map(|address| (*address, POOL));
     let mut flags = BTreeMap::new();
-    for (address, flag) in vips.chain(local) {
+    for (address, flag) in vips.chain(local).chain(sources) {
         *flags.entry(address).or_insert(0) |= flag;
     }
     flags

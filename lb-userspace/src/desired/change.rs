@@ -6,6 +6,9 @@ use lb_common::{
     interface::Interface,
     maps::Control,
     next_hop::NextHop,
+    path::Path,
+    pool::Pool,
+    range::Ranges,
     route::Route,
     row::{ROWS_PER_ELEMENT, Row},
 };
@@ -63,6 +66,11 @@ pub enum Change {
         /// Its number.
         way: u64,
     },
+    /// Forgets what routers said of a path.
+    ForgetPath {
+        /// Its index.
+        index: u16,
+    },
     /// Marks a backend's entry as free.
     Free {
         /// Its index.
@@ -82,6 +90,13 @@ pub enum Change {
         /// Where.
         place: Place,
     },
+    /// Fills an element of `RANGES` that nothing names.
+    List {
+        /// Its index.
+        element: u32,
+        /// The ranges.
+        value: Box<Ranges>,
+    },
     /// Writes a backend into an entry that no row names, its state last.
     NewBackend {
         /// Its index.
@@ -95,6 +110,13 @@ pub enum Change {
         element: u32,
         /// Its rows.
         rows: Vec<Row>,
+    },
+    /// Fills an element of `POOLS` that nothing names.
+    Pool {
+        /// Its index.
+        index: u16,
+        /// The pool.
+        pool: Box<Pool>,
     },
     /// One store that changes what a way says.
     Repoint {
@@ -176,6 +198,7 @@ const NEXT_HOP: usize = core::mem::offset_of!(Backend, next_hop);
 const WEIGHT: usize = core::mem::offset_of!(Backend, weight);
 const MODE: usize = core::mem::offset_of!(Backend, mode);
 const TABLE: usize = core::mem::offset_of!(Header, table);
+const COUNT: usize = core::mem::offset_of!(Pool, count);
 const TAG: usize = core::mem::offset_of!(Way, tag);
 const VALUE: usize = core::mem::offset_of!(Way, value);
 const ROW_BYTES: usize = size_of::<Row>();
@@ -198,17 +221,19 @@ impl Change {
             Self::FlipRoutes { half } => store.store_u64(Region::Control, ROUTES, u64::from(*half)),
             Self::Addresses { filter } => store.store_u64(Region::Control, ADDRESSES, filter.0),
             Self::Front { way } => store.store_u64(Region::Control, FRONT, *way),
+            Self::ForgetPath { index } => put(store, Region::Paths, *index, Path::UNKNOWN.0),
             Self::Free { pair } => set_entry(store, *pair, STATE, State::Free as u32),
             Self::Grace => store.grace_period(),
-            Self::Interface { index, value } => {
-                let offset = Region::Interfaces.offset(*index);
-                store.store_u64(Region::Interfaces, offset, value.0)
-            }
+            Self::Interface { index, value } => put(store, Region::Interfaces, *index, value.0),
             Self::Leave { place } => store.store_u64(Region::Directory, place.offset() + TAG, 0),
+            Self::List { element, value } => store.write(Region::Ranges, *element, &**value, 0),
             Self::NewBackend { pair, backend } => {
                 store.write(Region::Backends, *pair, backend, STATE)
             }
             Self::NewTable { element, rows } => fill_table(store, *element, rows),
+            Self::Pool { index, pool } => {
+                store.write(Region::Pools, u32::from(*index), &**pool, COUNT)
+            }
             Self::Repoint { place, value } => {
                 store.store_u64(Region::Directory, place.offset() + VALUE, *value)
             }
@@ -219,24 +244,39 @@ impl Change {
                 mode,
                 flags,
                 mtu,
-            } => {
-                let [first, second] = mtu.to_ne_bytes();
-                let word = u32::from_ne_bytes([*mode, *flags, first, second]);
-                set_entry(store, *pair, MODE, word)
-            }
+            } => set_entry(store, *pair, MODE, limits(*mode, *flags, *mtu)),
             Self::SetNextHop { pair, next_hop } => {
                 let offset = Region::Backends.offset(*pair) + NEXT_HOP;
                 store.store_u64(Region::Backends, offset, next_hop.0)
             }
             Self::SetShare { pair, weight, mss } => {
-                let ([a, b], [c, d]) = (weight.to_ne_bytes(), mss.to_ne_bytes());
-                set_entry(store, *pair, WEIGHT, u32::from_ne_bytes([a, b, c, d]))
+                set_entry(store, *pair, WEIGHT, share(*weight, *mss))
             }
             Self::SetState { pair, state } => set_entry(store, *pair, STATE, *state as u32),
             Self::SetTable { extent, table } => set_entry(store, *extent, TABLE, table.0),
             Self::Traffic { pair, inherit } => store.reset_traffic(*pair, *inherit),
         }
     }
+}
+
+/// An element that is one word.
+fn put<S: Store>(
+    store: &mut S,
+    region: Region,
+    index: impl Into<u32>,
+    word: u64,
+) -> Result<(), StoreError> {
+    store.store_u64(region, region.offset(index.into()), word)
+}
+
+const fn limits(mode: u8, flags: u8, mtu: u16) -> u32 {
+    let [first, second] = mtu.to_ne_bytes();
+    u32::from_ne_bytes([mode, flags, first, second])
+}
+
+const fn share(weight: u16, mss: u16) -> u32 {
+    let ([a, b], [c, d]) = (weight.to_ne_bytes(), mss.to_ne_bytes());
+    u32::from_ne_bytes([a, b, c, d])
 }
 
 fn clear_half<S: Store>(store: &mut S, first: u32, sets: u32) -> Result<(), StoreError> {

@@ -9,21 +9,25 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
 use lb_common::{
-    address::Address,
     directory::{Filter, Key, Kind},
     interface::Interface,
+    maps::FLOWS,
     route,
 };
 
 use super::{
     change::Change,
+    claims::claims,
     installed::Installed,
     placement::Place,
     routes,
-    state::{Forwarding, Route, Routes, Service, State},
+    state::{Route, Routes, Service, State},
     store::Region,
 };
-use crate::config::model::Vip;
+use crate::{
+    config::model::Vip,
+    dataplane::sizes::{self, Sizes},
+};
 
 /// Steps, and what the maps say after them.
 #[derive(Clone, Debug)]
@@ -32,6 +36,8 @@ pub struct Plan {
     pub changes: Vec<Change>,
     /// What the maps say then.
     pub after: Installed,
+    /// Whether entries of `BACKENDS` are free then that flows may name.
+    pub frees_entries: bool,
 }
 
 /// Why a state cannot be installed; nothing is changed.
@@ -61,6 +67,17 @@ pub enum Refused {
         /// The most.
         most: usize,
     },
+    /// More ranges than are looked through for a packet.
+    #[error(
+        "{found} services on port ranges, or NAT backends of such services, have one address, \
+         expected at most {most}: join ranges or use another mode"
+    )]
+    TooManyRanges {
+        /// How many.
+        found: usize,
+        /// The most.
+        most: u32,
+    },
     /// More prefixes than are looked through for every packet.
     #[error("{found} routes to clients of one address family, expected at most {most}")]
     TooManyRoutes {
@@ -71,6 +88,18 @@ pub enum Refused {
     },
 }
 
+impl Refused {
+    /// Maps that were made for a configuration that remembers no flows.
+    #[must_use]
+    pub fn too_few_flows(has: &Sizes) -> Self {
+        Self::Outgrown {
+            map: FLOWS,
+            needs: sizes::LEAST_FLOWS.into(),
+            has: has.flows.into(),
+        }
+    }
+}
+
 /// Works out how to get from `installed` to `desired`.
 ///
 /// # Errors
@@ -79,6 +108,7 @@ pub fn diff(installed: &Installed, desired: &State) -> Result<Plan, Refused> {
     let mut planner = Planner::new(installed.clone());
     planner.routes(&desired.routes)?;
     planner.interfaces(&desired.interfaces)?;
+    planner.indexed(desired)?;
     planner.services(&desired.services)?;
     planner.directory(desired)?;
     planner.front(&desired.services);
@@ -94,18 +124,71 @@ pub(super) struct Planner {
     pub(super) prepare: Vec<Change>,
     enter: Vec<Change>,
     pub(super) rows: Vec<Change>,
-    leave: Vec<Change>,
+    pub(super) leave: Vec<Change>,
     /// After the grace period.
     pub(super) release: Vec<Change>,
-    pub(super) free_extents: Vec<u32>,
-    pub(super) free_elements: Vec<u32>,
+    pub(super) freed: Freed,
+    /// Where the desired state's pools stand in `POOLS`.
+    pub(super) pool_indices: Vec<u16>,
     needs_grace: bool,
     /// Whether the directory may have to change.
     pub(super) structural: bool,
 }
 
+/// What nothing names any more after the plan.
+#[derive(Debug, Default)]
+pub(super) struct Freed {
+    pub(super) extents: Vec<u32>,
+    pub(super) elements: Vec<u32>,
+    pub(super) lists: Vec<u32>,
+    pub(super) pools: Vec<u16>,
+    pub(super) paths: Vec<u16>,
+}
+
+impl Freed {
+    const fn is_empty(&self) -> bool {
+        let Self {
+            extents,
+            elements,
+            lists,
+            pools,
+            paths,
+        } = self;
+        extents.is_empty()
+            && elements.is_empty()
+            && lists.is_empty()
+            && pools.is_empty()
+            && paths.is_empty()
+    }
+
+    fn release(self, installed: &mut Installed) {
+        let Self {
+            extents,
+            elements,
+            lists,
+            pools,
+            paths,
+        } = self;
+        for (ranges, begins) in [
+            (&mut installed.extents, extents),
+            (&mut installed.elements, elements),
+            (&mut installed.list_elements, lists),
+        ] {
+            for begin in begins {
+                ranges.release(begin);
+            }
+        }
+        for index in pools {
+            installed.pools.release(index);
+        }
+        for index in paths {
+            installed.paths.release(index);
+        }
+    }
+}
+
 impl Planner {
-    const fn new(next: Installed) -> Self {
+    fn new(next: Installed) -> Self {
         Self {
             next,
             prepare: Vec::new(),
@@ -113,8 +196,8 @@ impl Planner {
             rows: Vec::new(),
             leave: Vec::new(),
             release: Vec::new(),
-            free_extents: Vec::new(),
-            free_elements: Vec::new(),
+            freed: Freed::default(),
+            pool_indices: Vec::new(),
             needs_grace: false,
             structural: false,
         }
@@ -181,7 +264,8 @@ impl Planner {
         }
         self.next.addresses.clone_from(&desired.addresses);
         self.next.claims = claims(&self.next.claims, desired);
-        let wanted = keys(&self.next);
+        let mut wanted = keys(&self.next);
+        wanted.extend(self.lists()?);
         let needs = u32::try_from(wanted.len()).unwrap_or(u32::MAX);
         let has = self.next.directory.capacity();
         let steps = self.next.directory.sync(&wanted);
@@ -199,10 +283,12 @@ impl Planner {
         Ok(())
     }
 
-    /// The first service of the configuration is the one whose packets are spared a wait.
+    /// The first service of the configuration on a single port is the one whose packets are spared a
+    /// wait.
     fn front(&mut self, desired: &[Service]) {
-        let place = desired
-            .first()
+        let mut on_one_port = desired.iter().filter(|service| service.vip.ports.is_one());
+        let place = on_one_port
+            .next()
             .and_then(|service| self.next.directory.place(&service_key(service.vip)));
         let Some(way) = place.map(Place::number) else {
             return;
@@ -214,21 +300,16 @@ impl Planner {
     }
 
     fn finish(mut self) -> Plan {
-        let frees = !self.release.is_empty()
-            || !self.free_extents.is_empty()
-            || !self.free_elements.is_empty();
+        let frees_entries = !self.release.is_empty() || !self.freed.extents.is_empty();
+        let frees = !self.release.is_empty() || !self.freed.is_empty();
         let grace = (frees || self.needs_grace).then_some(Change::Grace);
-        for extent in &self.free_extents {
-            self.next.extents.release(*extent);
-        }
-        for element in &self.free_elements {
-            self.next.elements.release(*element);
-        }
+        self.freed.release(&mut self.next);
         let phases = [self.prepare, self.enter, self.rows, self.leave];
         let changes = phases.into_iter().flatten();
         Plan {
             changes: changes.chain(grace).chain(self.release).collect(),
             after: self.next,
+            frees_entries,
         }
     }
 }
@@ -239,38 +320,6 @@ pub(super) const fn outgrown(region: Region, needs: u32, has: u32) -> Refused {
         needs: needs as u64,
         has: has as u64,
     }
-}
-
-/// Who the replies of each backend come from: of the services that have it the one that was there
-/// before, else the first.
-fn claims(before: &BTreeMap<Key, Vip>, desired: &State) -> BTreeMap<Key, Vip> {
-    let mut claims = BTreeMap::new();
-    for service in &desired.services {
-        let vip = service.vip;
-        for backend in service
-            .backends
-            .iter()
-            .filter(|b| b.forwarding == Forwarding::Nat)
-        {
-            let key = reply_key(vip, backend.address);
-            if before.get(&key) == Some(&vip) {
-                claims.insert(key, vip);
-            } else {
-                claims.entry(key).or_insert(vip);
-            }
-        }
-    }
-    claims
-}
-
-fn reply_key(vip: Vip, backend: core::net::SocketAddr) -> Key {
-    let address = Address::from(backend.ip());
-    Key::new(
-        Kind::Backend,
-        address,
-        backend.port(),
-        vip.protocol.number(),
-    )
 }
 
 /// The filter of exactly these addresses.
@@ -290,20 +339,24 @@ fn service_key(vip: Vip) -> Key {
     )
 }
 
-/// Everything that the directory must say.
+/// Everything that the directory must say, but of ranges.
 fn keys(installed: &Installed) -> BTreeMap<Key, u64> {
     let mut keys = BTreeMap::new();
     for (&address, &flags) in &installed.addresses {
         keys.insert(Key::new(Kind::Address, address.into(), 0, 0), flags);
     }
+    for (far_end, index) in installed.paths.iter() {
+        keys.insert(far_end.key(), u64::from(index));
+    }
     for (vip, service) in &installed.services {
-        keys.insert(service_key(*vip), service.way());
-        for (pair, backend) in service.backends() {
-            let key = reply_key(*vip, backend.address);
-            let claims = backend.forwarding == Forwarding::Nat;
-            if claims && installed.claims.get(&key) == Some(vip) {
-                keys.insert(key, u64::from(pair));
-            }
+        if vip.ports.is_one() {
+            keys.insert(service_key(*vip), service.way());
+        }
+    }
+    for (key, claims) in &installed.claims {
+        let on_one_port = claims.iter().find(|claim| claim.vip.ports.is_one());
+        if let Some(pair) = on_one_port.and_then(|claim| installed.pair_of(claim)) {
+            keys.insert(*key, u64::from(pair));
         }
     }
     keys

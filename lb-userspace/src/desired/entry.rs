@@ -35,6 +35,8 @@ pub struct Entry {
     pub next_hop: NextHop,
     /// Bytes of the longest IP packet that may go there.
     pub mtu: u16,
+    /// A tunnel's index in `PATHS`, else 0.
+    pub(super) path: u16,
 }
 
 /// What no store changes: another one is another entry.
@@ -47,7 +49,7 @@ const UDP: u8 = 17;
 
 impl Entry {
     /// What the maps must say of a backend.
-    pub(super) fn new(backend: &Backend, mss: u16) -> Self {
+    pub(super) const fn new(backend: &Backend, mss: u16, path: u16) -> Self {
         let Backend {
             address,
             forwarding,
@@ -67,6 +69,7 @@ impl Entry {
             state: health_word(health),
             next_hop,
             mtu,
+            path,
         }
     }
 
@@ -94,6 +97,10 @@ impl Entry {
             state,
             next_hop: entry.next_hop,
             mtu: entry.mtu,
+            path: match forwarding {
+                Forwarding::Ipip(_) | Forwarding::Gue(..) => entry.index,
+                Forwarding::Nat | Forwarding::FullNat(_) | Forwarding::L2Dsr => 0,
+            },
         }))
     }
 
@@ -101,6 +108,10 @@ impl Entry {
     pub(super) fn to_backend(self, vip: Vip) -> backend::Backend {
         let fixed = match self.forwarding {
             Forwarding::Nat | Forwarding::L2Dsr => self.rewritten(vip),
+            Forwarding::FullNat(pool) => backend::Backend {
+                index: pool,
+                ..self.rewritten(vip)
+            },
             Forwarding::Ipip(source) if vip.address.is_ipv4() => self.tunnel(source, IPV4_INSIDE),
             Forwarding::Ipip(source) => self.tunnel(source, IPV6_INSIDE),
             Forwarding::Gue(source, port) => self.gue(source, port),
@@ -149,6 +160,7 @@ impl Entry {
         tunnel.header_sum = header_sum(tunnel.source, tunnel.destination, protocol);
         let addresses = [tunnel.source.0, tunnel.destination.0].concat();
         tunnel.address_sum = checksum::sum(&addresses);
+        tunnel.index = self.path;
         zerocopy::transmute!(tunnel)
     }
 }
@@ -162,6 +174,7 @@ fn header_sum(source: Address, destination: Address, protocol: u8) -> u16 {
 
 fn identity(entry: &backend::Backend, vip: Vip) -> Result<Identity, u8> {
     const NAT: u8 = Mode::Nat as u8;
+    const FULL_NAT: u8 = Mode::FullNat as u8;
     const L2_DSR: u8 = Mode::L2Dsr as u8;
     const IPIP: u8 = Mode::Ipip as u8;
     const GUE: u8 = Mode::Gue as u8;
@@ -172,13 +185,16 @@ fn identity(entry: &backend::Backend, vip: Vip) -> Result<Identity, u8> {
     };
     let forwarding = match entry.mode {
         NAT => Forwarding::Nat,
+        FULL_NAT => Forwarding::FullNat(entry.index),
         L2_DSR => Forwarding::L2Dsr,
         IPIP => Forwarding::Ipip(source),
         GUE => Forwarding::Gue(source, u16::from_be_bytes(tunnel.port)),
         other => return Err(other),
     };
     let (ip, port) = match forwarding {
-        Forwarding::Nat | Forwarding::L2Dsr => (entry.address, u16::from_be_bytes(entry.port)),
+        Forwarding::Nat | Forwarding::FullNat(_) | Forwarding::L2Dsr => {
+            (entry.address, u16::from_be_bytes(entry.port))
+        }
         // The packet inside keeps its port.
         Forwarding::Ipip(_) | Forwarding::Gue(..) => (tunnel.destination, vip.ports.first()),
     };

@@ -8,13 +8,22 @@ use std::{
 
 use lb_common::{
     backend::{Header, State},
-    directory::{Filter, Key, Table, Way},
+    directory::{Filter, Table, Way},
     interface::Interface,
     row::Row,
 };
 use zerocopy::FromZeros as _;
 
-use super::{alloc::Ranges, entry::Entry, health_of, placement::Directory, state::Route};
+use super::{
+    alloc::Ranges,
+    claims::Claims,
+    entry::Entry,
+    health_of,
+    indexed::{FarEnd, Indexed},
+    lists::Lists,
+    placement::Directory,
+    state::{Forwarding, Pool, Route},
+};
 use crate::{
     config::model::Vip,
     dataplane::sizes::Sizes,
@@ -41,8 +50,16 @@ pub struct Installed {
     pub(super) elements: Ranges,
     /// Length of `INTERFACES`.
     pub(super) interface_capacity: u32,
-    /// Whom the replies of a backend that several services share come from.
-    pub(super) claims: BTreeMap<Key, Vip>,
+    /// Whom the replies of backends come from.
+    pub(super) claims: Claims,
+    /// What stands in `RANGES`.
+    pub(super) lists: Lists,
+    /// Elements of `RANGES`.
+    pub(super) list_elements: Ranges,
+    /// What stands in `POOLS`.
+    pub(super) pools: Indexed<Pool>,
+    /// What `PATHS` is about.
+    pub(super) paths: Indexed<FarEnd>,
 }
 
 /// The ways to clients, and the half that holds them.
@@ -90,13 +107,33 @@ impl Installed {
             extents: Ranges::new(sizes.backends),
             elements: Ranges::new(sizes.elements),
             interface_capacity: sizes.interfaces,
-            claims: BTreeMap::new(),
+            claims: Claims::new(),
+            lists: Lists::new(),
+            list_elements: Ranges::new(sizes.lists),
+            pools: Indexed::new(sizes.pools),
+            paths: Indexed::new(sizes.paths),
         }
     }
 
     /// The VIPs of the services.
     pub fn vips(&self) -> impl Iterator<Item = Vip> {
         self.services.keys().copied()
+    }
+
+    /// Places of the pool that a backend's flows get their sources from; `None` where they keep their own.
+    #[must_use]
+    pub fn places(&self, entry: &Entry) -> Option<u32> {
+        let Forwarding::FullNat(wanted) = entry.forwarding else {
+            return None;
+        };
+        let mut pools = self.pools.iter();
+        let (pool, _) = pools.find(|(_, index)| *index == wanted)?;
+        Some(pool.places())
+    }
+
+    /// The indices of tunnels' paths in `PATHS`.
+    pub fn paths(&self) -> impl Iterator<Item = u16> {
+        self.paths.iter().map(|(_, index)| index)
     }
 
     /// What the maps say of every backend's health.

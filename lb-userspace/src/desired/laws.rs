@@ -11,23 +11,26 @@ use lb_common::{
     interface::Interface,
     maps::Control,
     next_hop::NextHop,
+    pool,
+    range::{self, Ranges},
     row::Row,
 };
 use proptest::prelude::*;
 
 use super::{
     change::Change,
+    claims::Claim,
     diff::{Plan, Refused, diff},
     entry::Entry,
-    health_of,
+    health_of, indexed,
     installed::Installed,
     ram::{Event, Ram},
     specialisation::Specialisation,
-    state::{Action, Backend, Forwarding, Route, Routes, Service, State, TunnelSource},
+    state::{Action, Backend, Forwarding, Pool, Route, Routes, Service, State, TunnelSource},
     store::{Region, Store},
 };
 use crate::{
-    config::model::{Ports, Protocol, Vip},
+    config::model::{PortRange, Ports, Protocol, Vip},
     dataplane::sizes::{Sizes, elements},
     desired::adopt,
     health::Health,
@@ -35,11 +38,23 @@ use crate::{
 
 const SEED: u64 = 0x5eed;
 const NEXT_HOP: usize = core::mem::offset_of!(lb_common::backend::Backend, next_hop);
+/// Regions whose elements are written while nothing names them.
+const FRESH: [Region; 5] = [
+    Region::Backends,
+    Region::Slots,
+    Region::Ranges,
+    Region::Pools,
+    Region::Paths,
+];
 const SIZES: Sizes = Sizes {
     sets: 64,
     elements: 64,
     backends: 256,
     interfaces: 16,
+    lists: 64,
+    pools: 8,
+    paths: 64,
+    flows: 64,
 };
 
 proptest! {
@@ -110,7 +125,9 @@ proptest! {
             maps.install(state);
             for event in &maps.ram.journal {
                 grace |= *event == Event::Grace;
-                if let Event::U64(region @ (Region::Backends | Region::Slots), offset, _) = event {
+                if let Event::U64(region, offset, _) = event
+                    && FRESH.contains(region)
+                {
                     // The way to a backend is one word of an entry in use.
                     if *region == Region::Backends && offset % 64 == NEXT_HOP {
                         continue;
@@ -118,6 +135,32 @@ proptest! {
                     let index = u32::try_from(offset / region.element_bytes()).unwrap();
                     prop_assert!(grace || !seen.contains(&(*region, index)), "{event:?}");
                 }
+            }
+        }
+    }
+
+    /// A reply of a NAT backend is a service's that has it on that port; where several have it, that of
+    /// the one that answered before.
+    #[test]
+    fn a_reply_finds_a_service_and_keeps_it(a in state(), b in state()) {
+        let mut maps = Maps::new();
+        maps.install(&a);
+        let before: Vec<_> = replies(&a).map(|(_, at)| (at, reply_pair(&maps.ram, at))).collect();
+        let owner = |maps: &Maps, pair: Option<u32>| maps.installed.owner(pair.unwrap());
+        let before: BTreeMap<_, _> =
+            before.into_iter().map(|(at, pair)| (at, owner(&maps, pair))).collect();
+        maps.install(&b);
+        let wanted: Vec<_> = replies(&b).collect();
+        for (claim, at) in &wanted {
+            let owner = owner(&maps, reply_pair(&maps.ram, *at));
+            prop_assert_eq!(owner.backend.ip(), claim.backend.ip());
+            let (ports, other) = (Ports::One(at.port()), owner.ports());
+            prop_assert!(other.overlap(ports), "{} of {}", at, other);
+            let stays = |claim: &Claim| wanted.iter().any(|(other, _)| other == claim);
+            if let Some(senior) = before.get(at).filter(|senior| stays(senior)) {
+                // What is new and more precise goes before.
+                let precise = |claim: &Claim| core::mem::discriminant(&claim.vip.ports);
+                prop_assert!(owner == *senior || precise(&owner) != precise(senior));
             }
         }
     }
@@ -162,7 +205,7 @@ fn a_health_event_stores_the_state_and_the_rows_of_one_backend() {
     maps.install(&state);
     state.services[0].backends[3].health = Health::Down;
     state.services[0].backends[3].live = false;
-    let Plan { changes, after: _ } = diff(&maps.installed, &state).unwrap();
+    let Plan { changes, .. } = diff(&maps.installed, &state).unwrap();
     let [Change::SetState { .. }, Change::Rows { rows, .. }] = changes.as_slice() else {
         panic!("{changes:?}");
     };
@@ -222,7 +265,7 @@ impl Maps {
 
     fn install(&mut self, state: &State) {
         self.ram.forget();
-        let Plan { changes, after } = diff(&self.installed, state).unwrap();
+        let Plan { changes, after, .. } = diff(&self.installed, state).unwrap();
         for change in changes {
             change.apply(&mut self.ram).unwrap();
         }
@@ -250,12 +293,22 @@ impl Maps {
 
 /// What maps say, in an order that does not depend on where.
 fn said(installed: &Installed) -> State {
+    let pools: Vec<Pool> = installed
+        .pools
+        .iter()
+        .map(|(pool, _)| pool.clone())
+        .collect();
+    let place = |index: u16| {
+        let mut all = installed.pools.iter();
+        let place = all.position(|(_, other)| other == index).unwrap();
+        u16::try_from(place).unwrap()
+    };
     let backends = |service: &super::installed::Service| {
         let entries = service.backends().map(|(pair, entry)| {
             let health = health_of(entry.state).unwrap();
             Backend {
                 address: entry.address,
-                forwarding: entry.forwarding,
+                forwarding: renumbered(entry.forwarding, place),
                 shared: entry.shared,
                 weight: entry.weight,
                 health,
@@ -280,6 +333,7 @@ fn said(installed: &Installed) -> State {
             })
             .collect(),
         addresses: installed.addresses.clone(),
+        pools,
         interfaces: installed.interfaces.clone(),
         routes: Routes {
             v4: installed.routes.v4.clone(),
@@ -289,8 +343,27 @@ fn said(installed: &Installed) -> State {
     }
 }
 
+fn renumbered(forwarding: Forwarding, place: impl Fn(u16) -> u16) -> Forwarding {
+    match forwarding {
+        Forwarding::FullNat(index) => Forwarding::FullNat(place(index)),
+        other => other,
+    }
+}
+
 fn wanted(state: &State) -> State {
     let mut wanted = state.clone();
+    wanted.pools.sort();
+    let place = |index: u16| {
+        let pool = &state.pools[usize::from(index)];
+        u16::try_from(wanted.pools.iter().position(|other| other == pool).unwrap()).unwrap()
+    };
+    for backend in wanted
+        .services
+        .iter_mut()
+        .flat_map(|service| &mut service.backends)
+    {
+        backend.forwarding = renumbered(backend.forwarding, place);
+    }
     wanted.services.sort_by_key(|service| service.vip);
     for service in &mut wanted.services {
         service.backends.sort_by_key(|backend| backend.address);
@@ -317,6 +390,8 @@ fn places(installed: &Installed) -> impl PartialEq + std::fmt::Debug {
         installed.directory.clone(),
         (installed.extents.clone(), installed.elements.clone()),
         (installed.routes.clone(), installed.claims.clone()),
+        (installed.lists.clone(), installed.list_elements.clone()),
+        (installed.pools.clone(), installed.paths.clone()),
     )
 }
 
@@ -341,6 +416,48 @@ fn owners(installed: &Installed) -> BTreeMap<Vip, Vec<Option<SocketAddr>>> {
         .collect()
 }
 
+/// Every NAT backend, and where a reply of it comes from.
+fn replies(state: &State) -> impl Iterator<Item = (Claim, SocketAddr)> {
+    state.services.iter().flat_map(|service| {
+        let of_nat = service.backends.iter();
+        let of_nat = of_nat.filter(|backend| backend.forwarding == Forwarding::Nat);
+        of_nat.map(|backend| {
+            let claim = Claim {
+                vip: service.vip,
+                backend: backend.address,
+            };
+            (
+                claim,
+                SocketAddr::new(backend.address.ip(), claim.ports().last()),
+            )
+        })
+    })
+}
+
+/// The backend that the data path takes a reply for.
+fn reply_pair(ram: &Ram, at: SocketAddr) -> Option<u32> {
+    let (address, tcp) = (at.ip().into(), Protocol::Tcp.number());
+    let exact = find(ram, &Key::new(Kind::Backend, address, at.port(), tcp));
+    let value = exact.or_else(|| {
+        let element = find(ram, &Key::new(Kind::BackendRanges, address, 0, tcp))?;
+        let ranges: Ranges = ram.read(Region::Ranges, u32::try_from(element).unwrap())?;
+        range::find(&ranges, at.port().to_be_bytes())
+    });
+    value.map(|pair| u32::try_from(pair).unwrap())
+}
+
+impl Installed {
+    /// Whose backend a pair is.
+    fn owner(&self, pair: u32) -> Claim {
+        let mut all = self.services.iter().flat_map(|(vip, service)| {
+            let entries = service.backends();
+            entries.map(|(pair, entry)| (pair, *vip, entry.address))
+        });
+        let (_, vip, backend) = all.find(|(other, ..)| *other == pair).unwrap();
+        Claim { vip, backend }
+    }
+}
+
 /// Entries that a packet can reach, by region and index.
 fn visible(ram: &Ram) -> BTreeSet<(Region, u32)> {
     let installed = adopt(ram, SEED, &SIZES).unwrap();
@@ -352,9 +469,15 @@ fn visible(ram: &Ram) -> BTreeSet<(Region, u32)> {
         let first = service.table.element();
         first..first + elements(service.slots())
     });
+    let lists = installed.lists.values().map(|list| list.element);
+    let pools = installed.pools.iter().map(|(_, index)| index.into());
+    let paths = installed.paths.iter().map(|(_, index)| index.into());
     pairs
         .map(|pair| (Region::Backends, pair))
         .chain(elements.map(|element| (Region::Slots, element)))
+        .chain(lists.map(|element| (Region::Ranges, element)))
+        .chain(pools.map(|index| (Region::Pools, index)))
+        .chain(paths.map(|index| (Region::Paths, index)))
         .collect()
 }
 
@@ -377,12 +500,18 @@ fn assert_forwards(ram: &Ram, before: &State, after: &State) {
         let Some(new) = after.services.iter().find(|new| new.vip == old.vip) else {
             continue;
         };
-        let live = |service: &Service| -> BTreeSet<(SocketAddr, Forwarding)> {
+        let live = |state: &State, service: &Service| -> BTreeSet<(SocketAddr, Means)> {
             let live = service.backends.iter().filter(|backend| backend.live);
-            live.map(|backend| (backend.address, backend.forwarding))
-                .collect()
+            let means = |backend: &Backend| match backend.forwarding {
+                Forwarding::FullNat(i) => {
+                    let pool = state.pools[usize::from(i)].clone();
+                    (Forwarding::FullNat(0), Some(pool))
+                }
+                other => (other, None),
+            };
+            live.map(|b| (b.address, means(b))).collect()
         };
-        let (old_live, new_live) = (live(old), live(new));
+        let (old_live, new_live) = (live(before, old), live(after, new));
         if old_live.is_empty() || new_live.is_empty() {
             continue;
         }
@@ -395,15 +524,35 @@ fn assert_forwards(ram: &Ram, before: &State, after: &State) {
     }
 }
 
+/// What the data path finds of a service on its first port that no more precise one has.
+fn service_value(ram: &Ram, vip: Vip) -> u64 {
+    let (address, protocol) = (vip.address.into(), vip.protocol.number());
+    if vip.ports.is_one() {
+        let key = Key::new(Kind::Service, address, vip.ports.first(), protocol);
+        return find(ram, &key).expect("the VIP is in the directory");
+    }
+    let key = Key::new(Kind::Ranges, address, 0, protocol);
+    let element = find(ram, &key).expect("the VIP's ranges are in the directory");
+    let element = u32::try_from(element).unwrap();
+    let ranges: Ranges = ram.read(Region::Ranges, element).unwrap();
+    range::find(&ranges, vip.ports.first().to_be_bytes()).expect("the VIP is among its ranges")
+}
+
+/// A way of forwarding, and the pool that it uses.
+type Means = (Forwarding, Option<Pool>);
+
+/// What an entry of the maps does with packets.
+fn meaning(ram: &Ram, forwarding: Forwarding) -> Means {
+    let Forwarding::FullNat(index) = forwarding else {
+        return (forwarding, None);
+    };
+    let pool: pool::Pool = ram.read(Region::Pools, index.into()).unwrap();
+    (Forwarding::FullNat(0), indexed::meaning(&pool))
+}
+
 /// Where the data path sends packets of a VIP, and how, slot by slot.
-fn targets(ram: &Ram, vip: Vip) -> Vec<(SocketAddr, Forwarding)> {
-    let key = Key::new(
-        Kind::Service,
-        vip.address.into(),
-        vip.ports.first(),
-        vip.protocol.number(),
-    );
-    let value = find(ram, &key).expect("the VIP is in the directory");
+fn targets(ram: &Ram, vip: Vip) -> Vec<(SocketAddr, Means)> {
+    let value = service_value(ram, vip);
     let addresses = ram.load(Region::Control, core::mem::offset_of!(Control, addresses));
     let address = Key::new(Kind::Address, vip.address.into(), 0, 0);
     assert!(
@@ -422,38 +571,45 @@ fn targets(ram: &Ram, vip: Vip) -> Vec<(SocketAddr, Forwarding)> {
             assert_eq!(entry.vip_port, vip.ports.first().to_be_bytes());
         }
         assert_eq!(meant.to_backend(vip), entry);
-        meant.identity()
+        (meant.address, meaning(ram, meant.forwarding))
     };
     (0..table.slots()).map(target).collect()
 }
 
+/// Services 0 to 4 are on a single port, the others on several, partly of the same addresses.
 fn vip(number: u8) -> Vip {
     let address = match number % 2 {
-        0 => IpAddr::V4(Ipv4Addr::new(203, 0, 113, number / 2)),
+        0 => IpAddr::V4(Ipv4Addr::new(203, 0, 113, number % 5 / 2)),
         _ => IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, number.into())),
+    };
+    let range = |first, last| Ports::Range(PortRange { first, last });
+    let ports = match number {
+        0..=4 => Ports::One(80),
+        5 | 6 => range(80, 87),
+        7 | 8 => range(90, 97),
+        _ => Ports::All,
     };
     Vip {
         address,
-        ports: Ports::One(80),
+        ports,
         protocol: Protocol::Tcp,
     }
 }
 
+const SERVICES: u8 = 11;
+
+/// Backends of all services of a family are the same machines.
 fn backend_address(service: u8, number: u8) -> SocketAddr {
     let ip = match service % 2 {
-        0 => IpAddr::V4(Ipv4Addr::new(10, 0, service, number)),
-        _ => IpAddr::V6(Ipv6Addr::new(
-            0x2001,
-            0xdb8,
-            1,
-            0,
-            0,
-            0,
-            service.into(),
-            number.into(),
-        )),
+        0 => IpAddr::V4(Ipv4Addr::new(10, 0, 0, number)),
+        _ => IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, number.into())),
     };
-    SocketAddr::new(ip, 8080)
+    let port = match vip(service).ports {
+        Ports::All => 0,
+        _ if number.is_multiple_of(2) => 8080,
+        _ => 8084,
+    };
+    SocketAddr::new(ip, port)
 }
 
 fn service(number: u8, slots: u32, backends: std::ops::Range<u8>) -> Service {
@@ -481,13 +637,14 @@ fn next_hop(number: u8, on_link: bool) -> NextHop {
 
 prop_compose! {
     fn state()(
-        mut services in prop::collection::vec(any_service(), 0..4),
+        mut services in prop::collection::vec(any_service(), 0..5),
         local in prop::collection::btree_set(0u8..6, 0..4),
         macs in prop::collection::btree_map(0u32..16, 1u8..4, 0..4),
         routes in prop::collection::vec((0u8..20, 0u8..6), 0..4),
     ) -> State {
         services.sort_by_key(|service| service.vip);
         services.dedup_by_key(|service| service.vip);
+        let pools = gather_pools(&mut services);
         let mut addresses = BTreeMap::new();
         for service in &services {
             addresses.insert(service.vip.address, VIP);
@@ -499,11 +656,42 @@ prop_compose! {
         State {
             services,
             addresses,
+            pools,
             interfaces: macs.into_iter().map(interface).collect(),
             routes: Routes { v4: routes.into_iter().map(route).collect(), v6: Vec::new() },
             specialisation: Specialisation::default(),
         }
     }
+}
+
+fn pool(number: u16) -> Pool {
+    Pool {
+        addresses: vec![IpAddr::V4(Ipv4Addr::new(198, 51, 100, 7))],
+        ports: PortRange {
+            first: 10_000 + number,
+            last: 20_000,
+        },
+    }
+}
+
+/// The pools that backends use; they go by number before, by place after.
+fn gather_pools(services: &mut [Service]) -> Vec<Pool> {
+    let mut pools = Vec::new();
+    for backend in services
+        .iter_mut()
+        .flat_map(|service| &mut service.backends)
+    {
+        if let Forwarding::FullNat(index) = &mut backend.forwarding {
+            let pool = pool(*index);
+            let known = pools.iter().position(|other| *other == pool);
+            let place = known.unwrap_or(pools.len());
+            if known.is_none() {
+                pools.push(pool);
+            }
+            *index = u16::try_from(place).unwrap();
+        }
+    }
+    pools
 }
 
 fn route((length, action): (u8, u8)) -> Route {
@@ -521,10 +709,10 @@ fn route((length, action): (u8, u8)) -> Route {
 
 prop_compose! {
     fn any_service()(
-        number in 0u8..5,
+        number in 0u8..SERVICES,
         log2 in 6u32..8,
         mss in prop_oneof![4 => Just(0u16), 1 => 536u16..540],
-        backends in prop::collection::btree_map(0u8..24, any_backend(), 0..20),
+        backends in prop::collection::btree_map(0u8..24, any_backend(), 0..12),
     ) -> Service {
         let backends = backends.into_iter().map(|(i, backend)| at(number, i, backend));
         Service { vip: vip(number), slots: 1 << log2, mss, backends: backends.collect() }
@@ -534,7 +722,7 @@ prop_compose! {
 /// A random backend, put at an address. Where nothing rewrites its port, that is the VIP's.
 fn at(service: u8, number: u8, backend: Backend) -> Backend {
     let mut address = backend_address(service, number);
-    if backend.forwarding != Forwarding::Nat {
+    if !matches!(backend.forwarding, Forwarding::Nat | Forwarding::FullNat(_)) {
         address.set_port(vip(service).ports.first());
     }
     Backend { address, ..backend }
@@ -574,6 +762,7 @@ fn any_forwarding() -> impl Strategy<Value = Forwarding> {
     prop_oneof![
         4 => Just(Forwarding::Nat),
         1 => Just(Forwarding::L2Dsr),
+        1 => (0u16..4).prop_map(Forwarding::FullNat),
         1 => source.clone().prop_map(Forwarding::Ipip),
         1 => (source, 6080u16..6082).prop_map(|(source, port)| Forwarding::Gue(source, port)),
     ]

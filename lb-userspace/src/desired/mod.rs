@@ -16,12 +16,16 @@ mod adopt;
 pub mod alloc;
 mod build;
 mod change;
+mod claims;
 mod diff;
 mod entry;
+mod flow_owners;
 mod host;
+mod indexed;
 mod installed;
 #[cfg(test)]
 mod laws;
+mod lists;
 pub mod overrides;
 mod placement;
 #[cfg(test)]
@@ -35,12 +39,14 @@ mod store;
 pub use adopt::{Inconsistent, adopt};
 pub use build::{Inputs, Link, Network, Way, build};
 pub use change::Change;
+pub use claims::shares_backends;
 pub use diff::{Plan, Refused, diff};
 pub use entry::Entry;
+pub use flow_owners::{FlowOwners, Standing};
 pub use installed::{Installed, Service as InstalledService};
 pub use placement::Place;
 pub use specialisation::Specialisation;
-pub use state::{Action, Backend, Forwarding, Route, Routes, Service, State, TunnelSource};
+pub use state::{Action, Backend, Forwarding, Pool, Route, Routes, Service, State, TunnelSource};
 pub use store::{Region, Store, StoreError};
 
 use crate::health::Health;

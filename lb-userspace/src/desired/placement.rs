@@ -203,7 +203,8 @@ impl Directory {
 
 const fn is_service(key: &Key) -> bool {
     const V6: u64 = 1 << 7;
-    key.tag & 0xff & !V6 == Kind::Service as u64
+    let kind = key.tag & 0xff & !V6;
+    kind == Kind::Service as u64 || kind == Kind::Ranges as u64
 }
 
 /// Another seed, for the half that is not `half` (`SplitMix64`).

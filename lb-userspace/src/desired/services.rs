@@ -12,6 +12,7 @@ use super::{
     change::Change,
     diff::{Planner, Refused, outgrown},
     entry::{Entry, Identity},
+    indexed::far_end,
     installed::{Owners, Service},
     state::{self, Forwarding},
     store::Region,
@@ -41,8 +42,8 @@ impl Planner {
             .collect();
         for (_, service) in gone {
             self.structural = true;
-            self.free_extents.push(service.extent);
-            self.free_elements.push(service.table.element());
+            self.freed.extents.push(service.extent);
+            self.freed.elements.push(service.table.element());
         }
         desired.iter().try_for_each(|wanted| self.service(wanted))
     }
@@ -56,20 +57,41 @@ impl Planner {
         if fresh_table {
             self.place_table(&mut service, wanted.slots, is_new)?;
         }
-        let are_new = self.place_backends(&mut service, wanted)?;
+        let entries = self.entries(wanted);
+        let are_new = self.place_backends(&mut service, vip, &entries)?;
         let touched = match service.assign_slots(wanted, self.next.seed) {
             // A backend may have another entry and the same slots.
             _ if are_new => Touched::All,
             touched => touched,
         };
         if fresh_table {
-            self.fill_table(&mut service, wanted);
+            self.fill_table(&mut service, &entries);
         } else {
-            self.move_rows(&mut service, wanted, touched);
+            self.move_rows(&mut service, &entries, touched);
         }
-        self.remove_backends(&mut service, wanted);
+        self.remove_backends(&mut service, &entries);
         self.next.services.insert(vip, service);
         Ok(())
+    }
+
+    /// The entries of a service's backends, pools and paths by their indices.
+    fn entries(&self, service: &state::Service) -> Vec<Entry> {
+        let entry = |backend: &state::Backend| {
+            let end = far_end(backend.address.ip(), backend.forwarding);
+            let path = end.and_then(|end| self.next.paths.index(&end));
+            let forwarding = match backend.forwarding {
+                Forwarding::FullNat(pool) => {
+                    let index = self.pool_indices.get(usize::from(pool));
+                    Forwarding::FullNat(index.copied().unwrap_or(u16::MAX))
+                }
+                other => other,
+            };
+            Entry {
+                forwarding,
+                ..Entry::new(backend, service.mss, path.unwrap_or(0))
+            }
+        };
+        service.backends.iter().map(entry).collect()
     }
 
     /// Finds room for a table of another size.
@@ -85,7 +107,7 @@ impl Planner {
         let element = ranges.take(elements(slots));
         let element = element.ok_or_else(|| outgrown(Region::Slots, needs, has))?;
         if !is_new {
-            self.free_elements.push(service.table.element());
+            self.freed.elements.push(service.table.element());
         }
         self.structural = true;
         service.table = Table::new(element, slots.trailing_zeros());
@@ -103,23 +125,24 @@ impl Planner {
     fn place_backends(
         &mut self,
         service: &mut Service,
-        wanted: &state::Service,
+        vip: Vip,
+        wanted: &[Entry],
     ) -> Result<bool, Refused> {
         let offsets = service.offsets();
-        let entries = entries(wanted);
-        let (known, new): (Vec<Entry>, Vec<Entry>) =
-            entries.partition(|entry| offsets.contains_key(&entry.identity()));
+        let (known, new): (Vec<Entry>, Vec<Entry>) = wanted
+            .iter()
+            .partition(|entry| offsets.contains_key(&entry.identity()));
         let total = offsets.len() + new.len();
         if total > MAX_BACKENDS {
             return Err(Refused::TooManyBackends {
-                vip: wanted.vip,
+                vip,
                 backends: total,
                 most: MAX_BACKENDS,
             });
         }
         self.structural |= !new.is_empty();
         if service.entries.len() <= total {
-            self.move_extent(service, wanted, &new)?;
+            self.move_extent(service, vip, wanted, &new)?;
             return Ok(true);
         }
         for entry in known {
@@ -129,7 +152,7 @@ impl Planner {
         }
         for (offset, entry) in service.add(&new) {
             let pair = service.extent + offset;
-            let backend = entry.to_backend(wanted.vip);
+            let backend = entry.to_backend(vip);
             let inherit = service.other_entry(offset, entry.address);
             self.prepare.push(Change::Traffic { pair, inherit });
             self.prepare.push(Change::NewBackend { pair, backend });
@@ -151,7 +174,14 @@ impl Planner {
             self.prepare.push(Change::SetShare { pair, weight, mss });
         }
         if (installed.shared, installed.mtu) != (wanted.shared, wanted.mtu) {
-            self.prepare.push(limits(pair, wanted));
+            // Flows are remembered as long as another service may have the backend.
+            let is_over = installed.shared && !wanted.shared;
+            let when = if is_over {
+                &mut self.leave
+            } else {
+                &mut self.prepare
+            };
+            when.push(limits(pair, wanted));
         }
         if installed.state != wanted.state {
             let state = wanted.state;
@@ -165,7 +195,8 @@ impl Planner {
     fn move_extent(
         &mut self,
         service: &mut Service,
-        wanted: &state::Service,
+        vip: Vip,
+        wanted: &[Entry],
         new: &[Entry],
     ) -> Result<(), Refused> {
         let occupied = service.entries.iter().flatten().count() + new.len();
@@ -177,7 +208,9 @@ impl Planner {
         let extent = ranges.take(length);
         let extent = extent.ok_or_else(|| outgrown(Region::Backends, needs, has))?;
         let before = service.moved_to(extent, length);
-        self.free_extents.extend(before.map(|before| before.extent));
+        self.freed
+            .extents
+            .extend(before.map(|before| before.extent));
         self.inherit_traffic(service, before);
         service.update(wanted);
         for (offset, entry) in service.add(new) {
@@ -187,7 +220,7 @@ impl Planner {
                 .extend(inherit.map(|_| Change::Traffic { pair, inherit }));
         }
         self.structural = true;
-        self.fill_extent(service, wanted.vip);
+        self.fill_extent(service, vip);
         Ok(())
     }
 
@@ -214,7 +247,7 @@ impl Planner {
         });
     }
 
-    fn fill_table(&mut self, service: &mut Service, wanted: &state::Service) {
+    fn fill_table(&mut self, service: &mut Service, wanted: &[Entry]) {
         let rows: Vec<Row> = service.wanted_rows(wanted).collect();
         service.rows = Arc::new(rows.clone());
         self.prepare.push(Change::NewTable {
@@ -223,7 +256,7 @@ impl Planner {
         });
     }
 
-    fn move_rows(&mut self, service: &mut Service, wanted: &state::Service, touched: Touched) {
+    fn move_rows(&mut self, service: &mut Service, wanted: &[Entry], touched: Touched) {
         let rows = match touched {
             Touched::All => service.changed_rows((0..).zip(service.wanted_rows(wanted))),
             Touched::Some(slots) => {
@@ -247,8 +280,8 @@ impl Planner {
         });
     }
 
-    fn remove_backends(&mut self, service: &mut Service, wanted: &state::Service) {
-        let kept: HashSet<Identity> = entries(wanted).map(|entry| entry.identity()).collect();
+    fn remove_backends(&mut self, service: &mut Service, wanted: &[Entry]) {
+        let kept: HashSet<Identity> = wanted.iter().map(Entry::identity).collect();
         for (pair, place) in (service.extent..).zip(&mut service.entries) {
             if place.is_some_and(|entry| !kept.contains(&entry.identity())) {
                 *place = None;
@@ -265,16 +298,11 @@ struct Before {
     extent: u32,
 }
 
-fn entries(service: &state::Service) -> impl Iterator<Item = Entry> {
-    let backends = service.backends.iter();
-    backends.map(|backend| Entry::new(backend, service.mss))
-}
-
 /// The word that holds how long packets may be, as it is to be.
 fn limits(pair: u32, entry: Entry) -> Change {
     let flags = match entry.forwarding {
         Forwarding::Nat => u8::from(entry.shared) * Backend::SHARED,
-        Forwarding::L2Dsr => 0,
+        Forwarding::FullNat(_) | Forwarding::L2Dsr => 0,
         Forwarding::Ipip(source) | Forwarding::Gue(source, _) => source.spread,
     };
     Change::SetLimits {
@@ -305,6 +333,13 @@ impl Service {
         entries.filter_map(identified).collect()
     }
 
+    /// The pair of a NAT backend.
+    pub(super) fn nat_pair(&self, address: SocketAddr) -> Option<u32> {
+        let mut backends = self.backends();
+        let is_it = |entry: &Entry| entry.identity() == (address, Forwarding::Nat);
+        backends.find_map(|(pair, entry)| is_it(entry).then_some(pair))
+    }
+
     /// The pair of another entry for an address: one that is on its way out.
     fn other_entry(&self, offset: u32, address: SocketAddr) -> Option<u32> {
         let entries = (self.extent..).zip(&self.entries);
@@ -332,8 +367,8 @@ impl Service {
     }
 
     /// Takes over what is wanted of backends that have an entry.
-    fn update(&mut self, wanted: &state::Service) {
-        let wanted: HashMap<Identity, Entry> = entries(wanted).map(|e| (e.identity(), e)).collect();
+    fn update(&mut self, wanted: &[Entry]) {
+        let wanted: HashMap<Identity, Entry> = wanted.iter().map(|e| (e.identity(), *e)).collect();
         for place in self.entries.iter_mut().flatten() {
             *place = wanted.get(&place.identity()).copied().unwrap_or(*place);
         }
@@ -368,14 +403,10 @@ impl Service {
     }
 
     /// Distances from the header of the slot table's members.
-    fn member_offsets(&self, wanted: &state::Service) -> Vec<u16> {
+    fn member_offsets(&self, wanted: &[Entry]) -> Vec<u16> {
         let places = self.offsets();
-        let place = |b: &state::Backend| places.get(&(b.address, b.forwarding)).copied();
-        let offsets: HashMap<SocketAddr, u32> = wanted
-            .backends
-            .iter()
-            .filter_map(|backend| Some((backend.address, place(backend)?)))
-            .collect();
+        let place = |entry: &Entry| Some((entry.address, *places.get(&entry.identity())?));
+        let offsets: HashMap<SocketAddr, u32> = wanted.iter().filter_map(place).collect();
         let offset = |member: &Member| {
             let offset = offsets.get(&member.address);
             offset
@@ -386,7 +417,7 @@ impl Service {
         members.map(offset).collect()
     }
 
-    fn wanted_rows(&self, wanted: &state::Service) -> impl Iterator<Item = Row> + use<'_> {
+    fn wanted_rows(&self, wanted: &[Entry]) -> impl Iterator<Item = Row> + use<'_> {
         let offsets = self.member_offsets(wanted);
         let owners = self.owners.iter().flat_map(|owners| owners.slots.owners());
         owners.map(move |owner| row(owner, &offsets))

@@ -5,6 +5,7 @@ use lb_common::{
     maps::{Constants, Feature},
 };
 
+use super::claims::shares_backends;
 use crate::config::model::{self, Config, Echo, Service};
 
 /// What the program must be able to do.
@@ -53,6 +54,12 @@ impl Specialisation {
         }
     }
 
+    /// Whether flows have to be remembered.
+    #[must_use]
+    pub const fn remembers_flows(self) -> bool {
+        self.modes & Mode::FullNat.bit() != 0 || self.features & Feature::Shared as u32 != 0
+    }
+
     /// The constants of a program that is specialised like this, and in other respects as before.
     #[must_use]
     pub fn constants(self, before: Constants) -> Constants {
@@ -93,6 +100,7 @@ fn features(config: &Config) -> u32 {
         (any(|service| !service.vip.ports.is_one()), Feature::Ranges),
         (config.icmp.echo == Echo::Answer, Feature::Echo),
         (any(|service| service.mss.is_some()), Feature::Mss),
+        (shares_backends(config), Feature::Shared),
     ];
     let bits = used.iter().filter(|(is_used, _)| *is_used);
     bits.fold(0, |features, (_, feature)| features | *feature as u32)

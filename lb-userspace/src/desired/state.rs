@@ -9,7 +9,10 @@ use ipnet::IpNet;
 use lb_common::{backend::Mode, interface::Interface, next_hop::NextHop};
 
 use super::specialisation::Specialisation;
-use crate::{config::model::Vip, health::Health};
+use crate::{
+    config::model::{PortRange, Vip},
+    health::Health,
+};
 
 /// What the maps must say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,8 +20,11 @@ pub struct State {
     /// Services, each VIP once. Of those that share a backend, the first is whom its replies come
     /// from, unless another one was there before.
     pub services: Vec<Service>,
-    /// [`VIP`](lb_common::directory::VIP) and [`LOCAL`](lb_common::directory::LOCAL) of addresses.
+    /// [`VIP`](lb_common::directory::VIP), [`LOCAL`](lb_common::directory::LOCAL) and
+    /// [`POOL`](lb_common::directory::POOL) of addresses.
     pub addresses: BTreeMap<IpAddr, u64>,
+    /// Pools of full NAT, each once.
+    pub pools: Vec<Pool>,
     /// Interfaces by their index.
     pub interfaces: BTreeMap<u32, Interface>,
     /// The ways to clients.
@@ -67,12 +73,23 @@ pub struct Backend {
 pub enum Forwarding {
     /// The destination is rewritten.
     Nat,
+    /// The source, too: by a pool, which goes by its place in [`State::pools`], or in `POOLS`.
+    FullNat(u16),
     /// Only the MAC addresses are.
     L2Dsr,
     /// They travel in IP packets.
     Ipip(TunnelSource),
     /// They travel in UDP, to this port.
     Gue(TunnelSource, u16),
+}
+
+/// What flows of full NAT get as their source.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Pool {
+    /// Addresses of one family, at most [`ADDRESSES`](lb_common::pool::ADDRESSES).
+    pub addresses: Vec<IpAddr>,
+    /// Ports of each.
+    pub ports: PortRange,
 }
 
 /// Where a tunnel's outer headers come from.
@@ -84,12 +101,23 @@ pub struct TunnelSource {
     pub spread: u8,
 }
 
+impl Pool {
+    /// Places: an address and a port each.
+    #[must_use]
+    pub fn places(&self) -> u32 {
+        let ports = u32::from(self.ports.last) - u32::from(self.ports.first) + 1;
+        let addresses = u32::try_from(self.addresses.len()).unwrap_or(u32::MAX);
+        addresses.saturating_mul(ports)
+    }
+}
+
 impl Forwarding {
     /// The mode.
     #[must_use]
     pub const fn mode(self) -> Mode {
         match self {
             Self::Nat => Mode::Nat,
+            Self::FullNat(_) => Mode::FullNat,
             Self::L2Dsr => Mode::L2Dsr,
             Self::Ipip(_) => Mode::Ipip,
             Self::Gue(..) => Mode::Gue,

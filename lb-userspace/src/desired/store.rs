@@ -10,6 +10,9 @@ use lb_common::{
     directory::Set,
     interface::Interface,
     maps::{self, Control},
+    path::Path,
+    pool::Pool,
+    range::Ranges,
     route::Route,
     row::ROWS_PER_ELEMENT,
 };
@@ -30,17 +33,26 @@ pub enum Region {
     Routes,
     /// Interfaces the program is attached to.
     Interfaces,
+    /// Services and NAT backends on several ports.
+    Ranges,
+    /// Source addresses and ports of full NAT.
+    Pools,
+    /// Path MTUs of tunnels.
+    Paths,
 }
 
 impl Region {
     /// Every region.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 9] = [
         Self::Control,
         Self::Directory,
         Self::Slots,
         Self::Backends,
         Self::Routes,
         Self::Interfaces,
+        Self::Ranges,
+        Self::Pools,
+        Self::Paths,
     ];
 
     /// The map's name.
@@ -53,6 +65,9 @@ impl Region {
             Self::Backends => maps::BACKENDS,
             Self::Routes => maps::ROUTES,
             Self::Interfaces => maps::INTERFACES,
+            Self::Ranges => maps::RANGES,
+            Self::Pools => maps::POOLS,
+            Self::Paths => maps::PATHS,
         }
     }
 
@@ -66,6 +81,9 @@ impl Region {
             Self::Backends => size_of::<Backend>(),
             Self::Routes => size_of::<Route>(),
             Self::Interfaces => size_of::<Interface>(),
+            Self::Ranges => size_of::<Ranges>(),
+            Self::Pools => size_of::<Pool>(),
+            Self::Paths => size_of::<Path>(),
         }
     }
 

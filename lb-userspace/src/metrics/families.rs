@@ -45,6 +45,7 @@ impl Collector for Scrape {
         families.extend(traffic(backends));
         families.extend(states(backends));
         families.extend(events(backends));
+        families.extend(full_nat(backends));
         families
     }
 }
@@ -94,13 +95,20 @@ fn data_path(status: &Status) -> Vec<MetricFamily> {
     for pass in &status.passes {
         passed.add(&[("reason", &pass.reason)], pass.packets);
     }
+    let mut answered = counter(
+        "xlb_answered_packets_total",
+        "Packets that were answered by the data path itself.",
+    );
+    for answer in &status.answers {
+        answered.add(&[("reason", &answer.reason)], answer.packets);
+    }
     let mut entries = gauge("xlb_map_max_entries", "Length of a BPF map.");
     let mut bytes = gauge("xlb_map_bytes", "Kernel memory of a BPF map.");
     for map in &status.maps {
         entries.add(&[("map", &map.name)], map.entries);
         bytes.add(&[("map", &map.name)], map.bytes);
     }
-    [attached, dropped, passed, entries, bytes]
+    [attached, dropped, passed, answered, entries, bytes]
         .map(Family::finish)
         .into()
 }
@@ -222,6 +230,28 @@ fn events(backends: &[BackendItem]) -> [MetricFamily; 2] {
         }
     }
     [attempts, transitions].map(Family::finish)
+}
+
+/// Nothing where no backend is reached by full NAT: a family without samples is malformed.
+fn full_nat(backends: &[BackendItem]) -> Vec<MetricFamily> {
+    let mut total = gauge(
+        "xlb_full_nat_places",
+        "Source addresses and ports that flows to a backend can have.",
+    );
+    let mut used = gauge(
+        "xlb_full_nat_places_used",
+        "Source addresses and ports that flows to a backend have.",
+    );
+    let mut any = false;
+    for backend in backends {
+        if let Some(places) = backend.places {
+            total.add(&labels(backend), places.total);
+            used.add(&labels(backend), places.used);
+            any = true;
+        }
+    }
+    let families = any.then(|| [total, used].map(Family::finish));
+    families.into_iter().flatten().collect()
 }
 
 fn labels(backend: &BackendItem) -> [(&'static str, &str); 2] {

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use lb_common::{DropReason, PassReason};
+use lb_common::{AnswerReason, DropReason, PassReason};
 
 use super::*;
 use crate::{
@@ -75,6 +75,13 @@ fn every_reason_is_there_from_the_start() {
         );
         assert!(text.contains(&sample), "{sample}");
     }
+    for reason in AnswerReason::ALL {
+        let sample = format!(
+            "xlb_answered_packets_total{{reason=\"{}\"}} 0",
+            reason.label()
+        );
+        assert!(text.contains(&sample), "{sample}");
+    }
     for reason in PassReason::ALL {
         let sample = format!(
             "xlb_passed_packets_total{{reason=\"{}\"}} 0",
@@ -92,6 +99,8 @@ fn a_backend_is_told_by_service_and_name() {
         "xlb_backend_up{service=\"web\",backend=\"b2\"} 0",
         "xlb_backend_packets_total{service=\"web\",backend=\"b1\"} 7",
         "xlb_service_up{service=\"web\"} 1",
+        "xlb_full_nat_places{service=\"web\",backend=\"b1\"} 22768",
+        "xlb_full_nat_places_used{service=\"web\",backend=\"b1\"} 5",
         "xlb_service_backends{service=\"web\",state=\"down\"} 1",
         "xlb_probe_attempts_total{service=\"web\",backend=\"b1\",result=\"ok\"} 9",
         "xlb_probe_attempts_total{service=\"web\",backend=\"b1\",result=\"timeout\"} 0",
