@@ -59,14 +59,20 @@ fn world(services: Vec<Service>) -> World {
     }
 }
 
+/// An address that may send.
 fn address(v6: bool) -> BoxedStrategy<SocketAddr> {
     let ip = if v6 {
         any::<[u8; 16]>()
-            .prop_filter("mapped IPv4", |octets| octets[..10] != [0; 10])
+            .prop_filter("nobody", |octets| octets[..8] != [0; 8])
+            .prop_filter("a group", |[first, ..]| *first != 0xff)
             .prop_map(IpAddr::from)
             .boxed()
     } else {
-        any::<[u8; 4]>().prop_map(IpAddr::from).boxed()
+        any::<[u8; 4]>()
+            .prop_filter("nobody, or a group", |[first, ..]| (1..224).contains(first))
+            .prop_filter("loopback", |[first, ..]| *first != 127)
+            .prop_map(IpAddr::from)
+            .boxed()
     };
     (ip, any::<u16>()).prop_map(SocketAddr::from).boxed()
 }
@@ -88,8 +94,11 @@ fn trio() -> impl Strategy<Value = Trio> {
 fn request() -> impl Strategy<Value = (Trio, Frame)> {
     let headers = (0..11usize, 0..5usize, vec(0..4u8, 0..5), any::<u8>());
     let body = select(vec![Body::of(TCP), Body::of(UDP), Body::Udp(false)]);
-    (trio(), body, vec(any::<u8>(), 0..64), 2..=255u8, headers).prop_map(
-        |(trio, body, payload, hops, (options, padding, extensions, class))| {
+    let trio_and_body = (trio(), body).prop_filter("IPv6 insists on a checksum", |(trio, body)| {
+        !trio.vip.is_ipv6() || *body != Body::Udp(false)
+    });
+    (trio_and_body, vec(any::<u8>(), 0..64), 2..=255u8, headers).prop_map(
+        |((trio, body), payload, hops, (options, padding, extensions, class))| {
             let frame = Frame {
                 body,
                 payload,
