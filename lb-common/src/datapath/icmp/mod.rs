@@ -22,7 +22,7 @@ use crate::{
     directory::VIP,
     maps::Feature,
     wire::{
-        Cursor, Eth, Ip,
+        Cursor, Eth, Ip, Portless,
         icmp::{self, Kind},
     },
 };
@@ -44,8 +44,10 @@ impl<const V6: bool> Pass for Icmp<V6> {
         tables: &'t T,
     ) -> Decision<'t> {
         let len = cursor.frame_len();
-        let Ok(piece) = ip.piece::<MAX_EXTENSIONS, _>(&mut cursor) else {
-            return PassReason::Malformed.into();
+        let piece = match ip.piece::<MAX_EXTENSIONS, _>(&mut cursor) {
+            Ok(piece) => piece,
+            Err(Portless::ExtensionHeaders) => return PassReason::ExtensionHeaders.into(),
+            Err(_) => return PassReason::Malformed.into(),
         };
         let Some(message) = cursor.take::<icmp::Icmp>() else {
             return PassReason::Malformed.into();
@@ -102,6 +104,10 @@ fn echo<'t, I: Ip, T: Tables>(
     let [old, new] = [request, reply].map(u16::from_ne_bytes);
     message.kind = reply;
     message.update_checksum(Delta::between(old, new));
+    if message.checksum == [0; 2] {
+        // The other zero is right for every sum, and the only one for a message of zeros.
+        message.checksum = [0xff; 2];
+    }
     AnswerReason::Echo.into()
 }
 
