@@ -18,7 +18,7 @@ pub(super) struct Claim<T> {
 
 impl<T> Claim<T> {
     /// What replies come from.
-    pub(super) fn ports(&self) -> Ports {
+    pub(super) const fn ports(&self) -> Ports {
         self.vip.ports.moved_to(self.backend.port())
     }
 

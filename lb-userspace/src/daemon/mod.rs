@@ -3,7 +3,7 @@
 //! * `start`: from nothing, or from what another daemon left, to an `engine`.
 //! * `apply`, `change`, `watch`: what may happen to it. Each builds the desired state anew and
 //!   has the difference written; nothing else writes to the data path.
-//! * `observe`: what there is to see.
+//! * `observe`: what there is to see. `setup`: what backends need.
 //! * `store`: what outlives it. `servers`: its two doors.
 //!
 //! It ends without touching the data path, which goes on and is taken over by the next daemon.
@@ -25,6 +25,7 @@ mod observe;
 #[cfg(test)]
 mod samples;
 mod servers;
+mod setup;
 mod start;
 mod store;
 mod targets;
@@ -167,6 +168,7 @@ async fn run_loop(mut engine: Engine, mut inputs: Inputs, servers: Servers) {
                 Command::Apply(request, reply) => drop(reply.send(engine.apply(&request))),
                 Command::Change(request, reply) => drop(reply.send(engine.change(&request))),
                 Command::Observe(reply) => drop(reply.send(engine.observe())),
+                Command::Setup(reply) => drop(reply.send(Ok(engine.backend_setup()))),
             },
             () = next_expiry(&engine) => log(engine.expire()),
             _ = inputs.quiet.tick() => engine.tidy(),

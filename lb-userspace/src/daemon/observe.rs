@@ -116,6 +116,7 @@ impl Engine {
                 service: service.name.clone(),
                 name: backend.name.clone(),
                 address: service.vip.backend(backend.address),
+                mode: backend.mode.word().to_owned(),
                 weight: backend.weight,
                 state: match &report {
                     Some(report) => words::health(report.health),
