@@ -142,7 +142,7 @@ impl Tally {
     fn add(&mut self, outcome: &image::Outcome) {
         self.all += 1;
         let label = match outcome.verdict {
-            Verdict::Transmit | Verdict::Redirect(_) => return self.sent(outcome),
+            Verdict::Transmit | Verdict::Answer(_) | Verdict::Redirect(_) => return self.sent(outcome),
             Verdict::Pass(reason) => reason.label(),
             Verdict::Drop(reason) => reason.label(),
         };
