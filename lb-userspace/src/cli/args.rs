@@ -274,6 +274,9 @@ pub struct RunArgs {
     /// Accept a pin folder that vanishes with this process's mount namespace.
     #[arg(long)]
     pub ephemeral: bool,
+    /// Start even where an interface is set up so that packets are lost.
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// Where metrics are served; `None`: nowhere.

@@ -70,6 +70,8 @@ pub struct Options {
     pub metrics: Option<SocketAddr>,
     /// Whether pins may vanish with the mount namespace of the process.
     pub ephemeral: bool,
+    /// Whether it begins where packets will be lost.
+    pub force: bool,
     /// Whether the log takes colour.
     pub paints: bool,
 }
