@@ -1,6 +1,6 @@
 //! An instance as tests like to see it.
 
-use lb_common::{DropReason, PassReason};
+use lb_common::{AnswerReason, DropReason, PassReason};
 
 use super::types::{
     Admin, BackendEvents, BackendItem, BackendSetup, ConfigItem, Health, InterfaceItem, MapItem,
@@ -69,6 +69,10 @@ fn status() -> Status {
         }],
         drops: DropReason::ALL.iter().map(|r| reason(r.label())).collect(),
         passes: PassReason::ALL.iter().map(|r| reason(r.label())).collect(),
+        answers: AnswerReason::ALL
+            .iter()
+            .map(|r| reason(r.label()))
+            .collect(),
     }
 }
 

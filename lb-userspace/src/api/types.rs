@@ -298,6 +298,9 @@ pub struct Status {
     pub drops: Vec<ReasonItem>,
     /// Packets left to the kernel, every reason.
     pub passes: Vec<ReasonItem>,
+    /// Packets that xlb answered, every reason.
+    #[serde(default)]
+    pub answers: Vec<ReasonItem>,
 }
 
 impl Status {

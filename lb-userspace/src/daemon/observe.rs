@@ -57,6 +57,7 @@ impl Engine {
             maps: self.map_items(),
             drops: reasons(&counters.dropped, |reason| reason.label()),
             passes: reasons(&counters.passed, |reason| reason.label()),
+            answers: reasons(&counters.answered, |reason| reason.label()),
         })
     }
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr};
 
 use aya::maps::MapError;
 use lb_common::{
-    DropReason, PassReason,
+    AnswerReason, DropReason, PassReason,
     counters::Traffic,
     maps::{REASONS, STATS},
 };
@@ -22,6 +22,8 @@ pub struct Counters {
     pub services: BTreeMap<Vip, ServiceCounters>,
     /// Packets left to the kernel, every reason.
     pub passed: Vec<(PassReason, u64)>,
+    /// Packets that xlb answered, every reason.
+    pub answered: Vec<(AnswerReason, u64)>,
     /// Packets thrown away, every reason.
     pub dropped: Vec<(DropReason, u64)>,
 }
@@ -59,12 +61,16 @@ pub(super) fn read(maps: &Maps, installed: &Installed) -> Result<Counters, Error
     let passed = PassReason::ALL
         .iter()
         .map(|reason| Ok((*reason, packets(reason.index())?)));
+    let answered = AnswerReason::ALL
+        .iter()
+        .map(|reason| Ok((*reason, packets(reason.index())?)));
     let dropped = DropReason::ALL
         .iter()
         .map(|reason| Ok((*reason, packets(reason.index())?)));
     Ok(Counters {
         services,
         passed: passed.collect::<Result<_, Error>>()?,
+        answered: answered.collect::<Result<_, Error>>()?,
         dropped: dropped.collect::<Result<_, Error>>()?,
     })
 }

@@ -228,12 +228,14 @@ fn counters_are_read_for_every_reason_and_backend() {
     let Counters {
         services,
         passed,
+        answered,
         dropped,
     } = dataplane.counters().unwrap();
     assert_eq!(services[&vip()].backends.len(), 2);
     assert_eq!(services[&vip()].total().packets, 0);
     // The self-test's frame.
     assert_eq!(passed.iter().map(|(_, packets)| packets).sum::<u64>(), 1);
+    assert_eq!(answered.iter().map(|(_, packets)| packets).sum::<u64>(), 0);
     assert_eq!(dropped.iter().map(|(_, packets)| packets).sum::<u64>(), 0);
 }
 

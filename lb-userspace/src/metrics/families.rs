@@ -94,13 +94,17 @@ fn data_path(status: &Status) -> Vec<MetricFamily> {
     for pass in &status.passes {
         passed.add(&[("reason", &pass.reason)], pass.packets);
     }
+    let mut answered = counter("xlb_answered_packets_total", "Packets that xlb answered.");
+    for answer in &status.answers {
+        answered.add(&[("reason", &answer.reason)], answer.packets);
+    }
     let mut entries = gauge("xlb_map_max_entries", "Length of a BPF map.");
     let mut bytes = gauge("xlb_map_bytes", "Kernel memory of a BPF map.");
     for map in &status.maps {
         entries.add(&[("map", &map.name)], map.entries);
         bytes.add(&[("map", &map.name)], map.bytes);
     }
-    [attached, dropped, passed, entries, bytes]
+    [attached, dropped, passed, answered, entries, bytes]
         .map(Family::finish)
         .into()
 }

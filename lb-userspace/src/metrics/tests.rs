@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use lb_common::{DropReason, PassReason};
+use lb_common::{AnswerReason, DropReason, PassReason};
 
 use super::*;
 use crate::{
@@ -78,6 +78,13 @@ fn every_reason_is_there_from_the_start() {
     for reason in PassReason::ALL {
         let sample = format!(
             "xlb_passed_packets_total{{reason=\"{}\"}} 0",
+            reason.label()
+        );
+        assert!(text.contains(&sample), "{sample}");
+    }
+    for reason in AnswerReason::ALL {
+        let sample = format!(
+            "xlb_answered_packets_total{{reason=\"{}\"}} 0",
             reason.label()
         );
         assert!(text.contains(&sample), "{sample}");
