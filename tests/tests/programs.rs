@@ -47,7 +47,10 @@ fn variants() -> Vec<(String, Constants)> {
         .map(|mode| (format!("{mode:?}"), mode.bit(), 0))
         .collect();
     // The hardest first.
-    modes.insert(0, ("all modes, all features".to_owned(), every_mode, u32::MAX));
+    modes.insert(
+        0,
+        ("all modes, all features".to_owned(), every_mode, u32::MAX),
+    );
     modes.insert(1, ("all modes".to_owned(), every_mode, 0));
     let families = [("both families", 1, 1), ("IPv4", 1, 0), ("IPv6", 0, 1)];
     let mut variants = Vec::new();

@@ -10,6 +10,7 @@
 
 mod any_kernel;
 mod attach;
+mod backend_setup;
 mod cli;
 mod decap;
 mod failover;
