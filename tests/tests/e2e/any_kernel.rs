@@ -46,11 +46,10 @@ const fn echo(name: &str, family: Family) -> Service<'_> {
     Service {
         name,
         family,
-        protocol: Protocol::Tcp,
         port: 7,
         backend_port: ECHO,
         probe: PROBE,
-        weights: &[1, 1, 1],
+        ..Service::WEB
     }
 }
 

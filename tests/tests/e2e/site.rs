@@ -112,3 +112,14 @@ pub(crate) fn send(from: &Namespace, source: SocketAddr, to: SocketAddr, datagra
     };
     from.enter(work).unwrap();
 }
+
+/// Asserts that xlb dropped nothing, and that every interface is native.
+pub(crate) fn nothing_was_dropped(xlb: &Xlb<'_>) {
+    let status = xlb.json(&["status"]).unwrap();
+    for drop in status["drops"].as_array().unwrap() {
+        assert_eq!(drop["packets"], 0, "{drop}");
+    }
+    for interface in status["interfaces"].as_array().unwrap() {
+        assert_eq!(interface["mode"], "native", "{interface}");
+    }
+}
