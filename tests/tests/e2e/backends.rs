@@ -172,10 +172,13 @@ pub(crate) fn pages_are_whole_both_ways(
 
     let name = format!("upload/{}", vip.ip());
     curl(topology, vip, &format!("/{name}"), &["-T", text(&file)]);
-    let uploaded: Vec<_> = pages()
-        .filter_map(|pages| fs::read(pages.join(&name)).ok())
-        .collect();
-    assert!(uploaded == [bytes], "upload to {vip}");
+    let uploads = pages().map(|pages| pages.join(&name));
+    let uploaded: Vec<_> = uploads.filter(|file| file.exists()).collect();
+    let [uploaded] = uploaded.as_slice() else {
+        panic!("upload to {vip}: {uploaded:?}");
+    };
+    assert!(fs::read(uploaded).unwrap() == bytes, "upload to {vip}");
+    fs::remove_file(uploaded).unwrap();
 }
 
 fn text(path: &Path) -> &str {

@@ -11,6 +11,8 @@ use lb_tests::{
     damage,
     echo::{Connection, Echo},
     load::{ask_udp, udp},
+    servers::UdpNames,
+    wait::eventually,
 };
 use lb_userspace::{
     config::model::{Mode, Protocol},
@@ -20,7 +22,7 @@ use lb_userspace::{
 use crate::{
     backends::{Backends, curl, names, network, web},
     page::{dropped, sample},
-    site::{connects, nothing_was_dropped, start},
+    site::{SOON, connects, nothing_was_dropped, start},
 };
 
 /// One backend, and two places in the pool.
@@ -40,17 +42,23 @@ const fn scarce(protocol: Protocol) -> Service<'static> {
 
 #[test]
 fn a_connection_that_finds_no_place_in_the_pool_is_dropped_and_counted() {
+    const USED: &str = "xlb_full_nat_places_used{service=\"scarce\",backend=\"b1\"}";
     let topology = Topology::two_armed(network(Mode::FullNat)).unwrap();
     let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 7007));
     let _echo = Echo::start(&topology.backends[0].namespace, "b1", any).unwrap();
     let service = scarce(Protocol::Tcp);
     let xlb = start(&topology, &[service]);
+    assert_eq!(sample(&xlb, USED), 0);
     let client = &topology.client.namespace;
     let open = || Connection::open(service.vip(&topology)).unwrap();
     let mut held = [(); 2].map(|()| client.enter(open).unwrap());
     assert_eq!(dropped(&xlb, "pool_exhausted"), 0);
     assert!(!connects(client, service.vip(&topology)));
     assert!(dropped(&xlb, "pool_exhausted") >= 1);
+    eventually("two places are in use", SOON, || {
+        (sample(&xlb, USED) == 2).then_some(())
+    })
+    .unwrap();
     assert!(
         held.iter_mut()
             .all(|open| open.returns(b"still there").unwrap())
@@ -65,7 +73,7 @@ fn a_flow_that_finds_no_place_in_the_pool_is_dropped_and_counted() {
     let server = topology.backends[0].link.address.of(Family::V4);
     let server = SocketAddr::new(server, 7007);
     let host = &topology.backends[0].namespace;
-    let server = lb_tests::servers::UdpNames::start(host, "b1", server).unwrap();
+    let server = UdpNames::start(host, "b1", server).unwrap();
     let xlb = start(&topology, &[service]);
     let flows = || {
         let vip = service.vip(&topology);
@@ -129,5 +137,4 @@ fn backends_see_the_balancer_where_the_file_names_no_addresses() {
         assert_eq!(seen.trim(), balancer.to_string());
     }
     nothing_was_dropped(&xlb);
-    let _occupancy = sample(&xlb, "xlb_pool_places_used");
 }

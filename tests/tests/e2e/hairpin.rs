@@ -10,7 +10,7 @@ use lb_tests::{
 };
 use lb_userspace::{
     config::model::Mode,
-    lab::{Family, Host, Topology},
+    lab::{Family, Host, Options, Topology},
 };
 
 use crate::{
@@ -40,9 +40,14 @@ fn services(mode: Mode, weights: &[u16]) -> Vec<Service<'_>> {
     .collect()
 }
 
+/// As neighbours of the balancer they are clients on the link, of whom its kernel must know.
 #[test]
 fn full_nat_serves_every_backend_as_a_client() {
-    let topology = Topology::two_armed(network(Mode::FullNat)).unwrap();
+    let topology = Topology::two_armed(Options {
+        forward: true,
+        ..network(Mode::FullNat)
+    })
+    .unwrap();
     let _backends = Backends::start(&topology, Mode::FullNat);
     let services = services(Mode::FullNat, &[1, 1, 1]);
     let xlb = start(&topology, &services);

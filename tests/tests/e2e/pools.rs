@@ -16,7 +16,7 @@ use crate::{
         Backends, datagrams_are_whole_both_ways, first, fragments_are_put_together_both_ways,
         names, pages_are_whole_both_ways, served_by, web,
     },
-    site::{nothing_was_dropped, start, start_with, wait_until_whole},
+    site::{nothing_was_dropped_but, start_with},
 };
 
 /// Each backend is reached in a mode of its own.
@@ -75,7 +75,9 @@ fn one_pool_has_a_backend_in_every_mode() {
         );
     }
     damage::assert_none(&topology).unwrap();
-    nothing_was_dropped(&xlb);
+    // The sender of a first fragment that leaves no room for GUE is told, as it has been told of IPIP
+    // only; the rest of that datagram is of nobody's.
+    nothing_was_dropped_but(&xlb, &["fragment_early"]);
 }
 
 /// Connections that are open break, as another address of the backend takes them over; none that
@@ -92,32 +94,39 @@ fn a_reload_takes_a_service_from_one_mode_to_another_under_load() {
         answer_both_ways(&topology, host);
     }
     let client = &topology.client.namespace;
-    let service = |mode| config::Service {
-        weights: &[1; 3],
-        ..web(Family::V4, mode)
+    let vip = web(Family::V4, Mode::Nat).vip(&topology);
+    // The second one keeps room for flows that have to be remembered.
+    let file = |mode| {
+        let service = config::Service {
+            weights: &[1; 3],
+            ..web(Family::V4, mode)
+        };
+        let other = config::Service {
+            weights: &[1; 3],
+            ..names(Family::V4, Mode::FullNat)
+        };
+        config::yaml(&topology, &[service, other])
     };
-    let before = service(Mode::Nat);
-    let xlb = start(&topology, &[before]);
-    let fresh = Fresh::new(before.vip(&topology));
-    let mut load = Load::start(client, fresh, Duration::from_millis(1)).unwrap();
+    let start = || Load::start(client, Fresh::new(vip), Duration::from_millis(1)).unwrap();
+    let xlb = start_with(&topology, &file(Mode::Nat));
+    let mut load = start();
     for mode in [Mode::Ipip, Mode::L2Dsr, Mode::FullNat, Mode::Gue, Mode::Nat] {
-        fs::write(xlb.config_file(), config::yaml(&topology, &[service(mode)])).unwrap();
+        assert_eq!(served_by(&topology, vip, 60), first(3));
+        fs::write(xlb.config_file(), file(mode)).unwrap();
         xlb.json(&["apply"]).unwrap();
-        wait_until_whole(&xlb);
         // What began under the old mode has ended, well or not.
-        let word = mode.word();
         let old = load.stop().unwrap();
+        let word = mode.word();
         println!(
-            "{word}: {} failed of {}",
-            old.failed.len(),
-            old.served.len()
+            "to {word}: {} served, {} broken",
+            old.served.len(),
+            old.failed.len()
         );
-        assert!(!old.served.is_empty(), "{word}");
-        load = Load::start(client, Fresh::new(before.vip(&topology)), Duration::ZERO).unwrap();
-        assert_eq!(served_by(&topology, before.vip(&topology), 60), first(3));
+        load = start();
+        assert_eq!(served_by(&topology, vip, 60), first(3));
         let now = load.stop().unwrap();
         assert!(now.failed.is_empty(), "{word}: {:?}", now.failed);
-        load = Load::start(client, Fresh::new(before.vip(&topology)), Duration::ZERO).unwrap();
+        load = start();
     }
     damage::assert_none(&topology).unwrap();
 }
