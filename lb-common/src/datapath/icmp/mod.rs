@@ -27,15 +27,10 @@ use crate::{
     },
 };
 
-/// Extension headers of IPv6 that are followed to an ICMP message.
-const MAX_EXTENSIONS: usize = 0;
+/// The program of ICMP and ICMPv6.
+pub(super) struct Icmp;
 
-/// The program of ICMP, or of ICMPv6.
-pub(super) struct Icmp<const V6: bool>;
-
-impl<const V6: bool> Pass for Icmp<V6> {
-    const ONLY: Option<bool> = Some(V6);
-
+impl Pass for Icmp {
     #[inline(always)]
     fn packet<'p, 't, I: Ip + 'p, C: Cursor<'p>, T: Tables>(
         eth: &'p mut Eth,
@@ -44,8 +39,9 @@ impl<const V6: bool> Pass for Icmp<V6> {
         tables: &'t T,
     ) -> Decision<'t> {
         let len = cursor.frame_len();
-        let Ok(piece) = ip.piece::<MAX_EXTENSIONS, _>(&mut cursor) else {
-            return PassReason::Malformed.into();
+        let piece = match ip.piece(&mut cursor) {
+            Ok(piece) => piece,
+            Err(portless) => return other::portless(portless, ip, tables),
         };
         let Some(message) = cursor.take::<icmp::Icmp>() else {
             return PassReason::Malformed.into();
