@@ -5,7 +5,9 @@ use aya_ebpf::{
     helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail},
     programs::XdpContext,
 };
-use lb_common::wire::{Cursor, Frame, Header};
+use lb_common::wire::{Cursor, Frame, Header, MAX_POSITION};
+
+use crate::maps;
 
 /// The frame of a context.
 pub struct XdpFrame<'a>(&'a XdpContext);
@@ -103,6 +105,21 @@ impl<'p> Cursor<'p> for XdpCursor {
     #[inline(always)]
     fn skip(&mut self, bytes: usize) {
         self.offset += bytes;
+    }
+
+    #[inline(always)]
+    fn position(&self) -> usize {
+        self.offset
+    }
+
+    #[inline(always)]
+    fn settle(&mut self) {
+        self.offset = Self::settled(self.offset) & MAX_POSITION;
+    }
+
+    #[inline(always)]
+    fn settled(number: usize) -> usize {
+        maps::unlearned(number)
     }
 
     #[inline(always)]

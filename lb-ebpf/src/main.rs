@@ -35,17 +35,7 @@ pub fn xlb(ctx: XdpContext) -> u32 {
     )
 }
 
-/// `ICMPv6`.
-#[xdp]
-#[inline(always)]
-pub fn xlb_icmp6(ctx: XdpContext) -> u32 {
-    finish(
-        &ctx,
-        datapath::icmp6(&mut XdpFrame::new(&ctx), &Maps::new(&ctx)),
-    )
-}
-
-/// ICMP.
+/// ICMP and `ICMPv6`.
 #[xdp]
 #[inline(always)]
 pub fn xlb_icmp(ctx: XdpContext) -> u32 {

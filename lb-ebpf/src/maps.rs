@@ -57,6 +57,8 @@ static ALLOWANCE: PerCpuArray<Allowance> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 static NOTE: PerCpuArray<Note> = PerCpuArray::with_max_entries(1, 0);
 #[map]
+static SCRATCH: PerCpuArray<usize> = PerCpuArray::with_max_entries(1, 0);
+#[map]
 static DRAFT: PerCpuArray<Draft> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 static DETOURS: ProgramArray = ProgramArray::with_max_entries(Detour::ALL.len() as u32, 0);
@@ -87,6 +89,18 @@ macro_rules! constant {
         // SAFETY: a static is always readable; volatile, as the loader writes it after compilation.
         unsafe { ptr::read_volatile(&raw const CONSTANTS.$($field)+) }
     };
+}
+
+/// The number, by way of a map: of what comes from there the verifier knows nothing.
+#[inline(always)]
+pub fn unlearned(number: usize) -> usize {
+    let Some(place) = SCRATCH.get_ptr_mut(0) else {
+        return 0;
+    };
+    // SAFETY: an element of a per-CPU map, which only this CPU's program writes.
+    unsafe { place.write_volatile(number) };
+    // SAFETY: as above.
+    unsafe { place.read_volatile() }
 }
 
 /// The maps, as one packet sees them.

@@ -13,10 +13,12 @@
 //! * [`net`]: the host's links, addresses, routes and neighbours, followed as they change.
 //! * [`object`]: the eBPF object, inside this binary.
 //! * [`daemon`]: the one loop that ties all this together.
+//! * [`backend_setup`]: what backends need, as lines for their shells.
 //! * [`api`], [`cli`], [`metrics`]: what people and programs see.
 //! * [`lab`], [`demo`]: network namespaces, and the demonstration in them.
 
 pub mod api;
+pub mod backend_setup;
 pub mod cli;
 pub mod config;
 pub mod daemon;

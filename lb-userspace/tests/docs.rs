@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use lb_common::{DropReason, PassReason};
+use lb_common::{AnswerReason, DropReason, PassReason};
 use lb_userspace::config;
 
 #[test]
@@ -43,6 +43,9 @@ fn every_reason_has_a_row_with_its_number_and_its_explanation() {
         assert!(operations.contains(&row), "missing: {row}");
     };
     for reason in DropReason::ALL {
+        row(reason.label(), reason.index(), reason.explanation());
+    }
+    for reason in AnswerReason::ALL {
         row(reason.label(), reason.index(), reason.explanation());
     }
     for reason in PassReason::ALL {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use lb_userspace::{
-    config::model::Protocol,
+    config::model::{Mode, Protocol},
     lab::{Family, Topology},
 };
 
@@ -18,8 +18,12 @@ pub const QUICK: &str = "{ interval: 200ms, timeout: 100ms, rise: 1, fall: 2 }";
 pub struct Service<'a> {
     /// Its name.
     pub name: &'a str,
-    /// Which of the topology's VIPs, and which of the backends' addresses.
+    /// Which of the topology's VIPs.
     pub family: Family,
+    /// Which of the backends' addresses; `None`: those of the VIP's family.
+    pub backend_family: Option<Family>,
+    /// How packets reach the backends.
+    pub mode: Mode,
     /// Transport protocol.
     pub protocol: Protocol,
     /// Port of the VIP.
@@ -30,6 +34,8 @@ pub struct Service<'a> {
     pub probe: &'a str,
     /// Weights of the topology's first backends; those without one are none of the service's.
     pub weights: &'a [u16],
+    /// More lines of YAML, such as `mss: 1400`.
+    pub more: &'a [&'a str],
 }
 
 impl Service<'static> {
@@ -37,11 +43,14 @@ impl Service<'static> {
     pub const WEB: Self = Self {
         name: "web",
         family: Family::V4,
+        backend_family: None,
+        mode: Mode::Nat,
         protocol: Protocol::Tcp,
         port: 80,
         backend_port: crate::fleet::WEB,
         probe: QUICK,
         weights: &[1, 1, 1],
+        more: &[],
     };
 
     /// The names that a [`crate::fleet::Fleet`] of three tells over UDP.
@@ -63,10 +72,20 @@ impl Service<'_> {
     }
 }
 
-/// The file that balances `services` in a topology: natively, at all interfaces of the balancer,
-/// each in its role. Backends are called `b1`, `b2` and so on.
+/// The file that balances `services` in a topology. Backends are called `b1`, `b2` and so on.
 #[must_use]
 pub fn yaml(topology: &Topology, services: &[Service<'_>]) -> String {
+    let mut file = interfaces(topology);
+    file.push_str("services:\n");
+    for service in services {
+        write_service(&mut file, topology, service);
+    }
+    file
+}
+
+/// The beginning of a file: natively, at all interfaces of the balancer, each in its role.
+#[must_use]
+pub fn interfaces(topology: &Topology) -> String {
     let mut file = String::from("interfaces:\n");
     let roles: &[&str] = if topology.is_one_armed() {
         &["both"]
@@ -79,10 +98,6 @@ pub fn yaml(topology: &Topology, services: &[Service<'_>]) -> String {
             format_args!("  - {{ name: {interface}, xdp: native, role: {role} }}"),
         );
     }
-    file.push_str("services:\n");
-    for service in services {
-        write_service(&mut file, topology, service);
-    }
     file
 }
 
@@ -93,14 +108,18 @@ fn write_service(file: &mut String, topology: &Topology, service: &Service<'_>) 
         probe,
         ..
     } = service;
-    let vip = service.vip(topology);
+    let (vip, mode) = (service.vip(topology), service.mode.word());
     line(file, format_args!("  - name: {name}"));
     line(file, format_args!("    vip: \"{vip}/{protocol}\""));
+    line(file, format_args!("    mode: {mode}"));
     line(file, format_args!("    probe: {probe}"));
+    for more in service.more {
+        line(file, format_args!("    {more}"));
+    }
     line(file, format_args!("    backends:"));
+    let family = service.backend_family.unwrap_or(service.family);
     for (number, (backend, weight)) in (1..).zip(topology.backends.iter().zip(service.weights)) {
-        let address = backend.link.address.of(service.family);
-        let address = SocketAddr::new(address, service.backend_port);
+        let address = SocketAddr::new(backend.link.address.of(family), service.backend_port);
         let name = format_args!("name: b{number}");
         line(
             file,

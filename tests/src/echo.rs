@@ -93,6 +93,7 @@ impl Connection {
     pub fn open(to: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect_timeout(&to, PATIENCE)?;
         stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
         let mut name = String::new();
         // The server says nothing more until it is spoken to.
         BufReader::new(&stream).read_line(&mut name)?;

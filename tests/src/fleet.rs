@@ -1,9 +1,9 @@
 //! Servers at every backend of a topology.
 
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context as _, Result};
-use lb_userspace::lab::{Host, Topology};
+use lb_userspace::lab::{Family, Host, Topology};
 
 use crate::servers::{Nginx, UdpNames};
 
@@ -18,7 +18,7 @@ pub const NAMES: u16 = 5353;
 pub struct Fleet {
     /// The web servers; `None` where one was killed.
     web: Vec<Option<Nginx>>,
-    _names: Vec<UdpNames>,
+    names: Vec<UdpNames>,
 }
 
 impl Fleet {
@@ -27,13 +27,26 @@ impl Fleet {
     /// # Errors
     /// If one cannot be started, or does not answer.
     pub fn start(topology: &Topology) -> Result<Self> {
-        let hosts = || (1..).zip(&topology.backends);
-        let web = hosts().map(|(number, host)| serve_pages(host, number).map(Some));
-        let names = hosts().map(|(number, host)| tell_names(host, number));
-        Ok(Self {
-            web: web.collect::<Result<_>>()?,
-            _names: names.collect::<Result<_>>()?,
-        })
+        Self::start_at(topology, &[])
+    }
+
+    /// The same at backends that have these VIPs, too.
+    ///
+    /// # Errors
+    /// As [`Self::start`], or if one does not have them.
+    pub fn start_at(topology: &Topology, vips: &[IpAddr]) -> Result<Self> {
+        let mut fleet = Self {
+            web: Vec::new(),
+            names: Vec::new(),
+        };
+        for (number, host) in (1..).zip(&topology.backends) {
+            fleet.web.push(Some(serve_pages(host, number)?));
+            let own = Family::ALL.map(|family| host.link.address.of(family));
+            for address in own.iter().chain(vips) {
+                fleet.names.push(tell_names(host, number, *address)?);
+            }
+        }
+        Ok(fleet)
     }
 
     /// The web server of the backend with this number.
@@ -66,9 +79,8 @@ fn serve_pages(host: &Host, number: usize) -> Result<Nginx> {
     Nginx::start(&host.namespace, &format!("b{number}"), WEB)
 }
 
-fn tell_names(host: &Host, number: usize) -> Result<UdpNames> {
-    // A socket of both families answers from the address that was asked, as a server with one
-    // address does.
-    let address = SocketAddr::from((Ipv6Addr::UNSPECIFIED, NAMES));
-    UdpNames::start(&host.namespace, &format!("b{number}"), address)
+/// At one address, so that answers come from the one that was asked.
+fn tell_names(host: &Host, number: usize, address: IpAddr) -> Result<UdpNames> {
+    let name = format!("b{number}");
+    UdpNames::start(&host.namespace, &name, SocketAddr::new(address, NAMES))
 }

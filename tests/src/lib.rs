@@ -15,7 +15,9 @@
 //!
 //! * [`daemon`]: the real binary, with folders of its own; [`config`]: files for it.
 //! * [`servers`]: real servers; [`fleet`]: some at every backend. [`load`]: their clients.
+//! * [`direct`]: what backends need that answer clients directly.
 //! * [`echo`]: a server and its client that need no program.
+//! * [`icmp`]: ping, traceroute, path MTU. [`tap`]: frames as they are on a link.
 //! * [`damage`]: whether packets arrived whole.
 //! * [`wait`]: waiting for what comes soon.
 #![expect(
@@ -35,10 +37,12 @@ pub mod counters;
 pub mod daemon;
 pub mod damage;
 pub mod decap;
+pub mod direct;
 pub mod echo;
 pub mod fixture;
 pub mod fleet;
 pub mod frame;
+pub mod icmp;
 pub mod image;
 pub mod kernel;
 pub mod load;
@@ -46,5 +50,6 @@ pub mod packet;
 pub mod random;
 pub mod sandbox;
 pub mod servers;
+pub mod tap;
 pub mod wait;
 pub mod world;

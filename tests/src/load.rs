@@ -20,7 +20,7 @@ use anyhow::{Context as _, Result};
 use lb_userspace::lab::{Family, Namespace};
 
 /// How long a client waits for a connection or an answer.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What a client remembers.
 pub trait Client: Send + 'static {
@@ -354,6 +354,26 @@ pub fn ask_udp(socket: &UdpSocket, question: &[u8]) -> io::Result<String> {
         }
         _ => Err(io::Error::other("an answer to another question")),
     }
+}
+
+/// Asks again until there is an answer. A datagram that is too long for the way is lost; what is said
+/// of that lets the next one fit.
+///
+/// # Errors
+/// As [`ask_udp`], if nothing is heard for long.
+pub fn ask_udp_until_answered(socket: &UdpSocket, question: &[u8]) -> io::Result<String> {
+    socket.set_read_timeout(Some(PATIENCE / 5))?;
+    for _ in 0..10 {
+        match ask_udp(socket, question) {
+            Err(error) if is_lost(&error) => {}
+            answer => return answer,
+        }
+    }
+    ask_udp(socket, question)
+}
+
+fn is_lost(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock || error.raw_os_error() == Some(libc::EMSGSIZE)
 }
 
 /// The bytes of a datagram that fit a link of 1,500 bytes.

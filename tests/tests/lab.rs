@@ -18,7 +18,7 @@ use lb_tests::{
     wait::eventually,
 };
 use lb_userspace::lab::{
-    Family, Host, LabError, Namespace, Options, Pair, PassAll, Topology, unique_name,
+    Family, Host, LabError, Namespace, Options, Pair, PassAll, Topology, WayBack, unique_name,
 };
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, sendto, socket,
@@ -77,6 +77,28 @@ fn every_topology_carries_tcp_both_ways_in_both_families() {
             }
         }
         damage::assert_none(&topology).unwrap();
+    }
+}
+
+#[test]
+fn backends_behind_a_router_carry_tcp_whichever_way_they_answer() {
+    for way_back in [WayBack::Balancer, WayBack::Router] {
+        let options = Options {
+            backends: 1,
+            far: 2,
+            way_back,
+            ..forwarding(true)
+        };
+        for topology in [Topology::one_armed, Topology::two_armed] {
+            let topology = topology(options).unwrap();
+            assert_eq!(topology.backends.len(), 3);
+            for family in Family::ALL {
+                for backend in &topology.backends {
+                    echo_transfer(&topology.client, backend, family);
+                }
+            }
+            damage::assert_none(&topology).unwrap();
+        }
     }
 }
 

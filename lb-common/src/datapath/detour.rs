@@ -6,7 +6,12 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::{Verdict, address::Address};
+use crate::{
+    Verdict,
+    address::Address,
+    backend::Mode,
+    maps::{Constants, Feature},
+};
 
 /// What a program comes to.
 #[must_use]
@@ -31,9 +36,9 @@ impl<V: Into<Verdict>> From<V> for Step {
 pub enum Detour {
     /// The common path, for a packet that comes back to it.
     Common = 0,
-    /// ICMP.
+    /// ICMP and ICMPv6.
     Icmp = 1,
-    /// Fragments.
+    /// Fragments, and IPv6 packets with extension headers.
     Fragment = 2,
     /// A flow that has to be remembered.
     Flow = 3,
@@ -41,21 +46,31 @@ pub enum Detour {
     Syn = 4,
     /// An ICMP error is made of the packet, as the [`Note`] says.
     Answer = 5,
-    /// ICMPv6: a program of its own, as the verifier has its limits.
-    Icmp6 = 6,
 }
 
 impl Detour {
     /// Every program, in the order of the indices.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 6] = [
         Self::Common,
         Self::Icmp,
         Self::Fragment,
         Self::Flow,
         Self::Syn,
         Self::Answer,
-        Self::Icmp6,
     ];
+
+    /// Whether packets may come there under these constants: others need not be loaded.
+    #[must_use]
+    pub const fn is_used(self, constants: &Constants) -> bool {
+        let remembers = constants.modes & Mode::FullNat.bit() != 0
+            || constants.features & Feature::Shared as u32 != 0;
+        match self {
+            Self::Common | Self::Icmp | Self::Fragment => true,
+            Self::Flow => remembers,
+            Self::Syn => constants.features & Feature::Mss as u32 != 0,
+            Self::Answer => constants.icmp_rate != 0,
+        }
+    }
 
     /// The program's name in the object.
     #[must_use]
@@ -67,7 +82,6 @@ impl Detour {
             Self::Flow => "xlb_flow",
             Self::Syn => "xlb_syn",
             Self::Answer => "xlb_answer",
-            Self::Icmp6 => "xlb_icmp6",
         }
     }
 }

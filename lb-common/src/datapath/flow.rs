@@ -11,7 +11,7 @@ use crate::{
     directory::Way,
     flow::{Flow, FlowKey},
     fragment::{Fragment, FragmentKey},
-    wire::{Cursor, Eth, Ip, IpAddress, Ports, Transport, ipv6::MAX_EXTENSIONS},
+    wire::{Cursor, Eth, Ip, IpAddress, Ports, Transport},
 };
 
 /// The program of flows to be remembered.
@@ -59,7 +59,7 @@ impl Pass for Remember {
         mut cursor: C,
         tables: &'t T,
     ) -> Decision<'t> {
-        let piece = match ip.piece::<MAX_EXTENSIONS, _>(&mut cursor) {
+        let piece = match ip.piece(&mut cursor) {
             Ok(piece) => piece,
             Err(portless) => return other::portless(portless, ip, tables),
         };

@@ -1,4 +1,5 @@
-//! Fragments: the first one has ports and goes the way of a whole packet; later ones go where it went.
+//! Fragments: the first one has ports and goes the way of a whole packet; later ones go where it went. Whole
+//! IPv6 packets with extension headers come along.
 //!
 //! A later fragment that comes before the first, or more than half a minute after it, cannot be told
 //! whose it is: it is dropped, and counted by a reason of its own.
@@ -17,9 +18,6 @@ use crate::{
     wire::{Cursor, Eth, Ip, IpAddress, Portless, Transport, ip::Piece},
 };
 
-/// Extension headers of IPv6 that are followed, the fragment header included.
-const MAX_EXTENSIONS: usize = 3;
-
 /// The program of fragments.
 pub(super) struct Fragments;
 
@@ -31,38 +29,33 @@ impl Pass for Fragments {
         mut cursor: C,
         tables: &'t T,
     ) -> Decision<'t> {
-        let piece = match ip.piece::<MAX_EXTENSIONS, _>(&mut cursor) {
+        let piece = match ip.piece(&mut cursor) {
             Ok(piece) => piece,
             Err(portless) => return other::portless(portless, ip, tables),
         };
-        let Some(first_fragment) = look_up(ip, piece, tables) else {
-            return DropReason::TableError.into();
-        };
+        if piece.later || piece.more {
+            let Some(mut draft) = tables.draft() else {
+                return DropReason::TableError.into();
+            };
+            draft.fragment_key = key(ip, piece);
+        }
         if piece.later {
             let len = cursor.frame_len();
-            return conclude(later(eth, ip, len, first_fragment, tables));
+            return conclude(later(eth, ip, len, tables));
         }
         first(eth, ip, piece, cursor, tables)
     }
 }
 
-/// What became of the first fragment of a packet, if it is known; leaves in the draft by what that is
-/// found. The outer `None`: there is no draft.
+/// By what fragments of a packet are found.
 #[inline(always)]
-#[expect(clippy::option_option, reason = "the outer one is a fault of xlb")]
-fn look_up<I: Ip, T: Tables>(ip: &I, piece: Piece, tables: &T) -> Option<Option<Fragment>> {
-    let mut draft = tables.draft()?;
-    draft.fragment_key = FragmentKey {
+fn key<I: Ip>(ip: &I, piece: Piece) -> FragmentKey {
+    FragmentKey {
         source: ip.source().to_table(),
         destination: ip.destination().to_table(),
         identification: piece.identification,
         protocol: piece.protocol.into(),
-    };
-    if !piece.later {
-        return Some(None);
     }
-    let known = tables.fragment(&draft.fragment_key);
-    Some(known.filter(|first| tables.now_ns() - first.born_ns < LIFETIME_NS))
 }
 
 /// A first fragment, or a whole packet with a fragment header (RFC 6946).
@@ -99,15 +92,17 @@ fn without_ports<'t, I: Ip, T: Tables>(ip: &I, tables: &T) -> Decision<'t> {
     other::by_owner(ip, tables, local, DropReason::Fragment.into()).into()
 }
 
+/// What became of the first fragment, by the key in the draft.
 #[inline(always)]
-fn later<'t, I: Ip, T: Tables>(
-    eth: &mut Eth,
-    ip: &mut I,
-    len: usize,
-    first: Option<Fragment>,
-    tables: &'t T,
-) -> Fate<'t> {
-    let Some(first) = first else {
+fn known<T: Tables>(tables: &T) -> Option<Fragment> {
+    let first = tables.fragment(&tables.draft()?.fragment_key)?;
+    let age_ns = tables.now_ns().saturating_sub(first.born_ns);
+    (age_ns < LIFETIME_NS).then_some(first)
+}
+
+#[inline(always)]
+fn later<'t, I: Ip, T: Tables>(eth: &mut Eth, ip: &mut I, len: usize, tables: &'t T) -> Fate<'t> {
+    let Some(first) = known(tables) else {
         let local = PassReason::LocalFragment.into();
         return Err(other::by_owner(ip, tables, local, DropReason::FragmentEarly.into()).into());
     };

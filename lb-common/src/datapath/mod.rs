@@ -69,9 +69,6 @@ impl<V: Into<Verdict>> From<V> for Decision<'_> {
 
 /// A program's pass over an IP packet.
 trait Pass {
-    /// The only family that it sees, IPv6 or not; `None`: both.
-    const ONLY: Option<bool> = None;
-
     /// What becomes of the packet whose header is `ip` and whose other headers are behind `cursor`.
     fn packet<'p, 't, I: Ip + 'p, C: Cursor<'p>, T: Tables>(
         eth: &'p mut Eth,
@@ -93,7 +90,6 @@ pub fn forward<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Verdict {
             Detour::Flow => flow(frame, tables),
             Detour::Syn => syn(frame, tables),
             Detour::Answer => answer(frame, tables),
-            Detour::Icmp6 => icmp6(frame, tables),
         };
         match step {
             Step::Done(verdict) => return verdict,
@@ -109,19 +105,13 @@ pub fn common<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Step {
     untagged::<Packets<Whole>, _, _>(frame, tables)
 }
 
-/// ICMP.
+/// ICMP and ICMPv6.
 #[inline(always)]
 pub fn icmp<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Step {
-    untagged::<Packets<icmp::Icmp<false>>, _, _>(frame, tables)
+    untagged::<Packets<icmp::Icmp>, _, _>(frame, tables)
 }
 
-/// ICMPv6.
-#[inline(always)]
-pub fn icmp6<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Step {
-    untagged::<Packets<icmp::Icmp<true>>, _, _>(frame, tables)
-}
-
-/// Fragments.
+/// Fragments, and IPv6 packets with extension headers.
 #[inline(always)]
 pub fn fragment<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Step {
     untagged::<Packets<fragment::Fragments>, _, _>(frame, tables)
@@ -186,16 +176,11 @@ fn decide<'p, 't, P: Pass, C: Cursor<'p>, T: Tables>(mut cursor: C, tables: &'t 
         return PassReason::NotOurMac.into();
     }
     match eth.ether_type() {
-        Eth::IPV4 if serves::<P, Ipv4, _>(tables) => packet::<P, Ipv4, _, _>(eth, cursor, tables),
-        Eth::IPV6 if serves::<P, Ipv6, _>(tables) => packet::<P, Ipv6, _, _>(eth, cursor, tables),
+        Eth::IPV4 if tables.serves(Ipv4::V6) => packet::<P, Ipv4, _, _>(eth, cursor, tables),
+        Eth::IPV6 if tables.serves(Ipv6::V6) => packet::<P, Ipv6, _, _>(eth, cursor, tables),
         Eth::IPV4 | Eth::IPV6 => PassReason::NotVip.into(),
         _ => PassReason::NotIp.into(),
     }
-}
-
-#[inline(always)]
-fn serves<P: Pass, I: Ip, T: Tables>(tables: &T) -> bool {
-    !matches!(P::ONLY, Some(v6) if v6 != I::V6) && tables.serves(I::V6)
 }
 
 #[inline(always)]

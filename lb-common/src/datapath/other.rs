@@ -17,10 +17,8 @@ pub(super) fn portless<'t, I: Ip, T: Tables>(
     match portless {
         Portless::Malformed => PassReason::Malformed.into(),
         Portless::ExtensionHeaders => PassReason::ExtensionHeaders.into(),
-        Portless::Fragment => Decision::Detour(Detour::Fragment),
-        Portless::Other(protocol) if protocol == number::<I>() => {
-            Decision::Detour(if I::V6 { Detour::Icmp6 } else { Detour::Icmp })
-        }
+        Portless::Fragment | Portless::Extended => Decision::Detour(Detour::Fragment),
+        Portless::Other(protocol) if protocol == number::<I>() => Decision::Detour(Detour::Icmp),
         Portless::Other(_) => no_service(ip, tables).into(),
     }
 }

@@ -96,12 +96,15 @@ fn outer<'p, O: Ip + 'p, C: Cursor<'p>, R: Rules>(
     rules: &R,
 ) -> Result<Inner, Outcome> {
     let ip = cursor.take::<O>().ok_or(Outcome::Malformed)?;
-    let payload = ip.payload(&mut cursor).map_err(|portless| match portless {
-        Portless::Fragment => Outcome::Fragment,
+    let piece = ip.piece(&mut cursor);
+    let piece = piece.map_err(|portless| match portless {
         Portless::Malformed => Outcome::Malformed,
-        Portless::ExtensionHeaders | Portless::Other(_) => Outcome::NotTunnel,
+        _ => Outcome::NotTunnel,
     })?;
-    let carried = tunnel::carried(payload, &mut cursor, rules.settings().gue_port)?;
+    if piece.later || piece.more {
+        return Err(Outcome::Fragment);
+    }
+    let carried = tunnel::carried(piece.payload, &mut cursor, rules.settings().gue_port)?;
     if !ip.is_plain() {
         return Err(Outcome::Malformed);
     }

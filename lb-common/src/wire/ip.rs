@@ -13,7 +13,8 @@ pub trait Ip: Header {
     /// Whether it is IPv6.
     const V6: bool = <Self::Address as Address>::V6;
 
-    /// Checks the header against itself and the frame, and moves `cursor` to the transport header.
+    /// Checks the header against itself and the frame, and moves `cursor` to the transport header. Extension
+    /// headers are not followed.
     ///
     /// # Errors
     ///
@@ -21,14 +22,13 @@ pub trait Ip: Header {
     fn payload<'p, C: Cursor<'p>>(&self, cursor: &mut C) -> Result<Payload, Portless>;
 
     /// The same for a packet that may be a fragment, of which only the first has a transport header:
-    /// before a later one `cursor` stays somewhere behind the header. Of IPv6, `MAX` extension headers
-    /// are followed.
+    /// before a later one `cursor` stays somewhere behind the header. Extension headers are followed, a
+    /// bounded number of them.
     ///
     /// # Errors
     ///
     /// [`Portless`] where the headers are not to be understood.
-    fn piece<'p, const MAX: usize, C: Cursor<'p>>(&self, cursor: &mut C)
-    -> Result<Piece, Portless>;
+    fn piece<'p, C: Cursor<'p>>(&self, cursor: &mut C) -> Result<Piece, Portless>;
 
     /// The same for a packet that an ICMP error quotes, the end of which is not there.
     ///
@@ -153,6 +153,8 @@ pub enum Portless {
     Malformed,
     /// A fragment: only the first has ports, and none is told from the first by itself.
     Fragment,
+    /// IPv6 extension headers, which take a longer look.
+    Extended,
     /// More IPv6 extension headers than are followed.
     ExtensionHeaders,
     /// Another protocol than TCP and UDP, by its number.

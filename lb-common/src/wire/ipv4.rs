@@ -4,7 +4,7 @@ use network_types::ip::IpProto;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::{
-    Cursor, Ip,
+    Cursor, Ip, MAX_POSITION,
     ip::{self, ICMP_CLASS, Outer, Payload, Piece, Portless},
 };
 use crate::{
@@ -89,14 +89,12 @@ impl Ip for Ipv4 {
     }
 
     #[inline(always)]
-    fn piece<'p, const MAX: usize, C: Cursor<'p>>(
-        &self,
-        cursor: &mut C,
-    ) -> Result<Piece, Portless> {
+    fn piece<'p, C: Cursor<'p>>(&self, cursor: &mut C) -> Result<Piece, Portless> {
         if self.total_len().wrapping_sub(Self::LEN) > cursor.rest() {
             return Err(Portless::Malformed);
         }
         let payload = self.skip_options(cursor)?;
+        cursor.settle();
         let fragment = u32::from_ne_bytes(self.fragment);
         Ok(Piece {
             payload,
@@ -110,6 +108,10 @@ impl Ip for Ipv4 {
     #[inline(always)]
     fn quoted<'p, C: Cursor<'p>>(&self, cursor: &mut C) -> Result<Payload, Portless> {
         let payload = self.skip_options(cursor)?;
+        if cursor.position() > MAX_POSITION {
+            return Err(Portless::Malformed);
+        }
+        cursor.settle();
         if u32::from_ne_bytes(self.fragment) & Self::OFFSET != 0 {
             return Err(Portless::Fragment);
         }

@@ -4,7 +4,7 @@ use network_types::ip::IpProto;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::{
-    Cursor, Ip,
+    Cursor, Ip, MAX_POSITION,
     ip::{self, ICMP_CLASS, Outer, Payload, Piece, Portless},
 };
 use crate::{
@@ -53,11 +53,7 @@ struct Fragmented {
 }
 
 /// Extension headers that are followed: RFC 8200 §4.1 names four before the transport header.
-pub const MAX_EXTENSIONS: usize = 4;
-
-/// The same in a packet that an error quotes: packets with more are rare, and the ways that the verifier
-/// walks are many.
-const MAX_QUOTED: usize = 1;
+const MAX_EXTENSIONS: usize = 4;
 
 impl Ipv6 {
     /// Bytes of the header without extension headers.
@@ -84,17 +80,14 @@ impl Ip for Ipv6 {
             return Err(Portless::Malformed);
         }
         if is_extension(payload.protocol) {
-            skip_extensions(payload, cursor)
+            Err(Portless::Extended)
         } else {
             Ok(payload)
         }
     }
 
     #[inline(always)]
-    fn piece<'p, const MAX: usize, C: Cursor<'p>>(
-        &self,
-        cursor: &mut C,
-    ) -> Result<Piece, Portless> {
+    fn piece<'p, C: Cursor<'p>>(&self, cursor: &mut C) -> Result<Piece, Portless> {
         let word = self.word();
         let payload = Payload {
             protocol: bits::low_byte(word >> 8),
@@ -104,7 +97,7 @@ impl Ip for Ipv6 {
         if version != 6 || payload.len > cursor.rest() {
             return Err(Portless::Malformed);
         }
-        find_fragment::<MAX, _>(payload, cursor)
+        find_fragment(payload, cursor)
     }
 
     #[inline(always)]
@@ -117,7 +110,7 @@ impl Ip for Ipv6 {
         if u32::from_be_bytes(self.version_class_flow) >> 28 != 6 {
             return Err(Portless::Malformed);
         }
-        match find_fragment::<MAX_QUOTED, _>(payload, cursor)? {
+        match find_fragment(payload, cursor)? {
             Piece { later: true, .. } => Err(Portless::Fragment),
             Piece { payload, .. } => Ok(payload),
         }
@@ -239,23 +232,6 @@ const fn is_extension(protocol: u8) -> bool {
 
 const FRAGMENT: u8 = IpProto::Ipv6Frag as u8;
 
-#[inline(always)]
-fn skip_extensions<'p, C: Cursor<'p>>(
-    mut payload: Payload,
-    cursor: &mut C,
-) -> Result<Payload, Portless> {
-    for _ in 0..MAX_EXTENSIONS {
-        if payload.protocol == FRAGMENT {
-            return Err(Portless::Fragment);
-        }
-        payload = next_extension(payload, cursor)?;
-        if !is_extension(payload.protocol) {
-            return Ok(payload);
-        }
-    }
-    Err(Portless::ExtensionHeaders)
-}
-
 /// Moves `cursor` behind the extension header that `payload` begins with.
 #[inline(always)]
 fn next_extension<'p, C: Cursor<'p>>(
@@ -275,12 +251,20 @@ fn next_extension<'p, C: Cursor<'p>>(
     })
 }
 
-/// The same as [`skip_extensions`], a fragment header (RFC 8200, §4.5) among them.
+/// Moves `cursor` behind extension headers, a fragment header (RFC 8200, §4.5) among them.
 #[inline(always)]
-fn find_fragment<'p, const MAX: usize, C: Cursor<'p>>(
-    payload: Payload,
-    cursor: &mut C,
-) -> Result<Piece, Portless> {
+fn find_fragment<'p, C: Cursor<'p>>(payload: Payload, cursor: &mut C) -> Result<Piece, Portless> {
+    let mut piece = follow(payload, cursor)?;
+    if cursor.position() > MAX_POSITION {
+        return Err(Portless::ExtensionHeaders);
+    }
+    cursor.settle();
+    piece.payload.len = C::settled(piece.payload.len);
+    Ok(piece)
+}
+
+#[inline(always)]
+fn follow<'p, C: Cursor<'p>>(payload: Payload, cursor: &mut C) -> Result<Piece, Portless> {
     let mut piece = Piece {
         payload,
         identification: 0,
@@ -288,7 +272,7 @@ fn find_fragment<'p, const MAX: usize, C: Cursor<'p>>(
         later: false,
         more: false,
     };
-    for _ in 0..=MAX {
+    for _ in 0..=MAX_EXTENSIONS {
         if !is_extension(piece.payload.protocol) {
             return Ok(piece);
         }

@@ -25,6 +25,9 @@ pub use transport::{Ports, Transport};
 pub trait Header: Copy + FromBytes + IntoBytes + Unaligned + KnownLayout + Immutable {}
 impl<T> Header for T where T: Copy + FromBytes + IntoBytes + Unaligned + KnownLayout + Immutable {}
 
+/// Where a cursor may be settled at most: a number with only ones.
+pub const MAX_POSITION: usize = 0xfff;
+
 /// Hands out disjoint headers of a frame, front to back.
 pub trait Cursor<'p>: Sized {
     /// The next header; `None` where the frame ends before it does.
@@ -35,6 +38,19 @@ pub trait Cursor<'p>: Sized {
 
     /// Leaves out `bytes`, which need not be there.
     fn skip(&mut self, bytes: usize);
+
+    /// Bytes before the cursor.
+    fn position(&self) -> usize;
+
+    /// Stays where it is, at most [`MAX_POSITION`]. In the kernel, ways that led here over different headers
+    /// are one for the verifier from here on: it walks what follows once, and not once for each.
+    fn settle(&mut self) {}
+
+    /// The same number; of it likewise.
+    #[must_use]
+    fn settled(number: usize) -> usize {
+        number
+    }
 
     /// Length of the whole frame in bytes, wherever the cursor stands.
     fn frame_len(&self) -> usize;

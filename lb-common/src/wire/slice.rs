@@ -36,6 +36,10 @@ impl<'p> Cursor<'p> for SliceCursor<'p> {
         self.rest = rest.get_mut(bytes..).unwrap_or_default();
     }
 
+    fn position(&self) -> usize {
+        self.len - self.rest.len()
+    }
+
     fn frame_len(&self) -> usize {
         self.len
     }

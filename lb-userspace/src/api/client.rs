@@ -14,7 +14,9 @@ use tokio::net::UnixStream;
 
 use super::{
     error::{Code, Error, ErrorBody},
-    types::{Applied, ApplyRequest, BackendRequest, Changed, Detached, Observation},
+    types::{
+        Applied, ApplyRequest, BackendRequest, BackendSetup, Changed, Detached, List, Observation,
+    },
 };
 
 /// How long one request may take.
@@ -39,6 +41,15 @@ impl Client {
     /// [`Code::Unreachable`], or what the daemon answers.
     pub async fn observe(&self) -> Result<Observation, Error> {
         self.call::<(), _>(Method::GET, "/v1/observation", None)
+            .await
+    }
+
+    /// What the backends of all services need for their modes.
+    ///
+    /// # Errors
+    /// [`Code::Unreachable`], or what the daemon answers.
+    pub async fn setup(&self) -> Result<List<BackendSetup>, Error> {
+        self.call::<(), _>(Method::GET, "/v1/backend-setup", None)
             .await
     }
 

@@ -4,7 +4,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     error::{Code, Error},
-    types::{Applied, ApplyRequest, BackendRequest, Changed, Detached, Observation},
+    types::{Applied, ApplyRequest, BackendRequest, BackendSetup, Changed, Detached, Observation},
 };
 
 /// A request on its way to the daemon's loop.
@@ -12,6 +12,8 @@ use super::{
 pub enum Command {
     /// Tell all there is to see.
     Observe(Reply<Observation>),
+    /// Tell what backends need for their modes.
+    Setup(Reply<Vec<BackendSetup>>),
     /// Change a backend.
     Change(BackendRequest, Reply<Changed>),
     /// Apply a configuration.
@@ -46,6 +48,14 @@ impl Handle {
     /// Where the loop cannot read it, or ended.
     pub async fn observe(&self) -> Result<Observation, Error> {
         self.ask(Command::Observe).await
+    }
+
+    /// Asks what backends need for their modes.
+    ///
+    /// # Errors
+    /// Where the loop ended.
+    pub async fn setup(&self) -> Result<Vec<BackendSetup>, Error> {
+        self.ask(Command::Setup).await
     }
 
     /// Changes a backend.

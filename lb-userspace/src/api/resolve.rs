@@ -1,16 +1,17 @@
 //! Which service or backend an operator means.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use super::error::{Code, Error};
+use crate::config::BackendAddress;
 
 /// A backend that may be meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Candidate<'a> {
     /// Its name.
     pub name: &'a str,
-    /// Where it listens.
-    pub address: SocketAddr,
+    /// Where it listens, as lists have it.
+    pub address: BackendAddress,
 }
 
 /// The place of the service that is called `name`.
@@ -27,14 +28,16 @@ pub fn service(name: &str, services: &[&str]) -> Result<usize, Error> {
         })
 }
 
-/// The place of the backend that `word` means: by name, by address and port, or by address where
+/// The place of the backend that `word` means: by name, by address and ports, or by address where
 /// only one backend has it.
 ///
 /// # Errors
 /// Where there is none, or more than one; the hint lists what there is.
 pub fn backend(service: &str, word: &str, backends: &[Candidate<'_>]) -> Result<usize, Error> {
-    let exact =
-        |candidate: &Candidate<'_>| candidate.name == word || word.parse() == Ok(candidate.address);
+    let written = BackendAddress::parse(word);
+    let exact = |candidate: &Candidate<'_>| {
+        candidate.name == word || written.as_ref() == Ok(&candidate.address)
+    };
     if let Some(place) = backends.iter().position(exact) {
         return Ok(place);
     }
@@ -53,7 +56,7 @@ pub fn backend(service: &str, word: &str, backends: &[Candidate<'_>]) -> Result<
 fn with_address(address: IpAddr, backends: &[Candidate<'_>]) -> Vec<usize> {
     (0..)
         .zip(backends)
-        .filter(|(_, candidate)| candidate.address.ip() == address)
+        .filter(|(_, candidate)| candidate.address.ip == address)
         .map(|(place, _)| place)
         .collect()
 }
@@ -101,17 +104,19 @@ fn listing(what: &str, names: &[&str]) -> String {
 mod tests {
     use super::*;
 
-    const BACKENDS: [(&str, &str); 4] = [
+    const BACKENDS: [(&str, &str); 6] = [
         ("b1", "10.0.0.11:8080"),
         ("10.0.0.12:8080", "10.0.0.12:8080"),
         ("10.0.0.12:8081", "10.0.0.12:8081"),
         ("six", "[2001:db8::1]:80"),
+        ("range", "10.0.0.13:8000-8009"),
+        ("all", "10.0.0.14"),
     ];
 
     fn find(word: &str) -> Result<usize, Error> {
         let backends = BACKENDS.map(|(name, address)| Candidate {
             name,
-            address: address.parse().unwrap(),
+            address: BackendAddress::parse(address).unwrap(),
         });
         backend("web", word, &backends)
     }
@@ -126,6 +131,9 @@ mod tests {
             ("2001:db8::1", 3),
             ("[2001:db8::1]", 3),
             ("[2001:db8:0::1]:80", 3),
+            ("10.0.0.13:8000-8009", 4),
+            ("10.0.0.13", 4),
+            ("10.0.0.14", 5),
         ] {
             assert_eq!(find(word), Ok(place), "{word}");
         }

@@ -3,10 +3,25 @@
 use lb_common::{AnswerReason, DropReason, PassReason};
 
 use super::types::{
-    Admin, BackendEvents, BackendItem, ConfigItem, Health, InterfaceItem, MapItem, Observation,
-    OverrideItem, PlacesItem, ProbeCounts, ReasonItem, Schema, ServiceItem, Status,
+    Admin, BackendEvents, BackendItem, BackendSetup, ConfigItem, Health, InterfaceItem, MapItem,
+    Observation, OverrideItem, PlacesItem, ProbeCounts, ReasonItem, Schema, ServiceItem, Status,
     TransitionCounts,
 };
+
+/// What the backends of [`observation`] need.
+pub(crate) fn setup() -> Vec<BackendSetup> {
+    let backend = |name: &str, address: &str| BackendSetup {
+        service: "web".to_owned(),
+        name: name.to_owned(),
+        address: address.to_owned(),
+        mode: "full-nat".to_owned(),
+        commands: vec![format!("# {name}"), "true".to_owned()],
+    };
+    vec![
+        backend("b1", "10.0.0.11:8080"),
+        backend("b2", "10.0.0.12:8080"),
+    ]
+}
 
 /// One service `web` with `b1`, which is up, and `b2`, which is down.
 pub(crate) fn observation() -> Observation {
@@ -84,7 +99,7 @@ fn backend(name: &str, address: &str, state: Health) -> BackendItem {
         service: "web".to_owned(),
         name: name.to_owned(),
         address: address.parse().unwrap(),
-        mode: if up { "full-nat" } else { "nat" }.to_owned(),
+        mode: "nat".to_owned(),
         weight: 1,
         state,
         admin: if up { Admin::Ready } else { Admin::Drain },

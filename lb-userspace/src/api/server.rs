@@ -20,8 +20,8 @@ use super::{
     error::{Code, Error, ErrorBody},
     handle::Handle,
     types::{
-        Applied, ApplyRequest, BackendItem, BackendRequest, Changed, Detached, List, Observation,
-        ServiceItem, Status,
+        Applied, ApplyRequest, BackendItem, BackendRequest, BackendSetup, Changed, Detached, List,
+        Observation, ServiceItem, Status,
     },
 };
 
@@ -51,6 +51,7 @@ fn router(handle: Handle) -> Router {
         .route("/v1/services", get(services))
         .route("/v1/backends", get(backends).post(change))
         .route("/v1/observation", get(observation))
+        .route("/v1/backend-setup", get(setup))
         .route("/v1/apply", post(apply))
         .route("/v1/detach", post(detach))
         .fallback(unknown_path)
@@ -105,6 +106,10 @@ async fn services(State(handle): State<Handle>) -> Answer<List<ServiceItem>> {
 
 async fn backends(State(handle): State<Handle>) -> Answer<List<BackendItem>> {
     Ok(Json(List::new(handle.observe().await?.backends)))
+}
+
+async fn setup(State(handle): State<Handle>) -> Answer<List<BackendSetup>> {
+    Ok(Json(List::new(handle.setup().await?)))
 }
 
 async fn change(

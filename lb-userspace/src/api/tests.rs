@@ -40,6 +40,7 @@ async fn answer(mut commands: Receiver<Command>) {
     while let Some(command) = commands.recv().await {
         match command {
             Command::Observe(reply) => reply.send(Ok(samples::observation())).unwrap(),
+            Command::Setup(reply) => reply.send(Ok(samples::setup())).unwrap(),
             Command::Change(request, reply) => reply.send(change(&request)).unwrap(),
             Command::Apply(request, reply) => reply.send(apply(&request)).unwrap(),
             Command::Detach(reply) => {
@@ -98,6 +99,7 @@ fn request(service: &str, verb: BackendVerb) -> BackendRequest {
 async fn every_request_arrives_and_comes_back_as_it_was_sent() {
     let Daemon { client, .. } = &start();
     assert_eq!(client.observe().await.unwrap(), samples::observation());
+    assert_eq!(client.setup().await.unwrap().items, samples::setup());
     for verb in [
         BackendVerb::Add {
             name: None,

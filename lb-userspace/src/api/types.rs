@@ -51,6 +51,10 @@ impl Item for ServiceItem {
     const KIND: &'static str = "ServiceList";
 }
 
+impl Item for BackendSetup {
+    const KIND: &'static str = "BackendSetupList";
+}
+
 impl Item for Changed {
     const KIND: &'static str = "ChangeList";
 }
@@ -329,6 +333,21 @@ pub struct Observation {
     pub status: Status,
     /// All backends of all services.
     pub backends: Vec<BackendItem>,
+}
+
+/// What a backend needs for its mode.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackendSetup {
+    /// Its service's name.
+    pub service: String,
+    /// Its name.
+    pub name: String,
+    /// Where it listens; without a port where packets keep theirs.
+    pub address: String,
+    /// How packets reach it.
+    pub mode: String,
+    /// Lines for `sh -e` on the backend; those that begin with `#` are for people.
+    pub commands: Vec<String>,
 }
 
 /// A change to one backend.

@@ -196,6 +196,12 @@ Examples:
   xlb backend weight web 10.0.0.12 5
   xlb backend reset web b1";
 
+const SHOW_EXAMPLES: &str = "\
+Examples:
+  xlb service show web
+  xlb service show web --backend-setup                        all backends, to read
+  xlb service show web --backend-setup=b1 | ssh b1 sudo sh -e";
+
 const DECAP_EXAMPLES: &str = "\
 The program stays when the command ends; called again, an interface follows the new rules with no
 packet lost. Call it again when the interface gets another MAC address.
@@ -268,6 +274,9 @@ pub struct RunArgs {
     /// Accept a pin folder that vanishes with this process's mount namespace.
     #[arg(long)]
     pub ephemeral: bool,
+    /// Start even where an interface is set up so that packets are lost.
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// Where metrics are served; `None`: nowhere.
@@ -290,9 +299,14 @@ pub enum ServiceVerb {
     /// List services.
     List,
     /// Show one service and its backends.
+    #[command(after_help = SHOW_EXAMPLES)]
     Show {
         /// The service's name.
         service: String,
+        /// Print what backends need for their modes: commands for a shell on each, or on the one that
+        /// is named.
+        #[arg(long, value_name = "BACKEND", num_args = 0..=1, require_equals = true)]
+        backend_setup: Option<Option<String>>,
     },
 }
 

@@ -86,6 +86,20 @@ impl BackendAddress {
         Ok(Self { ip, ports })
     }
 
+    /// That of a backend of a service with this VIP: the reverse of [`Self::fit`], up to a port that
+    /// need not be written.
+    #[must_use]
+    pub const fn of(vip: Vip, address: SocketAddr) -> Self {
+        let ports = match vip.ports.moved_to(address.port()) {
+            Ports::All => None,
+            ports => Some(ports),
+        };
+        Self {
+            ip: address.ip(),
+            ports,
+        }
+    }
+
     /// Where the backend of a service listens: the first of its ports, and 0 for all.
     ///
     /// # Errors

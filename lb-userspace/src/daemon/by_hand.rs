@@ -11,7 +11,7 @@ use crate::{
     },
     config::{
         BackendAddress,
-        model::{self, Config, Service},
+        model::{self, Config, Service, Vip},
     },
     desired::overrides::{Admin, Effective, Override, Overrides, Presence, Setting},
 };
@@ -85,7 +85,11 @@ impl Context<'_> {
 
     /// The backend that is meant.
     fn known(&self) -> Result<&model::Backend, Error> {
-        find(self.request, self.in_force.backends.iter())
+        find(
+            self.request,
+            self.in_force.vip,
+            self.in_force.backends.iter(),
+        )
     }
 
     fn add(&self, name: Option<&str>, weight: u16) -> Result<Deed, Error> {
@@ -195,7 +199,8 @@ impl Context<'_> {
                 .any(|other| other.address == b.address)
         };
         let removed = self.in_file.backends.iter().filter(|b| !is_there(b));
-        let backend = find(self.request, self.in_force.backends.iter().chain(removed))?;
+        let all = self.in_force.backends.iter().chain(removed);
+        let backend = find(self.request, self.in_force.vip, all)?;
         Ok(self.deed(&backend.name, backend.address, Override::default(), None))
     }
 
@@ -236,6 +241,7 @@ impl Context<'_> {
 
 fn find<'a>(
     request: &BackendRequest,
+    vip: Vip,
     backends: impl Iterator<Item = &'a model::Backend>,
 ) -> Result<&'a model::Backend, Error> {
     let backends: Vec<&model::Backend> = backends.collect();
@@ -243,7 +249,7 @@ fn find<'a>(
         .iter()
         .map(|backend| Candidate {
             name: &backend.name,
-            address: backend.address,
+            address: BackendAddress::of(vip, backend.address),
         })
         .collect();
     let place = resolve::backend(&request.service, &request.backend, &candidates)?;

@@ -3,7 +3,7 @@
 //! * `start`: from nothing, or from what another daemon left, to an `engine`.
 //! * `apply`, `change`, `watch`: what may happen to it. Each builds the desired state anew and
 //!   has the difference written; nothing else writes to the data path.
-//! * `observe`: what there is to see.
+//! * `observe`: what there is to see. `setup`: what backends need.
 //! * `store`: what outlives it. `servers`: its two doors.
 //!
 //! It ends without touching the data path, which goes on and is taken over by the next daemon.
@@ -26,6 +26,7 @@ mod reach;
 #[cfg(test)]
 mod samples;
 mod servers;
+mod setup;
 mod sources;
 mod start;
 mod store;
@@ -70,6 +71,8 @@ pub struct Options {
     pub metrics: Option<SocketAddr>,
     /// Whether pins may vanish with the mount namespace of the process.
     pub ephemeral: bool,
+    /// Whether it begins where packets will be lost.
+    pub force: bool,
     /// Whether the log takes colour.
     pub paints: bool,
 }
@@ -181,6 +184,7 @@ async fn run_loop(mut engine: Engine, mut inputs: Inputs, servers: Servers) {
                 Command::Apply(request, reply) => drop(reply.send(engine.apply(&request))),
                 Command::Change(request, reply) => drop(reply.send(engine.change(&request))),
                 Command::Observe(reply) => drop(reply.send(engine.observe())),
+                Command::Setup(reply) => drop(reply.send(Ok(engine.backend_setup()))),
             },
             () = next_expiry(&engine) => log(engine.expire()),
             _ = inputs.seconds.tick() => log(engine.tell_time()),

@@ -26,7 +26,7 @@ use super::{
 use crate::{
     api::{Error, socket},
     config::model::Config,
-    dataplane::{Adopted, Dataplane, Settings},
+    dataplane::{Adopted, Dataplane, Pins, Settings},
     health::{Event, Prober, probe::tcp::Tcp, scheduler::CONCURRENCY},
     metrics::{self, Events},
     net::{Finding, Follower},
@@ -58,6 +58,10 @@ pub(super) async fn start(options: Options) -> Result<Started, Error> {
     let follower = follower.context("cannot follow the network")?;
     let findings = inspection::look(&follower.view(), &loaded.parsed.config).await;
     refuse(&loaded.parsed.config, &saved, &follower)?;
+    if !options.force {
+        let running = Pins::new(options.instance.pins()).links()?;
+        inspection::refuse(&findings, &running)?;
+    }
     let (dataplane, adopted) = open(&options, &loaded.parsed.config, &mut saved)?;
     // The lock that comes with the data path says that no other daemon will take the socket.
     let doors = Doors::open(&options.instance.socket(), metrics)?;

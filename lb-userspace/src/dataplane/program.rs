@@ -64,9 +64,9 @@ impl Program {
     /// # Errors
     /// Where the kernel refuses the maps or the program, or the program fails its self-test.
     pub(super) fn load(pins: &Pins, sizes: &Sizes, constants: Constants) -> Result<Self, Error> {
-        let constants = MapValue(constants);
+        let value = MapValue(constants);
         let mut loader = EbpfLoader::new();
-        loader.override_global("CONSTANTS", &constants, true);
+        loader.override_global("CONSTANTS", &value, true);
         // The length of the routes is the program's own.
         for region in Region::ALL
             .into_iter()
@@ -80,27 +80,23 @@ impl Program {
             loader.map_pin_path(name, pins.map(name));
         }
         let object = loader.load(OBJECT).map_err(Error::load)?;
+        let used = |detour: &Detour| detour.is_used(&constants);
+        let parts: Vec<Detour> = Detour::ALL.into_iter().filter(used).collect();
         let mut program = Self {
             object,
             detours: None,
         };
-        for detour in program.parts() {
+        for &detour in &parts {
             program.program(detour)?.load().map_err(Error::program)?;
         }
         self_test(program.xdp()?)?;
-        program.set_detours()?;
+        program.set_detours(&parts)?;
         Ok(program)
     }
 
     /// The program, to attach it.
     pub(super) fn xdp(&mut self) -> Result<&mut Xdp, Error> {
         self.program(Detour::Common)
-    }
-
-    /// The programs that the object has.
-    fn parts(&self) -> Vec<Detour> {
-        let has = |detour: &Detour| self.object.program(detour.program()).is_some();
-        Detour::ALL.into_iter().filter(has).collect()
     }
 
     fn program(&mut self, detour: Detour) -> Result<&mut Xdp, Error> {
@@ -113,12 +109,13 @@ impl Program {
     }
 
     /// Names the programs that a packet may take its way through. The array is this program's own.
-    fn set_detours(&mut self) -> Result<(), Error> {
-        let Some(map) = self.object.take_map(DETOURS) else {
-            return Ok(());
-        };
+    fn set_detours(&mut self, parts: &[Detour]) -> Result<(), Error> {
+        let map = self.object.take_map(DETOURS);
+        let map = map.ok_or_else(|| Error::Load {
+            reason: format!("the object has no map {DETOURS}"),
+        })?;
         let mut detours = ProgramArray::try_from(map).map_err(Error::map(DETOURS))?;
-        for detour in self.parts() {
+        for &detour in parts {
             let fd = self.program(detour)?.fd().map_err(Error::program)?;
             let set = detours.set(detour as u32, fd, 0);
             set.map_err(Error::map(DETOURS))?;

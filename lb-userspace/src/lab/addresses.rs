@@ -18,6 +18,8 @@ pub(super) const CLIENTS: Subnet = Subnet::new([198, 51, 100], 1);
 pub(super) const TRANSIT: Subnet = Subnet::new([192, 0, 2], 2);
 /// Where backends are.
 pub(super) const SERVERS: Subnet = Subnet::new([10, 0, 0], 0xa);
+/// Where backends behind a router of their own are.
+pub(super) const FAR: Subnet = Subnet::new([10, 0, 1], 0xb);
 /// Where VIPs are; on no link, routed to the balancer.
 pub(super) const VIPS: Subnet = Subnet::new([203, 0, 113], 0xf);
 

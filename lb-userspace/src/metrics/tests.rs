@@ -89,6 +89,13 @@ fn every_reason_is_there_from_the_start() {
         );
         assert!(text.contains(&sample), "{sample}");
     }
+    for reason in AnswerReason::ALL {
+        let sample = format!(
+            "xlb_answered_packets_total{{reason=\"{}\"}} 0",
+            reason.label()
+        );
+        assert!(text.contains(&sample), "{sample}");
+    }
 }
 
 #[test]

@@ -38,7 +38,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// How bad a [`Finding`] is.
+/// How bad a [`Finding`] is, and what `xlb run` makes of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
@@ -46,8 +46,10 @@ pub enum Severity {
     Note,
     /// Some packets may be lost, or something could not be looked at.
     Warning,
-    /// Packets are lost or corrupted.
+    /// Packets are lost.
     Error,
+    /// Nothing that goes this way arrives: `xlb run` does not begin so.
+    Fatal,
 }
 
 /// What is known of one configured interface.
@@ -56,6 +58,8 @@ struct Facts<'a> {
     link: &'a Link,
     offloads: Option<Offloads>,
     peer: Option<Peer<'a>>,
+    /// Whether VLANs lie on it, so that tagged frames come in.
+    has_vlans: bool,
     /// Families whose packets the kernel does not forward when they come in here.
     unforwarded: Vec<Family>,
 }
@@ -65,6 +69,8 @@ struct Facts<'a> {
 struct Peer<'a> {
     link: &'a Link,
     offloads: Option<Offloads>,
+    /// Whether VLANs lie on it, so that it sends tagged frames.
+    has_vlans: bool,
 }
 
 /// Looks at each of `interfaces`; `families` are those of the services. Runs `ethtool`.
@@ -104,6 +110,7 @@ async fn gather<'a>(view: &'a View, link: &'a Link, families: &[Family]) -> Fact
         Some(peer) => Some(Peer {
             link: peer,
             offloads: Offloads::read(&peer.name).await,
+            has_vlans: has_vlans(view, peer),
         }),
         None => None,
     };
@@ -112,10 +119,16 @@ async fn gather<'a>(view: &'a View, link: &'a Link, families: &[Family]) -> Fact
         link,
         offloads: Offloads::read(&link.name).await,
         peer,
+        has_vlans: has_vlans(view, link),
         unforwarded: unforwarded
             .filter(|family| !is_forwarded(&link.name, *family))
             .collect(),
     }
+}
+
+fn has_vlans(view: &View, link: &Link) -> bool {
+    let mut links = view.links.values();
+    links.any(|other| other.is_vlan() && other.peer == Some(link.index))
 }
 
 /// The switch that the FIB helper looks at: that of the interface a packet came in by

@@ -47,13 +47,14 @@ pub(super) fn link(message: &LinkMessage) -> Link {
             _ => {}
         }
     }
-    link.peer = other_end.filter(|_| link.is_veth() && !elsewhere);
+    link.peer = other_end.filter(|_| (link.is_veth() || link.is_vlan()) && !elsewhere);
     link
 }
 
 fn kind(info: &[LinkInfo]) -> Option<String> {
     info.iter().find_map(|info| match info {
         LinkInfo::Kind(InfoKind::Veth) => Some("veth".to_owned()),
+        LinkInfo::Kind(InfoKind::Vlan) => Some("vlan".to_owned()),
         LinkInfo::Kind(kind) => Some(kind.to_string()),
         _ => None,
     })

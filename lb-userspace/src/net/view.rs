@@ -46,7 +46,8 @@ pub struct Link {
     pub up: bool,
     /// The kernel's word for what it is, `veth` for one; `None` for hardware and loopback.
     pub kind: Option<String>,
-    /// Index of the other end of a veth pair; `None` if that lives in another namespace.
+    /// Index of the other end of a veth pair, or of the link that a VLAN lies on; `None` if that lives
+    /// in another namespace.
     pub peer: Option<u32>,
     /// Whether an XDP program is attached, whoever did it.
     pub has_xdp: bool,
@@ -57,6 +58,12 @@ impl Link {
     #[must_use]
     pub fn is_veth(&self) -> bool {
         self.kind.as_deref() == Some("veth")
+    }
+
+    /// Whether it is a VLAN of another link.
+    #[must_use]
+    pub fn is_vlan(&self) -> bool {
+        self.kind.as_deref() == Some("vlan")
     }
 }
 

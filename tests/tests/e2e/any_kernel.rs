@@ -3,9 +3,8 @@
 
 use std::{
     collections::BTreeSet,
-    fs,
-    io::{self, Read as _},
-    net::{Ipv6Addr, SocketAddr},
+    fs, io,
+    net::{IpAddr, Ipv6Addr, SocketAddr},
 };
 
 use lb_tests::{
@@ -19,11 +18,17 @@ use lb_tests::{
     wait::eventually,
 };
 use lb_userspace::{
-    config::model::Protocol,
+    config::model::{Mode, Protocol},
     lab::{Family, Options, Topology},
 };
 
-use crate::site::{SOON, routed, start_with, wait_for_state, wait_until_whole};
+use crate::{
+    backends::{
+        datagrams_are_whole_both_ways, first, fragments_are_put_together_both_ways, network, owned,
+        random, set_up, weights,
+    },
+    site::{SOON, nothing_was_dropped, routed, start_with, wait_for_state, wait_until_whole},
+};
 
 /// Bytes of a large transfer.
 const TRANSFER: usize = 1 << 20;
@@ -46,11 +51,10 @@ const fn echo(name: &str, family: Family) -> Service<'_> {
     Service {
         name,
         family,
-        protocol: Protocol::Tcp,
         port: 7,
         backend_port: ECHO,
         probe: PROBE,
-        weights: &[1, 1, 1],
+        ..Service::WEB
     }
 }
 
@@ -74,9 +78,24 @@ struct Servers {
 
 impl Servers {
     fn start(topology: &Topology) -> Self {
-        let names = topology.backends.iter().zip(1..).map(|(host, number)| {
-            UdpNames::start(&host.namespace, &format!("b{number}"), any(NAMES)).unwrap()
-        });
+        Self::start_at(topology, &[])
+    }
+
+    /// At backends that have these VIPs, too.
+    fn start_at(topology: &Topology, vips: &[IpAddr]) -> Self {
+        let names = topology
+            .backends
+            .iter()
+            .zip(1..)
+            .flat_map(|(host, number)| {
+                let own = Family::ALL.map(|family| host.link.address.of(family));
+                let places = own.into_iter().chain(vips.iter().copied());
+                let start = move |ip| {
+                    let name = format!("b{number}");
+                    UdpNames::start(&host.namespace, &name, SocketAddr::new(ip, NAMES)).unwrap()
+                };
+                places.map(start)
+            });
         let mut servers = Self {
             _names: names.collect(),
             echo: topology.backends.iter().map(|_| None).collect(),
@@ -115,17 +134,10 @@ fn open_to_all(topology: &Topology, service: &Service<'_>) -> Vec<Connection> {
         let connection = open(topology, service).unwrap();
         connections.retain(|other| other.name != connection.name);
         connections.push(connection);
-        (connections.len() == 3).then_some(())
+        (connections.len() == service.weights.len()).then_some(())
     })
     .unwrap();
     connections
-}
-
-fn random(length: usize) -> Vec<u8> {
-    let mut bytes = vec![0; length];
-    let mut random = fs::File::open("/dev/urandom").unwrap();
-    random.read_exact(&mut bytes).unwrap();
-    bytes
 }
 
 /// Large transfers to every backend, datagrams of many flows, and nothing damaged or dropped.
@@ -195,6 +207,56 @@ fn where_the_kernel_forwards_every_byte_arrives() {
         ..Options::default()
     };
     carries(&Topology::two_armed(options).unwrap(), "native");
+}
+
+/// Backends on the link and behind a router, set up as the mode wants it and no more.
+fn carries_in(mode: Mode) {
+    let topology = Topology::two_armed(network(mode)).unwrap();
+    let _ends = set_up(&topology, mode);
+    let _servers = Servers::start_at(&topology, &owned(&topology, mode));
+    let services = SERVICES.map(|service| Service {
+        mode,
+        port: service.backend_port,
+        weights: weights(mode),
+        ..service
+    });
+    let xlb = start_with(&topology, &config::yaml(&topology, &services));
+    for service in &services {
+        if service.protocol == Protocol::Tcp {
+            streams_are_whole(&topology, service);
+            continue;
+        }
+        let (vip, all) = (service.vip(&topology), first(weights(mode).len()));
+        assert_eq!(datagrams_are_whole_both_ways(&topology, vip), all);
+        assert_eq!(fragments_are_put_together_both_ways(&topology, vip), all);
+    }
+    damage::assert_none(&topology).unwrap();
+    nothing_was_dropped(&xlb);
+}
+
+#[test]
+fn nat_carries_everything() {
+    carries_in(Mode::Nat);
+}
+
+#[test]
+fn full_nat_carries_everything() {
+    carries_in(Mode::FullNat);
+}
+
+#[test]
+fn l2_dsr_carries_everything() {
+    carries_in(Mode::L2Dsr);
+}
+
+#[test]
+fn ipip_carries_everything() {
+    carries_in(Mode::Ipip);
+}
+
+#[test]
+fn gue_carries_everything() {
+    carries_in(Mode::Gue);
 }
 
 #[test]

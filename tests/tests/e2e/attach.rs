@@ -7,7 +7,7 @@ use lb_tests::{
     daemon::Xlb,
     fleet::Fleet,
 };
-use lb_userspace::lab::{PassAll, Topology};
+use lb_userspace::lab::{Namespace, PassAll, Topology, unique_name};
 
 use crate::site::{connects, routed, start, start_with};
 
@@ -59,6 +59,37 @@ fn what_cannot_work_as_it_is_set_up_is_said_with_its_remedy() {
     // The other end is in another namespace: that it may be set up wrongly is said once.
     let log = xlb.log();
     assert!(log.contains("ethtool -K"), "{log}");
+}
+
+const PAIR: &str = "\
+interfaces: [va]
+services:
+  - { name: dns, vip: 203.0.113.10:53/udp, probe: none, backends: [10.0.0.11:53] }
+";
+
+#[test]
+fn where_nothing_would_arrive_it_does_not_start_until_that_is_mended() {
+    let host = Namespace::new(unique_name("xlb-pair")).unwrap();
+    let pair = [
+        "link add va type veth peer name vb",
+        "link set vb up",
+        "link set va up",
+    ];
+    host.ip(pair).unwrap();
+    let said = format!("{:#}", Xlb::start(&host, PAIR).unwrap_err());
+    for cure in ["ethtool -K vb tx off", "ethtool -K vb gro on"] {
+        assert!(said.contains(cure), "{said}");
+        host.run(cure.split(' ')).unwrap();
+    }
+    assert!(said.contains("--force"), "{said}");
+    let mut xlb = Xlb::start(&host, PAIR).unwrap();
+    host.run("ethtool -K vb tx on".split(' ')).unwrap();
+    xlb.terminate().unwrap();
+    xlb.start_again().unwrap();
+    assert!(
+        xlb.log().contains("ethtool -K vb tx off"),
+        "a program that runs goes on"
+    );
 }
 
 #[test]

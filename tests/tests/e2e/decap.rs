@@ -3,18 +3,15 @@
 
 use std::{
     net::{IpAddr, SocketAddr, UdpSocket},
-    process::Output,
     time::Duration,
 };
 
 use lb_tests::{
-    daemon::{PinFolder, binary},
+    direct::{TunnelEnd, own},
     packet::{UDP, packet},
 };
 use lb_userspace::lab::{Namespace, unique_name};
-use serde_json::Value;
 use socket2::{Domain, Protocol, Socket, Type};
-use tempfile::TempDir;
 
 const PATIENCE: Duration = Duration::from_secs(5);
 const GUE_PORT: u16 = 6080;
@@ -45,14 +42,12 @@ const V6: Family = Family {
 };
 
 /// A balancer, which is the client too, and a backend with the VIPs on `lo`.
-struct Net {
+struct Hosts {
     sender: Namespace,
     backend: Namespace,
-    pins: PinFolder,
-    folder: TempDir,
 }
 
-impl Net {
+impl Hosts {
     fn new() -> Self {
         let sender = Namespace::new(unique_name("xlb-snd")).unwrap();
         let backend = Namespace::new(unique_name("xlb-bck")).unwrap();
@@ -76,54 +71,38 @@ impl Net {
                 .run(["ethtool", "-K", "eth0", "tx", "off", "gro", "on"])
                 .unwrap();
         }
-        for family in [V4, V6] {
-            backend
-                .ip([format!("addr add {} dev lo", family.vip)])
-                .unwrap();
-        }
+        own(&backend, &[V4, V6].map(|family| ip(family.vip))).unwrap();
         sender.wait_until_up(&["eth0"]).unwrap();
         backend.wait_until_up(&["eth0"]).unwrap();
+        Self { sender, backend }
+    }
+}
+
+/// The hosts, and `xlb decap` at the backend.
+struct Net<'a> {
+    sender: &'a Namespace,
+    backend: &'a Namespace,
+    end: TunnelEnd<'a>,
+}
+
+impl<'a> Net<'a> {
+    fn new(hosts: &'a Hosts) -> Self {
+        let Hosts { sender, backend } = hosts;
         Self {
             sender,
             backend,
-            pins: PinFolder::new().unwrap(),
-            folder: tempfile::tempdir().unwrap(),
+            end: TunnelEnd::new(backend).unwrap(),
         }
     }
 
-    /// Runs `xlb` on the backend.
-    fn xlb(&self, words: &[&str]) -> Output {
-        let mut command = self.backend.command(binary().unwrap());
-        command.arg("--pin-dir").arg(self.pins.path());
-        command.arg("--run-dir").arg(self.folder.path());
-        command.args(words).output().unwrap()
-    }
-
-    /// The same for its JSON.
-    fn json(&self, words: &[&str]) -> Value {
-        let output = self.xlb(&[words, &["-o", "json"]].concat());
-        assert!(output.status.success(), "{words:?}: {output:?}");
-        serde_json::from_slice(&output.stdout).unwrap()
-    }
-
     fn attach(&self, vips: &[&str]) -> String {
-        let sources = format!("{},{}", V4.sender, V6.sender);
-        let words = [
-            "decap",
-            "--interface",
-            "eth0",
-            "--source",
-            &sources,
-            "--vip",
-        ];
-        let output = self.xlb(&[&words, vips].concat());
-        assert!(output.status.success(), "{output:?}");
-        String::from_utf8(output.stdout).unwrap()
+        let vips: Vec<_> = vips.iter().map(|vip| ip(vip)).collect();
+        let sources = [V4.sender, V6.sender].map(str::to_owned);
+        self.end.attach(&vips, &sources).unwrap()
     }
 
     fn counter(&self, label: &str) -> u64 {
-        let status = self.json(&["decap", "--status"]);
-        status["items"][0]["packets"][label].as_u64().unwrap()
+        self.end.counter(label).unwrap()
     }
 
     /// A UDP socket of one of them.
@@ -139,7 +118,7 @@ impl Net {
     fn send(&self, tunnel: Tunnel, outer: &Family, source: &str, inner: &Family, bytes: &[u8]) {
         let to = SocketAddr::new(outer.backend.parse().unwrap(), GUE_PORT);
         if tunnel == Tunnel::Gue {
-            let socket = Self::bind(&self.sender, source, 0);
+            let socket = Self::bind(self.sender, source, 0);
             socket.send_to(bytes, to).unwrap();
             return;
         }
@@ -148,12 +127,15 @@ impl Net {
             .sender
             .enter(|| Socket::new(domain, Type::RAW, Some(Protocol::from(inner.number))));
         let socket = made.unwrap().unwrap();
-        let source: IpAddr = source.parse().unwrap();
-        socket.bind(&SocketAddr::new(source, 0).into()).unwrap();
+        socket.bind(&SocketAddr::new(ip(source), 0).into()).unwrap();
         // A raw socket has no port.
         let to = SocketAddr::new(to.ip(), 0);
         socket.send_to(bytes, &to.into()).unwrap();
     }
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
 }
 
 impl Family {
@@ -179,9 +161,9 @@ enum Tunnel {
 }
 
 /// A datagram goes through the tunnel to a socket on the VIP, and the answer back without one.
-fn asks_and_hears(net: &Net, tunnel: Tunnel, outer: &Family, inner: &Family) {
-    let server = Net::bind(&net.backend, inner.vip, 53);
-    let client = Net::bind(&net.sender, inner.sender, 0);
+fn asks_and_hears(net: &Net<'_>, tunnel: Tunnel, outer: &Family, inner: &Family) {
+    let server = Net::bind(net.backend, inner.vip, 53);
+    let client = Net::bind(net.sender, inner.sender, 0);
     let question = format!("{tunnel:?} to {} by {}", inner.vip, outer.backend);
     let bytes = inner.datagram(&client, question.as_bytes());
     net.send(tunnel, outer, outer.sender, inner, &bytes);
@@ -201,7 +183,8 @@ fn asks_and_hears(net: &Net, tunnel: Tunnel, outer: &Family, inner: &Family) {
 
 #[test]
 fn a_backend_needs_no_tunnel_device() {
-    let net = Net::new();
+    let hosts = Hosts::new();
+    let net = Net::new(&hosts);
     let said = net.attach(&[V4.vip, V6.vip]);
     println!("{said}");
     assert!(
@@ -220,9 +203,10 @@ fn a_backend_needs_no_tunnel_device() {
 
 #[test]
 fn a_stranger_is_not_heard() {
-    let net = Net::new();
+    let hosts = Hosts::new();
+    let net = Net::new(&hosts);
     net.attach(&[V4.vip]);
-    let client = Net::bind(&net.sender, V4.stranger, 0);
+    let client = Net::bind(net.sender, V4.stranger, 0);
     let bytes = V4.datagram(&client, b"forged");
     net.send(Tunnel::Ipip, &V4, V4.stranger, &V4, &bytes);
     net.send(Tunnel::Gue, &V4, V4.stranger, &V4, &bytes);
@@ -233,42 +217,45 @@ fn a_stranger_is_not_heard() {
 
 #[test]
 fn a_second_call_replaces_the_rules_and_keeps_the_counters() {
-    let net = Net::new();
+    let hosts = Hosts::new();
+    let net = Net::new(&hosts);
     net.attach(&[V4.vip]);
     asks_and_hears(&net, Tunnel::Ipip, &V4, &V4);
     net.attach(&[V6.vip]);
     asks_and_hears(&net, Tunnel::Ipip, &V4, &V6);
-    let client = Net::bind(&net.sender, V4.sender, 0);
+    let client = Net::bind(net.sender, V4.sender, 0);
     let bytes = V4.datagram(&client, b"no VIP any more");
     net.send(Tunnel::Ipip, &V4, V4.sender, &V4, &bytes);
     asks_and_hears(&net, Tunnel::Ipip, &V4, &V6);
     assert_eq!((net.counter("ipip"), net.counter("not_our_vip")), (3, 1));
-    let status = net.json(&["decap", "--status"]);
-    assert_eq!(status["items"][0]["vips"], serde_json::json!([V6.vip]));
+    let status = net.end.status().unwrap();
+    assert_eq!(status["vips"], serde_json::json!([V6.vip]));
 }
 
 #[test]
 fn detaching_leaves_nothing() {
     for words in [&["decap", "--detach"][..], &["detach"]] {
-        let net = Net::new();
+        let hosts = Hosts::new();
+        let net = Net::new(&hosts);
         net.attach(&[V4.vip]);
         let link = net.backend.run(["ip", "link", "show", "eth0"]).unwrap();
         assert!(link.contains("prog/xdp"), "{link}");
-        let output = net.xlb(words);
+        let output = net.end.xlb(words).unwrap();
         assert!(output.status.success(), "{output:?}");
         assert_eq!(output.stdout, b"detached from eth0\n");
         let link = net.backend.run(["ip", "link", "show", "eth0"]).unwrap();
         assert!(!link.contains("prog/xdp"), "{link}");
-        assert!(!net.pins.path().join("default").exists());
+        assert!(!net.end.pins().join("default").exists());
     }
 }
 
 #[test]
 fn what_cannot_be_is_refused_with_its_exit_code() {
-    let net = Net::new();
+    let hosts = Hosts::new();
+    let net = Net::new(&hosts);
     let rules = ["--vip", V4.vip, "--source", V4.sender];
     let refused = |words: &[&str], code: i32, said: &str| {
-        let output = net.xlb(&[&["decap"], words].concat());
+        let output = net.end.xlb(&[&["decap"], words].concat()).unwrap();
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(code), "{words:?}: {text}");
         assert!(text.contains(said), "{words:?}: {text}");
@@ -302,5 +289,5 @@ fn what_cannot_be_is_refused_with_its_exit_code() {
         5,
         "eth0 takes nothing",
     );
-    assert!(!net.pins.path().join("default").exists());
+    assert!(!net.end.pins().join("default").exists());
 }

@@ -2,15 +2,12 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
-    io::{self, Read as _},
-    net::{IpAddr, SocketAddr, TcpListener, UdpSocket},
-    path::Path,
+    io,
+    net::{SocketAddr, TcpListener, UdpSocket},
 };
 
 use lb_tests::{
     config::Service,
-    daemon::Xlb,
     damage,
     fleet::Fleet,
     load::{ask_udp, room, udp},
@@ -22,8 +19,9 @@ use lb_userspace::{
 };
 
 use crate::{
+    backends::{curl, pages_are_whole_both_ways},
     page::dropped,
-    site::{SOON, connects, routed, send, start},
+    site::{SOON, connects, nothing_was_dropped, routed, send, start},
 };
 
 /// Bytes of a large transfer.
@@ -71,7 +69,8 @@ fn carries_everything(topology: &Topology) {
     let all: Vec<_> = Family::ALL.into_iter().flat_map(services).collect();
     let xlb = start(topology, &all);
     for family in Family::ALL {
-        pages_are_whole_both_ways(topology, &fleet, family);
+        let web = SocketAddr::new(topology.vip.of(family), Service::WEB.port);
+        pages_are_whole_both_ways(topology, &fleet, web, TRANSFER);
         backends_see_who_asks(topology, family);
         streams_run_both_ways(topology, family);
         datagrams_are_whole_both_ways(topology, family);
@@ -108,40 +107,9 @@ fn on_the_link() -> Options {
     }
 }
 
-/// Downloads a file from each backend's server and uploads it again: curl and nginx.
-fn pages_are_whole_both_ways(topology: &Topology, fleet: &Fleet, family: Family) {
-    let mut bytes = vec![0; TRANSFER];
-    let mut random = fs::File::open("/dev/urandom").unwrap();
-    random.read_exact(&mut bytes).unwrap();
-    for number in 1..=3 {
-        fs::write(fleet.web(number).pages().join("file"), &bytes).unwrap();
-    }
-    let vip = topology.vip.of(family);
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("file");
-    curl(topology, vip, "/file", &["-o", text(&file)]);
-    assert!(fs::read(&file).unwrap() == bytes, "download, {family}");
-
-    let name = format!("/upload/{family}");
-    curl(topology, vip, &name, &["-T", text(&file)]);
-    let uploads = (1..=3).map(|number| fleet.web(number).pages().join(&name[1..]));
-    let uploaded: Vec<_> = uploads.filter_map(|file| fs::read(file).ok()).collect();
-    assert!(uploaded == [bytes], "upload, {family}");
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
-}
-
-/// Fetches a page of the VIP.
-fn curl(topology: &Topology, vip: IpAddr, page: &str, more: &[&str]) -> String {
-    let url = format!("http://{}{page}", SocketAddr::new(vip, 80));
-    let words = [&["curl", "-sSf", "--max-time", "20", &url], more].concat();
-    topology.client.namespace.run(words).unwrap()
-}
-
 fn backends_see_who_asks(topology: &Topology, family: Family) {
-    let seen = curl(topology, topology.vip.of(family), "/client", &[]);
+    let vip = SocketAddr::new(topology.vip.of(family), Service::WEB.port);
+    let seen = curl(topology, vip, "/client", &[]);
     let client = topology.client.link.address.of(family);
     assert_eq!(seen.trim(), client.to_string());
 }
@@ -176,16 +144,6 @@ fn datagrams_are_whole_both_ways(topology: &Topology, family: Family) {
     let names = topology.client.namespace.enter(flows).unwrap().unwrap();
     let expected = ["b1", "b2", "b3"].map(str::to_owned);
     assert_eq!(names, BTreeSet::from(expected), "{family}");
-}
-
-fn nothing_was_dropped(xlb: &Xlb<'_>) {
-    let status = xlb.json(&["status"]).unwrap();
-    for drop in status["drops"].as_array().unwrap() {
-        assert_eq!(drop["packets"], 0, "{drop}");
-    }
-    for interface in status["interfaces"].as_array().unwrap() {
-        assert_eq!(interface["mode"], "native", "{interface}");
-    }
 }
 
 #[test]

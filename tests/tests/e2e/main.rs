@@ -10,12 +10,23 @@
 
 mod any_kernel;
 mod attach;
+mod backend_setup;
+mod backends;
 mod cli;
 mod decap;
 mod failover;
 mod forwarding;
+mod full_nat;
+mod hairpin;
+mod icmp;
+mod modes;
 mod network;
 mod page;
+mod path_mtu;
+mod pools;
+mod ports;
 mod reload;
 mod restart;
 mod site;
+mod tunnels;
+mod vlan;

@@ -112,3 +112,20 @@ pub(crate) fn send(from: &Namespace, source: SocketAddr, to: SocketAddr, datagra
     };
     from.enter(work).unwrap();
 }
+
+/// Asserts that xlb dropped nothing, and that every interface is native.
+pub(crate) fn nothing_was_dropped(xlb: &Xlb<'_>) {
+    nothing_was_dropped_but(xlb, &[]);
+}
+
+/// The same, but for packets that may have been dropped for one of these reasons.
+pub(crate) fn nothing_was_dropped_but(xlb: &Xlb<'_>, reasons: &[&str]) {
+    let status = xlb.json(&["status"]).unwrap();
+    for drop in status["drops"].as_array().unwrap() {
+        let is_expected = reasons.iter().any(|reason| drop["reason"] == *reason);
+        assert!(is_expected || drop["packets"] == 0, "{drop}");
+    }
+    for interface in status["interfaces"].as_array().unwrap() {
+        assert_eq!(interface["mode"], "native", "{interface}");
+    }
+}

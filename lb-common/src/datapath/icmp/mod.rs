@@ -22,20 +22,15 @@ use crate::{
     directory::VIP,
     maps::Feature,
     wire::{
-        Cursor, Eth, Ip, Portless,
+        Cursor, Eth, Ip,
         icmp::{self, Kind},
     },
 };
 
-/// Extension headers of IPv6 that are followed to an ICMP message.
-const MAX_EXTENSIONS: usize = 0;
+/// The program of ICMP and ICMPv6.
+pub(super) struct Icmp;
 
-/// The program of ICMP, or of ICMPv6.
-pub(super) struct Icmp<const V6: bool>;
-
-impl<const V6: bool> Pass for Icmp<V6> {
-    const ONLY: Option<bool> = Some(V6);
-
+impl Pass for Icmp {
     #[inline(always)]
     fn packet<'p, 't, I: Ip + 'p, C: Cursor<'p>, T: Tables>(
         eth: &'p mut Eth,
@@ -44,10 +39,9 @@ impl<const V6: bool> Pass for Icmp<V6> {
         tables: &'t T,
     ) -> Decision<'t> {
         let len = cursor.frame_len();
-        let piece = match ip.piece::<MAX_EXTENSIONS, _>(&mut cursor) {
+        let piece = match ip.piece(&mut cursor) {
             Ok(piece) => piece,
-            Err(Portless::ExtensionHeaders) => return PassReason::ExtensionHeaders.into(),
-            Err(_) => return PassReason::Malformed.into(),
+            Err(portless) => return other::portless(portless, ip, tables),
         };
         let Some(message) = cursor.take::<icmp::Icmp>() else {
             return PassReason::Malformed.into();

@@ -106,6 +106,7 @@ pub(super) fn render(backends: &[BackendItem], paints: bool) -> String {
             backend.service.clone(),
             backend.name.clone(),
             backend.address.clone(),
+            or_dash(Some(backend.mode.clone()).filter(|mode| !mode.is_empty())),
             backend.weight.to_string(),
             backend.state.word().to_owned(),
             backend.admin.word().to_owned(),
@@ -120,6 +121,7 @@ pub(super) fn render(backends: &[BackendItem], paints: bool) -> String {
         left("SERVICE"),
         left("BACKEND"),
         left("ADDRESS"),
+        left("MODE"),
         right("WEIGHT"),
         left("STATE"),
         left("ADMIN"),
@@ -210,9 +212,9 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "SERVICE  BACKEND  ADDRESS         WEIGHT  STATE  ADMIN   SHARE  PACKETS  BYTES  PROBE         OVERRIDE",
-                "web      b1       10.0.0.11:8080       1  up     ready  100.0%        7    420  tcp ok 0.4ms  -",
-                "web      b2       10.0.0.12:8080       1  down   drain    0.0%        0      0  tcp ok 0.4ms  drain, 28m00s left",
+                "SERVICE  BACKEND  ADDRESS         MODE  WEIGHT  STATE  ADMIN   SHARE  PACKETS  BYTES  PROBE         OVERRIDE",
+                "web      b1       10.0.0.11:8080  nat        1  up     ready  100.0%        7    420  tcp ok 0.4ms  -",
+                "web      b2       10.0.0.12:8080  nat        1  down   drain    0.0%        0      0  tcp ok 0.4ms  drain, 28m00s left",
             ]
         );
     }

@@ -7,6 +7,7 @@ mod decap;
 mod detach;
 mod run;
 mod service;
+mod setup;
 mod status;
 
 use clap::CommandFactory as _;

@@ -11,12 +11,14 @@ pub(super) fn run(context: &Context, args: RunArgs) -> Result<u8, Error> {
         config,
         metrics,
         ephemeral,
+        force,
     } = args;
     daemon::run(Options {
         instance: context.instance(),
         config,
         metrics: metrics.0,
         ephemeral,
+        force,
         paints: context.output.paints_talk,
     })?;
     Ok(DONE)

@@ -9,7 +9,7 @@ use super::{
         format::si,
         table::{self, left, right},
     },
-    backend,
+    backend, setup,
 };
 use crate::api::{
     Code, Error, resolve,
@@ -20,7 +20,17 @@ pub(super) fn run(context: &Context, verb: Option<ServiceVerb>) -> Result<u8, Er
     let observation = context.ask(async |client| client.observe().await)?;
     match verb.unwrap_or(ServiceVerb::List) {
         ServiceVerb::List => list(context, observation),
-        ServiceVerb::Show { service } => show(context, observation, &service),
+        ServiceVerb::Show {
+            service,
+            backend_setup: None,
+        } => show(context, observation, &service),
+        ServiceVerb::Show {
+            service,
+            backend_setup: Some(backend),
+        } => {
+            place(&observation, &service)?;
+            setup::show(context, &service, backend.as_deref())
+        }
     }?;
     Ok(DONE)
 }
@@ -45,9 +55,8 @@ impl Item for Detail {
 }
 
 fn show(context: &Context, observation: Observation, name: &str) -> Result<(), Error> {
+    let place = place(&observation, name)?;
     let Observation { status, backends } = observation;
-    let names: Vec<&str> = status.services.iter().map(|s| s.name.as_str()).collect();
-    let place = resolve::service(name, &names)?;
     let service = status.services.into_iter().nth(place);
     let service = service.ok_or_else(|| Error::new(Code::NotFound, "no such service"))?;
     let backends = backends.into_iter().filter(|b| b.service == service.name);
@@ -63,6 +72,13 @@ fn show(context: &Context, observation: Observation, name: &str) -> Result<(), E
             .map(|d| describe(d, context.output.paints));
         details.collect()
     })
+}
+
+/// Where a service stands in the list.
+fn place(observation: &Observation, name: &str) -> Result<usize, Error> {
+    let services = observation.status.services.iter();
+    let names: Vec<&str> = services.map(|service| service.name.as_str()).collect();
+    resolve::service(name, &names)
 }
 
 fn describe(detail: &Detail, paints: bool) -> String {

@@ -11,7 +11,7 @@ use super::super::{
 use crate::api::{
     Code, Error,
     client::Client,
-    types::{Health, Observation, Status},
+    types::{Health, Observation, ReasonItem, Status},
 };
 
 pub(super) fn run(context: &Context, exit_code: bool, wait: Option<Duration>) -> Result<u8, Error> {
@@ -82,7 +82,8 @@ fn describe(observation: &Observation) -> String {
         count(Health::Down),
         count(Health::Unknown)
     ));
-    lines.push(format!("  drops     {}", drops(status)));
+    lines.push(format!("  drops     {}", counted(&status.drops)));
+    lines.push(format!("  answers   {}", counted(&status.answers)));
     lines.push(maps(status));
     lines.push(config(status));
     if let Some(address) = status.metrics {
@@ -106,10 +107,10 @@ fn head(status: &Status) -> String {
     )
 }
 
-fn drops(status: &Status) -> String {
-    let counted = status.drops.iter().filter(|drop| drop.packets > 0);
+fn counted(reasons: &[ReasonItem]) -> String {
+    let counted = reasons.iter().filter(|item| item.packets > 0);
     let texts: Vec<String> = counted
-        .map(|drop| format!("{} {}", si(drop.packets), drop.reason))
+        .map(|item| format!("{} {}", si(item.packets), item.reason))
         .collect();
     match texts.as_slice() {
         [] => "none".to_owned(),
@@ -145,6 +146,7 @@ mod tests {
              \x20 services  1 up, 0 down\n\
              \x20 backends  1 up, 1 down, 0 unknown\n\
              \x20 drops     none\n\
+             \x20 answers   none\n\
              \x20 maps      1, 32.7kB\n\
              \x20 config    /etc/xlb/xlb.yaml\n"
         );

@@ -4,6 +4,7 @@ use tokio::process::Command;
 
 /// The offloads that matter to XDP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub(super) struct Offloads {
     /// Packets leave it with unfinished checksums.
     pub(super) tx_checksumming: bool,
@@ -11,6 +12,12 @@ pub(super) struct Offloads {
     pub(super) gro: bool,
     /// Packets are joined in hardware, against which XDP is helpless.
     pub(super) lro: bool,
+    /// The same by rules that allow to take them apart again.
+    pub(super) gro_hw: bool,
+    /// VLAN tags of what comes in are beside the packet, where XDP does not see them.
+    pub(super) rx_vlan: bool,
+    /// The same of what leaves it.
+    pub(super) tx_vlan: bool,
 }
 
 impl Offloads {
@@ -21,7 +28,8 @@ impl Offloads {
         Self::parse(&String::from_utf8_lossy(&output.stdout))
     }
 
-    /// Reads lines like `large-receive-offload: off [fixed]`.
+    /// Reads lines like `large-receive-offload: off [fixed]`. Those that not every version knows count
+    /// as off where they are missing.
     pub(super) fn parse(features: &str) -> Option<Self> {
         let is_on = |name: &str| {
             let mut lines = features.lines().map(str::trim);
@@ -32,6 +40,9 @@ impl Offloads {
             tx_checksumming: is_on("tx-checksumming")?,
             gro: is_on("generic-receive-offload")?,
             lro: is_on("large-receive-offload")?,
+            gro_hw: is_on("rx-gro-hw").unwrap_or(false),
+            rx_vlan: is_on("rx-vlan-offload").unwrap_or(false),
+            tx_vlan: is_on("tx-vlan-offload").unwrap_or(false),
         })
     }
 }

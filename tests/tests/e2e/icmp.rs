@@ -1,0 +1,106 @@
+//! Ping and traceroute: what hosts ask of a VIP itself.
+
+use std::net::{IpAddr, SocketAddr};
+
+use lb_tests::{
+    config::{self, Service},
+    damage,
+    fleet::Fleet,
+    icmp::{End, Ping, trace},
+};
+use lb_userspace::{
+    config::model::Mode,
+    lab::{Family, Namespace, Topology},
+};
+
+use crate::{
+    backends::names,
+    site::{nothing_was_dropped, routed, start, start_with},
+};
+/// Requests of several lengths, none of them a fragment.
+fn answers(from: &Namespace, to: IpAddr) {
+    let mut ping = Ping::new(from, to).unwrap();
+    for length in [0, 1, 56, 1001, 1400] {
+        let bytes: Vec<u8> = (0..=u8::MAX).cycle().take(length).collect();
+        ping.ask(&bytes)
+            .unwrap_or_else(|error| panic!("{to}, {length} bytes: {error}"));
+    }
+}
+
+/// Echo requests that the kernel of a host has got.
+fn heard(host: &Namespace) -> u64 {
+    let counters = damage::counters(host).unwrap();
+    counters["IcmpInEchos"] + counters["Icmp6InEchos"]
+}
+
+fn services() -> [Service<'static>; 2] {
+    Family::ALL.map(|family| names(family, Mode::Nat))
+}
+
+#[test]
+fn a_vip_answers_ping_itself() {
+    for topology in [Topology::one_armed, Topology::two_armed] {
+        let topology = topology(routed()).unwrap();
+        let xlb = start(&topology, &services());
+        for family in Family::ALL {
+            answers(&topology.client.namespace, topology.vip.of(family));
+        }
+        assert_eq!(heard(&topology.balancer.namespace), 0);
+        damage::assert_none(&topology).unwrap();
+        nothing_was_dropped(&xlb);
+    }
+}
+
+/// The VIP is an address of the host, whose kernel answers.
+#[test]
+fn ping_is_left_to_the_kernel_where_the_file_says_so() {
+    let topology = Topology::two_armed(routed()).unwrap();
+    let balancer = &topology.balancer.namespace;
+    let vips = Family::ALL.map(|family| topology.vip.of(family));
+    lb_tests::direct::own(balancer, &vips).unwrap();
+    let file = config::yaml(&topology, &services());
+    let xlb = start_with(&topology, &format!("icmp: {{ echo: pass }}\n{file}"));
+    let before = heard(balancer);
+    for vip in vips {
+        answers(&topology.client.namespace, vip);
+    }
+    assert_eq!(heard(balancer) - before, 10);
+    damage::assert_none(&topology).unwrap();
+    nothing_was_dropped(&xlb);
+}
+
+/// Other addresses of the host are no VIPs: the kernel answers for them.
+#[test]
+fn the_balancers_own_addresses_are_the_kernels_to_answer_for() {
+    let topology = Topology::two_armed(routed()).unwrap();
+    let _xlb = start(&topology, &services());
+    let balancer = &topology.balancer;
+    let before = heard(&balancer.namespace);
+    for family in Family::ALL {
+        let address = balancer.front.address.of(family);
+        answers(&topology.client.namespace, address);
+    }
+    assert_eq!(heard(&balancer.namespace) - before, 10);
+}
+
+#[test]
+fn a_route_is_traced_through_the_vip_to_the_backend() {
+    for topology in [Topology::one_armed, Topology::two_armed] {
+        let topology = topology(routed()).unwrap();
+        let _fleet = Fleet::start(&topology).unwrap();
+        let _xlb = start(&topology, &services());
+        let router = topology.router.as_ref().unwrap();
+        for service in services() {
+            let family = service.family;
+            let vip: SocketAddr = service.vip(&topology);
+            let hop = |hops| trace(&topology.client.namespace, vip, hops).unwrap();
+            assert_eq!(hop(1), End::Exceeded(router.front.address.of(family)));
+            assert_eq!(hop(2), End::Exceeded(vip.ip()));
+            let End::Answered(answer) = hop(3) else {
+                panic!("nobody answers at {vip}");
+            };
+            assert!(answer.ends_with(b" who?"), "{answer:?}");
+        }
+        damage::assert_none(&topology).unwrap();
+    }
+}

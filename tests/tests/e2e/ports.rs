@@ -1,0 +1,251 @@
+//! Services on one port, on a range and on all ports of one address, and backends that several
+//! services share.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket},
+    time::Duration,
+};
+
+use lb_tests::{
+    config, damage,
+    echo::{Connection, Echo},
+    load::{ask_udp, udp},
+    servers::UdpNames,
+};
+use lb_userspace::{
+    config::model::{Mode, Protocol},
+    lab::{Family, Host, Topology},
+};
+
+use crate::{
+    backends::{network, owned, set_up},
+    page::dropped,
+    site::{nothing_was_dropped, start_with},
+};
+
+/// Servers of both protocols at ports of a host, which tell the host's number and the port.
+#[derive(Default)]
+struct Servers {
+    echo: Vec<Echo>,
+    names: Vec<UdpNames>,
+}
+
+impl Servers {
+    /// At its own addresses, and at the VIPs that it has.
+    fn start(host: &Host, number: usize, vips: &[IpAddr], ports: &[u16]) -> Self {
+        let own = Family::ALL.map(|family| host.link.address.of(family));
+        let mut servers = Self::default();
+        for port in ports {
+            let (name, namespace) = (format!("b{number}:{port}"), &host.namespace);
+            let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, *port));
+            servers
+                .echo
+                .push(Echo::start(namespace, &name, any).unwrap());
+            for ip in own.iter().chain(vips) {
+                let place = SocketAddr::new(*ip, *port);
+                let server = UdpNames::start(namespace, &name, place);
+                servers.names.push(server.unwrap());
+            }
+        }
+        servers
+    }
+}
+
+/// Which server answers at a VIP. Nobody else's answer is heard.
+fn server(topology: &Topology, protocol: Protocol, vip: SocketAddr) -> io::Result<String> {
+    let ask = || match protocol {
+        Protocol::Tcp => Connection::open(vip).map(|connection| connection.name),
+        Protocol::Udp => ask_udp(&udp(vip)?, b"who?"),
+    };
+    topology.client.namespace.enter(ask).unwrap()
+}
+
+/// A service in one line of YAML.
+fn service(name: &str, vip: &str, mode: Mode, backend: &str) -> String {
+    let mode = mode.word();
+    format!(
+        "  - {{ name: {name}, vip: \"{vip}\", mode: {mode}, probe: none, backends: [\"{backend}\"] }}\n"
+    )
+}
+
+/// An address before a colon, or alone.
+fn bracketed(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(v4) => v4.to_string(),
+        IpAddr::V6(v6) => format!("[{v6}]"),
+    }
+}
+
+/// Services of every kind on one address: single port, ranges kept and moved, and all others.
+fn services(topology: &Topology, family: Family, protocol: Protocol, mode: Mode) -> String {
+    let vip = bracketed(topology.vip.of(family));
+    let [b1, b2] = [0, 1].map(|index| {
+        let backend: &Host = &topology.backends[index];
+        bracketed(backend.link.address.of(family))
+    });
+    let service = |kind: &str, ports: &str, backend: &str| {
+        let name = format!("{kind}-{family}-{protocol}");
+        service(&name, &format!("{vip}:{ports}/{protocol}"), mode, backend)
+    };
+    let (one, moved) = if mode.is_nat() {
+        (format!("{b2}:7050"), format!("{b2}:7000-7009"))
+    } else {
+        (b2.clone(), b2.clone())
+    };
+    [
+        service("rest", "*", &b2),
+        service("range", "8000-8099", &b1),
+        service("one", "8050", &one),
+        service("moved", "9000-9009", &moved),
+    ]
+    .concat()
+}
+
+/// The more precise service takes its ports from the others.
+fn the_most_precise_service_counts(mode: Mode) {
+    let topology = Topology::two_armed(network(mode)).unwrap();
+    let [one, moved] = if mode.is_nat() {
+        [7050, 7003]
+    } else {
+        [8050, 9003]
+    };
+    let _ends = set_up(&topology, mode);
+    let vips = owned(&topology, mode);
+    let [first, second, ..] = &topology.backends[..] else {
+        panic!("two backends");
+    };
+    let _servers = [
+        Servers::start(first, 1, &vips, &[8000, 8049, 8099]),
+        Servers::start(second, 2, &vips, &[one, moved, 1, 8100, 65_535]),
+    ];
+    let all = Family::ALL.map(|family| {
+        [Protocol::Tcp, Protocol::Udp].map(|protocol| services(&topology, family, protocol, mode))
+    });
+    let file = config::interfaces(&topology) + "services:\n" + &all.as_flattened().concat();
+    let xlb = start_with(&topology, &file);
+    let expected = [
+        (8000, "b1:8000".to_owned()),
+        (8049, "b1:8049".to_owned()),
+        (8050, format!("b2:{one}")),
+        (8099, "b1:8099".to_owned()),
+        (8100, "b2:8100".to_owned()),
+        (9003, format!("b2:{moved}")),
+        (1, "b2:1".to_owned()),
+        (65_535, "b2:65535".to_owned()),
+    ];
+    for family in Family::ALL {
+        for protocol in [Protocol::Tcp, Protocol::Udp] {
+            for (port, name) in &expected {
+                let vip = SocketAddr::new(topology.vip.of(family), *port);
+                let served = server(&topology, protocol, vip);
+                let served = served.unwrap_or_else(|error| panic!("{vip}/{protocol}: {error}"));
+                assert_eq!(served, *name, "{vip}/{protocol}");
+            }
+        }
+    }
+    damage::assert_none(&topology).unwrap();
+    nothing_was_dropped(&xlb);
+}
+
+#[test]
+fn the_most_precise_service_counts_in_nat() {
+    the_most_precise_service_counts(Mode::Nat);
+}
+
+#[test]
+fn the_most_precise_service_counts_in_full_nat() {
+    the_most_precise_service_counts(Mode::FullNat);
+}
+
+#[test]
+fn the_most_precise_service_counts_in_l2_dsr() {
+    the_most_precise_service_counts(Mode::L2Dsr);
+}
+
+#[test]
+fn the_most_precise_service_counts_in_ipip() {
+    the_most_precise_service_counts(Mode::Ipip);
+}
+
+#[test]
+fn the_most_precise_service_counts_in_gue() {
+    the_most_precise_service_counts(Mode::Gue);
+}
+
+/// Two VIPs lead to one port of one backend, which answers for both.
+struct Shared {
+    topology: Topology,
+    vips: [SocketAddr; 2],
+    file: String,
+    _servers: Servers,
+}
+
+impl Shared {
+    fn new(family: Family) -> Self {
+        let topology = Topology::two_armed(network(Mode::Nat)).unwrap();
+        let one = topology.vip.of(family);
+        let other = topology.another_vip(11).of(family);
+        let vips = [(one, 53), (other, 54)].map(SocketAddr::from);
+        let backend = topology.backends[0].link.address.of(family);
+        let backend = SocketAddr::new(backend, 8053).to_string();
+        let mut file = config::interfaces(&topology) + "services:\n";
+        for protocol in [Protocol::Tcp, Protocol::Udp] {
+            for (name, vip) in ["one", "other"].into_iter().zip(vips) {
+                let name = format!("{name}-{protocol}");
+                let vip = format!("{vip}/{protocol}");
+                file += &service(&name, &vip, Mode::Nat, &backend);
+            }
+        }
+        Self {
+            _servers: Servers::start(&topology.backends[0], 1, &[], &[8053]),
+            topology,
+            vips,
+            file,
+        }
+    }
+}
+
+#[test]
+fn one_backend_answers_for_two_services() {
+    for family in Family::ALL {
+        let Shared {
+            topology,
+            vips,
+            file,
+            ..
+        } = &Shared::new(family);
+        let xlb = start_with(topology, file);
+        for round in 0..50 {
+            for protocol in [Protocol::Tcp, Protocol::Udp] {
+                for vip in vips {
+                    let name = server(topology, protocol, *vip);
+                    let name = name.unwrap_or_else(|error| panic!("{vip}, {round}: {error}"));
+                    assert_eq!(name, "b1:8053");
+                }
+            }
+        }
+        damage::assert_none(topology).unwrap();
+        nothing_was_dropped(&xlb);
+    }
+}
+
+/// What the backend sends to that port would be for both.
+#[test]
+fn a_clients_port_leads_to_one_of_two_services_that_share_a_backend() {
+    let shared = Shared::new(Family::V4);
+    let Shared { topology, vips, .. } = &shared;
+    let xlb = start_with(topology, &shared.file);
+    let client = topology.client.link.address.of(Family::V4);
+    let ask = |vip: SocketAddr| {
+        let socket = UdpSocket::bind((client, 5000))?;
+        socket.connect(vip)?;
+        socket.set_read_timeout(Some(Duration::from_millis(300)))?;
+        ask_udp(&socket, b"who?")
+    };
+    let [first, second] = *vips;
+    let asked = || [ask(second).is_ok(), ask(first).is_ok(), ask(second).is_ok()];
+    let answered = topology.client.namespace.enter(asked).unwrap();
+    assert_eq!(answered, [true, false, true]);
+    assert_eq!(dropped(&xlb, "nat_collision"), 1);
+}
