@@ -339,6 +339,7 @@ fn said(installed: &Installed) -> State {
             v4: installed.routes.v4.clone(),
             v6: installed.routes.v6.clone(),
         },
+        flows: 0,
         specialisation: Specialisation::default(),
     }
 }
@@ -659,6 +660,7 @@ prop_compose! {
             pools,
             interfaces: macs.into_iter().map(interface).collect(),
             routes: Routes { v4: routes.into_iter().map(route).collect(), v6: Vec::new() },
+            flows: 0,
             specialisation: Specialisation::default(),
         }
     }
@@ -720,12 +722,13 @@ prop_compose! {
 }
 
 /// A random backend, put at an address. Where nothing rewrites its port, that is the VIP's.
-fn at(service: u8, number: u8, backend: Backend) -> Backend {
+fn at(service: u8, number: u8, mut backend: Backend) -> Backend {
     let mut address = backend_address(service, number);
     if !matches!(backend.forwarding, Forwarding::Nat | Forwarding::FullNat(_)) {
         address.set_port(vip(service).ports.first());
     }
-    Backend { address, ..backend }
+    backend.address = address;
+    backend
 }
 
 prop_compose! {
