@@ -8,15 +8,21 @@ use std::{
 use lb_tests::{
     config::Service,
     daemon::{PinFolder, Xlb, binary},
+    damage,
     fleet::Fleet,
 };
 use lb_userspace::{
-    backend_setup, config,
+    backend_setup,
+    config::{self, model::Mode},
     lab::{Family, Namespace, Topology, unique_name},
     net::Follower,
 };
+use tempfile::TempDir;
 
-use crate::site::{routed, start};
+use crate::{
+    backends::{first, network, served_by, web, weights},
+    site::{routed, start},
+};
 
 /// Gives lines to `sh -e` in a namespace, as `ssh HOST sh -e` would, twice.
 fn paste(namespace: &Namespace, lines: &str) {
@@ -145,12 +151,7 @@ fn direct_modes_leave_the_backend_with_vip_silence_and_tunnel() {
     let [balancer, backend] = balancer_and_backend();
     let pins = PinFolder::new().unwrap();
     let run = tempfile::tempdir().unwrap();
-    let xlb = format!(
-        "xlb() {{ {} --pin-dir {} --run-dir {} \"$@\"; }}\n",
-        binary().unwrap().display(),
-        pins.path().display(),
-        run.path().display()
-    );
+    let xlb = own_folders(&pins, &run);
     for lines in lines_for_all(&balancer) {
         paste(&backend, &format!("{xlb}{lines}"));
     }
@@ -194,4 +195,57 @@ fn lines_for_all(balancer: &Namespace) -> Vec<String> {
         lines.join("\n")
     });
     pairs.collect()
+}
+
+/// Has `xlb` of the shell's lines keep its files apart from any other's.
+fn own_folders(pins: &PinFolder, run: &TempDir) -> String {
+    format!(
+        "xlb() {{ {} --pin-dir {} --run-dir {} \"$@\"; }}\n",
+        binary().unwrap().display(),
+        pins.path().display(),
+        run.path().display()
+    )
+}
+
+/// Nothing was done to the backends before.
+fn is_all_that_backends_need(mode: Mode) {
+    let topology = Topology::two_armed(network(mode)).unwrap();
+    let _fleet = Fleet::start(&topology).unwrap();
+    let services = Family::ALL.map(|family| web(family, mode));
+    let xlb = start(&topology, &services);
+    let folders: Vec<_> = topology
+        .backends
+        .iter()
+        .map(|_| (PinFolder::new().unwrap(), tempfile::tempdir().unwrap()))
+        .collect();
+    let all = weights(mode).len();
+    // One after the other: a backend that has an address of each family takes the tunnels of the last one
+    // that it was told of.
+    for service in &services {
+        for (number, (backend, (pins, run))) in
+            (1..=all).zip(topology.backends.iter().zip(&folders))
+        {
+            let lines = setup(&xlb, service.name, &format!("b{number}"));
+            let lines = format!("{}{lines}", own_folders(pins, run));
+            paste(&backend.namespace, &lines);
+        }
+        let vip = service.vip(&topology);
+        assert_eq!(served_by(&topology, vip, 100), first(all), "{mode:?}");
+    }
+    damage::assert_none(&topology).unwrap();
+}
+
+#[test]
+fn what_is_printed_is_all_that_l2_dsr_backends_need() {
+    is_all_that_backends_need(Mode::L2Dsr);
+}
+
+#[test]
+fn what_is_printed_is_all_that_ipip_backends_need() {
+    is_all_that_backends_need(Mode::Ipip);
+}
+
+#[test]
+fn what_is_printed_is_all_that_gue_backends_need() {
+    is_all_that_backends_need(Mode::Gue);
 }
