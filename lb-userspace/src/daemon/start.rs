@@ -8,6 +8,7 @@ use std::{
 use anyhow::Context as _;
 use tokio::{
     sync::mpsc,
+    task::JoinSet,
     time::{Instant, timeout_at},
 };
 use tracing::{info, warn};
@@ -150,6 +151,7 @@ impl World {
             generation: 0,
             adopted: self.adopted,
             metrics: self.doors.metrics_address()?,
+            sweeper: JoinSet::new(),
         };
         engine.inspected(self.findings);
         engine.save()?;

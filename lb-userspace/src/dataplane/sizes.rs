@@ -78,7 +78,7 @@ const ADDRESSES: u32 = 4;
 /// Entries of `FLOWS` where no flow is remembered.
 const NO_FLOWS: u32 = 64;
 /// And where some are: at least, at most, and for NAT backends that services share.
-pub(crate) const LEAST_FLOWS: u32 = 4096;
+const LEAST_FLOWS: u32 = 4096;
 const MOST_FLOWS: u32 = 524_288;
 const SHARED_FLOWS: u32 = 65_536;
 /// What an entry of a hash map takes: its head, key and value (`struct htab_elem` in the kernel's
@@ -187,7 +187,8 @@ fn pools(services: &[Service]) -> u32 {
 
 /// Entries of flows: two for each that the pools have room for, and a guess where NAT backends are shared,
 /// whose flows nothing bounds.
-fn flows(config: &Config) -> u32 {
+#[must_use]
+pub fn flows(config: &Config) -> u32 {
     let of_pools = config.services.iter().map(|service| {
         let backends = service.backends.iter();
         let backends = backends.filter(|b| b.mode == Mode::FullNat).count();
