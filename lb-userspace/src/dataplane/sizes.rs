@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 
 use lb_common::{
     backend::Backend,
-    counters::Traffic,
+    counters::{Allowance, Traffic},
     directory::WAYS,
     flow::{Flow, FlowKey},
+    fragment::{self, Fragment, FragmentKey},
     maps::{self, Meta},
     route,
     row::ROWS_PER_ELEMENT,
@@ -81,9 +82,11 @@ const NO_FLOWS: u32 = 64;
 const LEAST_FLOWS: u32 = 4096;
 const MOST_FLOWS: u32 = 524_288;
 const SHARED_FLOWS: u32 = 65_536;
-/// What an entry of a hash map takes: its head, key and value (`struct htab_elem` in the kernel's
+/// What an entry of a hash map takes beside key and value: its head (`struct htab_elem` in the kernel's
 /// `kernel/bpf/hashtab.c`), and one of at most two buckets.
-const FLOW_BYTES: usize = 48 + size_of::<FlowKey>() + size_of::<Flow>() + 2 * 16;
+const HASH_BYTES: usize = 48 + 2 * 16;
+const FLOW_BYTES: usize = HASH_BYTES + size_of::<FlowKey>() + size_of::<Flow>();
+const FRAGMENT_BYTES: usize = HASH_BYTES + size_of::<FragmentKey>() + size_of::<Fragment>();
 
 impl Sizes {
     /// Whether flows can be remembered.
@@ -149,6 +152,8 @@ impl Sizes {
         });
         let others = [
             map_size(maps::FLOWS, self.flows, FLOW_BYTES, 1),
+            map_size(maps::FRAGMENTS, fragment::CAPACITY, FRAGMENT_BYTES, 1),
+            map_size(maps::ALLOWANCE, 1, size_of::<Allowance>(), cpus),
             map_size(maps::STATS, self.backends, size_of::<Traffic>(), cpus),
             map_size(maps::REASONS, verdict::REASONS, size_of::<u64>(), cpus),
             map_size(maps::META, 1, size_of::<Meta>(), 1),
