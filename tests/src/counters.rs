@@ -46,4 +46,22 @@ impl Counters {
             self.traffic[*pair as usize] += *traffic;
         }
     }
+
+    /// Where other counters are not these, in words.
+    #[must_use]
+    pub fn difference(&self, found: &Self) -> String {
+        let reasons = self.reasons.iter().zip(&found.reasons).enumerate();
+        let reasons = reasons
+            .filter(|(_, (expected, found))| expected != found)
+            .map(|(number, (expected, found))| {
+                format!("    reason {number}: {found}, expected {expected}\n")
+            });
+        let traffic = self.traffic.iter().zip(&found.traffic).enumerate();
+        let traffic = traffic
+            .filter(|(_, (expected, found))| expected != found)
+            .map(|(pair, (expected, found))| {
+                format!("    pair {pair}: {found:?}, expected {expected:?}\n")
+            });
+        reasons.chain(traffic).collect()
+    }
 }

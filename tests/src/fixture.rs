@@ -1,7 +1,7 @@
 //! Cases that read as sentences: a frame, and what becomes of it in the kernel and in the host build.
 
 use lb_common::{
-    DropReason, PassReason, Verdict,
+    AnswerReason, DropReason, PassReason, Verdict,
     counters::Traffic,
     datapath::{Direction, Fib},
 };
@@ -11,13 +11,14 @@ use crate::{
     frame::Frame,
     image::{self, Host, Image},
     kernel::{self, INGRESS, Kernel},
+    sandbox,
 };
 
 /// Frames shorter than an Ethernet header, which a test run does not take.
 const TOO_SHORT: usize = 14;
 
 /// One case.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Case {
     /// What is claimed.
     pub sentence: String,
@@ -50,6 +51,19 @@ impl Case {
             traffic.bytes = traffic.bytes.saturating_sub(tags);
             traffic.return_bytes = traffic.return_bytes.saturating_sub(tags);
         }
+        case
+    }
+
+    /// The frame comes back to its sender as `after`.
+    #[must_use]
+    pub fn answered(
+        sentence: impl Into<String>,
+        frame: &Frame,
+        after: &Frame,
+        reason: AnswerReason,
+    ) -> Self {
+        let mut case = Self::untouched(sentence, frame.bytes(), reason.into());
+        case.expected.frame = after.bytes();
         case
     }
 
@@ -98,26 +112,46 @@ impl Case {
     }
 }
 
-/// Runs every case on both builds.
+/// Runs every case on both builds, which remember what came before.
 ///
 /// # Panics
 ///
 /// With the sentences that do not hold, if there are any.
 pub fn check(image: &Image, fib: Fib, cases: &[Case]) {
-    let kernel = Kernel::load(image);
-    let host = image.host(fib);
-    let wrong: Vec<String> = cases
-        .iter()
-        .flat_map(|case| [in_host(&host, case), in_kernel(&kernel, case)])
-        .flatten()
-        .collect();
+    check_in_turn(fib, &[(image.clone(), cases.to_vec())]);
+}
+
+/// The same with maps that change in between: images of the same sizes and constants.
+///
+/// # Panics
+///
+/// As [`check`], and where the builds remember different things in the end.
+pub fn check_in_turn(fib: Fib, acts: &[(Image, Vec<Case>)]) {
+    let Some((first, _)) = acts.first() else {
+        return;
+    };
+    sandbox::stay_on_this_cpu();
+    let mut kernel = Kernel::load(first);
+    let mut host = first.host(fib);
+    let mut wrong: Vec<String> = Vec::new();
+    for (image, cases) in acts {
+        kernel.fill(image);
+        host = host.over(image);
+        let outcomes = cases
+            .iter()
+            .flat_map(|case| [in_host(&host, case), in_kernel(&kernel, case)]);
+        wrong.extend(outcomes.flatten());
+    }
+    let all: usize = acts.iter().map(|(_, cases)| cases.len()).sum();
+    println!("{all} cases");
     assert!(
         wrong.is_empty(),
-        "{} of {} cases:\n{}",
+        "{} of {all} cases:\n{}",
         wrong.len(),
-        cases.len(),
         wrong.join("\n")
     );
+    assert_eq!(kernel.flows(), host.flows(), "remembered flows");
+    assert_eq!(kernel.paths(), host.paths(), "paths of tunnels");
 }
 
 fn in_host(host: &Host<'_>, case: &Case) -> Option<String> {
@@ -156,8 +190,10 @@ fn in_kernel(kernel: &Kernel, case: &Case) -> Option<String> {
         ));
     }
     let after = Counters::of(kernel);
-    (after != counters)
-        .then(|| format!("kernel: {sentence}:\n  counted {after:?}\n  expected {counters:?}"))
+    (after != counters).then(|| {
+        let moved = counters.difference(&after);
+        format!("kernel: {sentence}:\n  counters moved otherwise:\n{moved}")
+    })
 }
 
 /// Where two frames differ, in words.

@@ -4,11 +4,18 @@
 //! a library that knows nothing of the data path. So the bytes of a changed `Frame` are an
 //! independent prediction of what incremental updates must come to.
 
+mod icmp;
+mod pieces;
+
 use std::net::{IpAddr, SocketAddr};
 
 use etherparse::{IpFragOffset, IpNumber, Ipv4Header, Ipv6FlowLabel, Ipv6Header};
 pub use etherparse::{TcpHeader, UdpHeader};
 
+pub use self::{
+    icmp::{Complaint, ICMP, ICMPV6, Message, sum},
+    pieces::FRAGMENT,
+};
 use crate::packet::{OUR_MAC, TCP, THEIR_MAC, UDP};
 
 /// An Ethernet frame with an IP packet.
@@ -28,7 +35,7 @@ pub struct Frame {
     pub class: u8,
     /// Time to live, or hop limit.
     pub hops: u8,
-    /// IPv4 identification.
+    /// IPv4 identification, and half of that of IPv6 fragments.
     pub identification: u16,
     /// IPv4: routers must not cut it into fragments.
     pub do_not_fragment: bool,
@@ -57,6 +64,8 @@ pub enum Body {
     Tcp(TcpHeader),
     /// UDP; whether it has a checksum.
     Udp(bool),
+    /// ICMP, of which `payload` is the body.
+    Icmp(Message),
     /// Another protocol, by its number.
     Other(u8),
 }
@@ -81,6 +90,7 @@ impl Body {
         match self {
             Self::Tcp(_) => TCP,
             Self::Udp(_) => UDP,
+            Self::Icmp(message) => message.number(),
             Self::Other(protocol) => *protocol,
         }
     }
@@ -211,6 +221,10 @@ impl Frame {
         let header = match &self.body {
             Body::Tcp(header) => self.tcp(header.clone()).to_bytes().to_vec(),
             Body::Udp(checksum) => self.udp(*checksum).to_bytes().to_vec(),
+            Body::Icmp(message) => {
+                let (source, destination) = (self.source.ip(), self.destination.ip());
+                return message.bytes(source, destination, &self.payload);
+            }
             Body::Other(_) => Vec::new(),
         };
         [&header[..], &self.payload].concat()

@@ -46,7 +46,7 @@ pub struct Image {
 const HEADROOM: usize = 256;
 
 /// What the host build made of a packet.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
     /// The verdict.
     pub verdict: Verdict,
@@ -125,6 +125,22 @@ impl Host<'_> {
             verdict,
             frame: frame.bytes().to_vec(),
             counted: tables.counted.into_inner(),
+        }
+    }
+
+    /// The same host, what it remembers and the time, after its maps became those of another image.
+    #[must_use]
+    pub fn over<'b>(&self, image: &'b Image) -> Host<'b> {
+        Host {
+            image,
+            fib: self.fib,
+            paths: RefCell::new(image.paths.clone()),
+            flows: self.flows.clone(),
+            fragments: self.fragments.clone(),
+            allowance: self.allowance.clone(),
+            draft: self.draft.clone(),
+            note: self.note.clone(),
+            now_ns: self.now_ns.clone(),
         }
     }
 

@@ -1,13 +1,23 @@
 //! The real program over real maps, run by `BPF_PROG_TEST_RUN`.
 
+use std::collections::BTreeMap;
+
 use aya::{
     Ebpf, EbpfLoader, Pod,
-    maps::{Array, MapData, PerCpuArray, ProgramArray},
+    maps::{Array, HashMap, MapData, PerCpuArray, ProgramArray},
     programs::{ProgramFd, TestRun as _, TestRunOptions, Xdp},
 };
 use lb_common::{
-    AnswerReason, DropReason, PassReason, Verdict, counters::Traffic, datapath::Detour, maps,
-    pool::Pool, range::Ranges, route::Routes, row::ROWS_PER_ELEMENT,
+    AnswerReason, DropReason, PassReason, Verdict,
+    counters::Traffic,
+    datapath::Detour,
+    flow::{Flow, FlowKey},
+    maps,
+    path::Path,
+    pool::Pool,
+    range::Ranges,
+    route::Routes,
+    row::ROWS_PER_ELEMENT,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -184,6 +194,32 @@ impl Kernel {
         let map: PerCpuArray<&MapData, [u8; 32]> =
             PerCpuArray::try_from(map).expect("its value's size");
         map.len()
+    }
+
+    /// Remembered flows.
+    #[must_use]
+    pub fn flows(&self) -> BTreeMap<FlowKey, Flow> {
+        const KEY: usize = size_of::<FlowKey>();
+        const FLOW: usize = size_of::<Flow>();
+        let map = self.ebpf.map(maps::FLOWS).expect("the map");
+        let map: HashMap<&MapData, [u8; KEY], [u8; FLOW]> =
+            HashMap::try_from(map).expect("its sizes");
+        map.iter()
+            .map(|entry| {
+                let (key, flow) = entry.expect("nobody else writes");
+                (zerocopy::transmute!(key), zerocopy::transmute!(flow))
+            })
+            .collect()
+    }
+
+    /// Paths of tunnels.
+    #[must_use]
+    pub fn paths(&self) -> Vec<Path> {
+        let map = self.ebpf.map(maps::PATHS).expect("the map");
+        let map: Array<&MapData, u64> = Array::try_from(map).expect("its value's size");
+        map.iter()
+            .map(|path| Path(path.expect("an index within the map")))
+            .collect()
     }
 
     /// Packets counted under a reason's number.

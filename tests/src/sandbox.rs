@@ -2,7 +2,10 @@
 
 use std::{fs, process::Command, thread};
 
-use nix::sched::{CloneFlags, unshare};
+use nix::{
+    sched::{CloneFlags, CpuSet, sched_getcpu, sched_setaffinity, unshare},
+    unistd::Pid,
+};
 
 /// Runs `test` on a thread of its own in a fresh network namespace that does not forward.
 ///
@@ -45,4 +48,16 @@ pub fn ip(words: &str) {
         .expect("`ip` of iproute2");
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "ip {words}: {error}");
+}
+
+/// Keeps the calling thread on the CPU where it is: some maps have a value for each.
+///
+/// # Panics
+///
+/// Where the kernel refuses.
+pub fn stay_on_this_cpu() {
+    let mut set = CpuSet::new();
+    let cpu = sched_getcpu().expect("the number of a CPU");
+    set.set(cpu).expect("a CPU within the set");
+    sched_setaffinity(Pid::from_raw(0), &set).expect("a CPU of this machine");
 }

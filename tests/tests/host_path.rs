@@ -1,5 +1,6 @@
 //! Laws of the data path, on the host build: no root needed.
 #![expect(
+    clippy::cast_possible_truncation,
     clippy::indexing_slicing,
     reason = "tests panic, so that the place is known"
 )]
@@ -10,10 +11,11 @@ use std::{
 };
 
 use lb_common::{
-    DropReason, PassReason, Verdict, backend::Mode, datapath::Fib, next_hop::NextHop, route::Action,
+    AnswerReason, DropReason, PassReason, Verdict, backend::Mode, datapath::Fib, maps::Feature,
+    next_hop::NextHop, route::Action,
 };
 use lb_tests::{
-    frame::{Body, Frame, extension},
+    frame::{self, Body, Frame, extension},
     image::{Image, Outcome},
     kernel::INGRESS,
     packet::{OUR_MAC, TCP, UDP},
@@ -56,17 +58,24 @@ fn world(services: Vec<Service>) -> World {
             (Ipv6Addr::UNSPECIFIED.into(), 0, Action::NextHop, GATEWAY),
         ],
         hash_key: [0x0f1e_2d3c_4b5a_6978, 0x8796_a5b4_c3d2_e1f0],
+        ..World::default()
     }
 }
 
+/// An address that may send.
 fn address(v6: bool) -> BoxedStrategy<SocketAddr> {
     let ip = if v6 {
         any::<[u8; 16]>()
-            .prop_filter("mapped IPv4", |octets| octets[..10] != [0; 10])
+            .prop_filter("nobody", |octets| octets[..8] != [0; 8])
+            .prop_filter("a group", |[first, ..]| *first != 0xff)
             .prop_map(IpAddr::from)
             .boxed()
     } else {
-        any::<[u8; 4]>().prop_map(IpAddr::from).boxed()
+        any::<[u8; 4]>()
+            .prop_filter("nobody, or a group", |[first, ..]| (1..224).contains(first))
+            .prop_filter("loopback", |[first, ..]| *first != 127)
+            .prop_map(IpAddr::from)
+            .boxed()
     };
     (ip, any::<u16>()).prop_map(SocketAddr::from).boxed()
 }
@@ -88,8 +97,11 @@ fn trio() -> impl Strategy<Value = Trio> {
 fn request() -> impl Strategy<Value = (Trio, Frame)> {
     let headers = (0..11usize, 0..5usize, vec(0..4u8, 0..5), any::<u8>());
     let body = select(vec![Body::of(TCP), Body::of(UDP), Body::Udp(false)]);
-    (trio(), body, vec(any::<u8>(), 0..64), 2..=255u8, headers).prop_map(
-        |(trio, body, payload, hops, (options, padding, extensions, class))| {
+    let trio_and_body = (trio(), body).prop_filter("IPv6 insists on a checksum", |(trio, body)| {
+        !trio.vip.is_ipv6() || *body != Body::Udp(false)
+    });
+    (trio_and_body, vec(any::<u8>(), 0..64), 2..=255u8, headers).prop_map(
+        |((trio, body), payload, hops, (options, padding, extensions, class))| {
             let frame = Frame {
                 body,
                 payload,
@@ -335,6 +347,37 @@ fn the_directory_finds_each_service_and_nothing_else() {
                 Verdict::Drop(DropReason::NoSuchPort),
                 "{port}"
             );
+        }
+    }
+}
+
+/// RFC 1071: the sum over all that a checksum covers, itself included, is all ones.
+#[test]
+fn the_answer_to_every_ping_is_summed_right() {
+    for v6 in [false, true] {
+        let vip = vip(v6, 80);
+        let service = Service::new(vip, TCP, backends(v6, 1), 4);
+        let image = World {
+            features: Feature::Echo as u32,
+            ..world(vec![service])
+        }
+        .image();
+        for identifier in 0..=u16::MAX {
+            let ping = Frame {
+                payload: Vec::new(),
+                ..Frame::echo(client(v6, 7), vip.ip(), identifier, 0)
+            };
+            let outcome = run(&image, &ping.bytes());
+            assert_eq!(outcome.verdict, AnswerReason::Echo.into());
+            let reply = &outcome.frame[14..];
+            let covered = if v6 {
+                let (header, message) = reply.split_at(40);
+                let length = [0, message.len() as u8, 0, 58];
+                [&header[8..], &length, message].concat()
+            } else {
+                reply[20..].to_vec()
+            };
+            assert_eq!(frame::sum(&covered), 0xffff, "identifier {identifier}");
         }
     }
 }

@@ -48,14 +48,18 @@ pub(super) fn asked<T: Tables>(key: &FlowKey, tables: &T) -> Option<Flow> {
     }
 }
 
-/// Sends a client's packet on, where its flow is remembered.
+/// Sends a client's packet on, where its flow is remembered. `owner`: the pair that has the flow's slot.
 #[inline(always)]
-pub(super) fn send<'t, I: Ip, T: Tables>(packet: Packet<'_, I>, tables: &'t T) -> Fate<'t> {
+pub(super) fn send<'t, I: Ip, T: Tables>(
+    packet: Packet<'_, I>,
+    owner: u32,
+    tables: &'t T,
+) -> Fate<'t> {
     packet.has_due_checksum()?;
     let key = packet.flow_key(Side::Client);
     let marks = packet.transport.marks();
     if let Some(flow) = tables.flow(&key, Some(marks))
-        && let Some(backend) = current(&flow, tables)
+        && let Some(backend) = current(&flow, owner, tables)
     {
         return forward(packet, &flow, backend, tables);
     }
@@ -63,14 +67,14 @@ pub(super) fn send<'t, I: Ip, T: Tables>(packet: Packet<'_, I>, tables: &'t T) -
 }
 
 /// The backend of a flow, if the flow may still go there: its entry may have become another backend's,
-/// or the backend died.
+/// or the backend died, and another one has its slots.
 #[inline(always)]
-fn current<'t, T: Tables>(flow: &Flow, tables: &'t T) -> Option<&'t Backend> {
+fn current<'t, T: Tables>(flow: &Flow, owner: u32, tables: &'t T) -> Option<&'t Backend> {
     const DOWN: u32 = State::Down as u32;
     let backend = tables.backend(flow.pair)?;
     let is_same = to_backend::mode(backend, tables) == FULL_NAT
         && backend.address == flow.destination
-        && backend.state != DOWN;
+        && (backend.state != DOWN || flow.pair == owner);
     is_same.then_some(backend)
 }
 

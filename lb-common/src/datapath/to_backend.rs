@@ -48,7 +48,7 @@ fn try_send<'t, I: Ip, T: Tables>(packet: Packet<'_, I>, service: u64, tables: &
     let pair = select::owner(hash, service, tables)?;
     let backend = tables.backend(pair).ok_or(DropReason::TableError)?;
     if full_nat::is_used(tables) && mode(backend, tables) == FULL_NAT {
-        return full_nat::send(packet, tables);
+        return full_nat::send(packet, pair, tables);
     }
     if shared::is(backend, tables) {
         return shared::send(packet, hash, service, tables);
@@ -84,6 +84,8 @@ pub(super) fn deliver<'t, I: Ip, T: Tables>(
             destination = I::Address::from_table(&backend.address);
         }
         L2_DSR | IPIP | GUE => {}
+        // In the place of a shared backend where the flow cannot be: it would need a place of its own.
+        FULL_NAT if full_nat::is_used(tables) => return Err(DropReason::NatCollision.into()),
         _ => return Err(DropReason::ModeUnknown.into()),
     }
     let ends = (packet.ip.source(), destination);

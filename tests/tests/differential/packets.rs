@@ -116,7 +116,7 @@ fn adorned(random: &mut Random, mut frame: Frame) -> Frame {
     match frame.body {
         Body::Tcp(_) => frame.body = Body::Tcp(tcp(random)),
         Body::Udp(_) => frame.body = Body::Udp(random.chance(70)),
-        Body::Other(_) => {}
+        Body::Icmp(_) | Body::Other(_) => {}
     }
     if random.chance(20) {
         frame.padding = vec![0; random.below(40)];

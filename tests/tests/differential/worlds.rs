@@ -49,6 +49,7 @@ pub(crate) fn world(random: &mut Random) -> (World, Image) {
         services,
         routes: routes(random),
         hash_key: [random.bits(), random.bits()],
+        ..World::default()
     };
     let mut image = world.image();
     if random.chance(25) {
@@ -121,6 +122,7 @@ fn links(random: &mut Random, service: &Service) -> Vec<Link> {
         mtu: random.pick(&[u16::MAX, 1480, 120, 60]),
         source: Net::Elsewhere.address(address.is_ipv6(), 0),
         spread: random.below(17) as u8,
+        ..Link::NAT
     };
     service
         .backends

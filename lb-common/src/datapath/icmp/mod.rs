@@ -98,6 +98,10 @@ fn echo<'t, I: Ip, T: Tables>(
     let [old, new] = [request, reply].map(u16::from_ne_bytes);
     message.kind = reply;
     message.update_checksum(Delta::between(old, new));
+    if message.checksum == [0; 2] {
+        // The other zero is right for every sum, and the only one for a message of zeros.
+        message.checksum = [0xff; 2];
+    }
     AnswerReason::Echo.into()
 }
 

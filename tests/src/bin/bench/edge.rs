@@ -35,6 +35,7 @@ pub(crate) fn world(egress: u32) -> World {
             (ip("::"), 0, Action::NextHop, gateway),
         ],
         hash_key: [0x1234_5678_9abc_def1, 0xfedc_ba98_7654_3211],
+        ..World::default()
     }
 }
 
