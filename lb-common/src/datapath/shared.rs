@@ -128,8 +128,8 @@ fn standing<A: IpAddress, T: Tables>(
     let reply = reply_key(asks, backend);
     if let Some(flow) = tables.flow(&reply, refresh) {
         // Not by its pair, which changes when the service's backends move in the table.
-        let is_ours = flow.source == asks.vip.to_table()
-            && flow.ports == asks.ports.reversed().bytes();
+        let is_ours =
+            flow.source == asks.vip.to_table() && flow.ports == asks.ports.reversed().bytes();
         return is_ours.then_some(Standing::Apart);
     }
     let port = Ports::from_bytes(reply.ports).source;
