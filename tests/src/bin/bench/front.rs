@@ -84,15 +84,14 @@ impl Front {
     pub(crate) fn once(&mut self, under_test: &ProgramFd, template: &Template) -> Vec<u8> {
         self.write(template, 1);
         self.install(under_test);
-        let mut out = vec![0; template.frame.len()];
+        let mut out = vec![0; template.frame.len() + 64];
         let options = TestRunOptions {
             data_in: Some(&template.frame),
             data_out: Some(&mut out),
             ..TestRunOptions::default()
         };
-        self.program(template)
-            .test_run(options)
-            .expect("a test run");
+        let result = self.program(template).test_run(options);
+        out.truncate(result.expect("a test run").data_size_out as usize);
         out
     }
 
