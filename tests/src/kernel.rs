@@ -98,7 +98,7 @@ impl Kernel {
             .map_max_entries(maps::FLOWS, image.flows.max(1))
             .load(&object("xlb"))
             .expect("the object loads");
-        let detours = load_programs(&mut ebpf);
+        let detours = load_programs(&mut ebpf, &image.constants);
         let mut kernel = Self {
             ebpf,
             _detours: detours,
@@ -234,11 +234,12 @@ impl Kernel {
     }
 }
 
-/// Loads every program of the data path, and lets them find each other.
-fn load_programs(ebpf: &mut Ebpf) -> ProgramArray<MapData> {
+/// Loads every program of the data path that packets may come to, and lets them find each other.
+fn load_programs(ebpf: &mut Ebpf, constants: &maps::Constants) -> ProgramArray<MapData> {
     let map = ebpf.take_map(maps::DETOURS).expect("the map");
     let mut detours = ProgramArray::try_from(map).expect("an array of programs");
-    for detour in Detour::ALL {
+    let used = |detour: &Detour| detour.is_used(constants);
+    for detour in Detour::ALL.into_iter().filter(used) {
         let program = ebpf.program_mut(detour.program()).expect("a program");
         let program: &mut Xdp = program.try_into().expect("XDP");
         program.load().unwrap_or_else(|error| panic!("{error:#?}"));

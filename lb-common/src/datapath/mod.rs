@@ -81,8 +81,10 @@ trait Pass {
 /// Decides what becomes of a frame, and rewrites it where that is called for: all programs in a row.
 #[inline]
 pub fn forward<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Verdict {
+    // Nearly as many as the kernel takes (`MAX_TAIL_CALL_CNT` of its `include/linux/bpf.h`).
+    const PROGRAMS: usize = 32;
     let mut program = Detour::Common;
-    for _ in 0..=Detour::ALL.len() {
+    for _ in 0..PROGRAMS {
         let step = match program {
             Detour::Common => common(frame, tables),
             Detour::Icmp => icmp(frame, tables),
