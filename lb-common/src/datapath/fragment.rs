@@ -15,7 +15,7 @@ use crate::{
     backend::Backend,
     checksum::Delta,
     fragment::{Fragment, FragmentKey, LIFETIME_NS},
-    wire::{Cursor, Eth, Ip, IpAddress, Portless, Transport, ip::Piece},
+    wire::{Cursor, Eth, Ip, IpAddress, Transport, ip::Piece},
 };
 
 /// The program of fragments.
@@ -69,9 +69,7 @@ fn first<'p, 't, I: Ip + 'p, C: Cursor<'p>, T: Tables>(
 ) -> Decision<'t> {
     let transport = match Transport::take(piece.payload, &mut cursor) {
         Ok(transport) => transport,
-        Err(Portless::Other(_)) if !piece.more => {
-            return other::portless(Portless::Other(piece.payload.protocol), ip, tables);
-        }
+        Err(portless) if !piece.more => return other::portless(portless, ip, tables),
         Err(_) => return without_ports(ip, tables),
     };
     let packet = Packet {

@@ -127,7 +127,10 @@ fn standing<A: IpAddress, T: Tables>(
     }
     let reply = reply_key(asks, backend);
     if let Some(flow) = tables.flow(&reply, refresh) {
-        return (flow.pair == pair).then_some(Standing::Apart);
+        // Not by its pair, which changes when the service's backends move in the table.
+        let is_ours =
+            flow.source == asks.vip.to_table() && flow.ports == asks.ports.reversed().bytes();
+        return is_ours.then_some(Standing::Apart);
     }
     let port = Ports::from_bytes(reply.ports).source;
     let address = A::from_table(&backend.address);

@@ -70,8 +70,8 @@ impl Program for Clamp {
 fn clamp_in<'p, I: Ip + 'p, C: Cursor<'p>>(mut cursor: C, most: u16) -> Option<()> {
     cursor.take::<Eth>()?;
     let ip = cursor.take::<I>()?;
-    let payload = ip.payload(&mut cursor).ok()?;
-    if payload.protocol != TCP {
+    let piece = ip.piece(&mut cursor).ok()?;
+    if piece.later || piece.payload.protocol != TCP {
         return None;
     }
     let tcp = cursor.take::<Tcp>()?;

@@ -20,6 +20,7 @@ use core::intrinsics::{AtomicOrdering, atomic_xadd};
 
 use aya_ebpf::{
     bindings::xdp_action,
+    helpers::bpf_xdp_adjust_head,
     macros::{map, xdp},
     maps::{Array, ProgramArray},
     programs::XdpContext,
@@ -34,6 +35,8 @@ pub struct Front {
     /// Where in the frame the client's address (its last four bytes) and port are.
     address_at: u32,
     port_at: u32,
+    /// Length of the frame: what a run pushed in front of it is taken away again.
+    len: u64,
     runs: u64,
 }
 
@@ -60,6 +63,16 @@ pub fn empty(_ctx: XdpContext) -> u32 {
     xdp_action::XDP_TX
 }
 
+/// What is subtracted from a tunnel, which the front takes apart again: it makes room for an outer IPv4
+/// header, and does no more.
+#[xdp]
+pub fn push(ctx: XdpContext) -> u32 {
+    const IPV4: i32 = 20;
+    // SAFETY: the context is the program's; no pointer into the packet is held.
+    unsafe { bpf_xdp_adjust_head(ctx.ctx, -IPV4) };
+    xdp_action::XDP_TX
+}
+
 #[inline(always)]
 #[expect(
     clippy::cast_possible_truncation,
@@ -70,14 +83,20 @@ pub fn empty(_ctx: XdpContext) -> u32 {
     reason = "the lengths are constants: a wrong one does not pass the verifier"
 )]
 fn front<const WORDS: usize>(ctx: &XdpContext) -> u32 {
-    let (Some(front), data) = (FRONT.get_ptr_mut(0), ctx.data()) else {
+    let Some(front) = FRONT.get_ptr_mut(0) else {
         return xdp_action::XDP_ABORTED;
     };
+    // SAFETY: an element of a map; test runs are one at a time.
+    let front = unsafe { &mut *front };
+    let pushed = (ctx.data_end() - ctx.data()) as i32 - front.len as i32;
+    if pushed > 0 {
+        // SAFETY: the context is the program's; no pointer into the packet is held.
+        unsafe { bpf_xdp_adjust_head(ctx.ctx, pushed) };
+    }
+    let data = ctx.data();
     if data + 8 * WORDS > ctx.data_end() {
         return xdp_action::XDP_ABORTED;
     }
-    // SAFETY: an element of a map; test runs are one at a time.
-    let front = unsafe { &mut *front };
     for word in 0..WORDS {
         // SAFETY: within the frame by the check above.
         unsafe { ((data + 8 * word) as *mut u64).write_unaligned(front.template[word]) };
@@ -92,8 +111,10 @@ fn front<const WORDS: usize>(ctx: &XdpContext) -> u32 {
         return xdp_action::XDP_ABORTED;
     }
     if front.flow_mask != 0 {
+        // 64.0.0.0/8: nobody in it is a martian.
+        let client = (flow >> 24) as u32 & !0xff | 0x40;
         // SAFETY: within the frame by the check above.
-        unsafe { (address as *mut u32).write_unaligned((flow >> 24) as u32 | 0x40) };
+        unsafe { (address as *mut u32).write_unaligned(client) };
         // SAFETY: within the frame by the check above.
         unsafe { (port as *mut u16).write_unaligned((flow >> 8) as u16) };
     }

@@ -128,7 +128,7 @@ impl Engine {
         let host = Host::try_new(self.follower.view(), &config.direct)
             .map_err(|error| Error::new(Code::ConfigInvalid, error.to_string()))?;
         let effective = self.saved.overrides.apply(config);
-        sources::refuse(&effective.config, &host, &HostPorts::read())?;
+        sources::refuse(&effective.config, &host, HostPorts::read)?;
         let before = std::mem::replace(&mut self.host, host);
         let moved = self.settle(&effective).and_then(|moved| {
             self.dataplane.attach(&config.interfaces)?;

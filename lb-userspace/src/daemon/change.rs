@@ -33,7 +33,7 @@ impl Engine {
             let is_up = |address| self.is_up(&deed.service, address);
             guard::keeps_a_backend(&deed.service, &self.effective, &effective, is_up)?;
         }
-        sources::refuse(&effective.config, &self.host, &HostPorts::read())?;
+        sources::refuse(&effective.config, &self.host, HostPorts::read)?;
         let slots_moved = self.settle(&effective)?;
         self.adopt(effective);
         self.saved.overrides = overrides;

@@ -11,7 +11,7 @@ use std::{
 };
 
 use lb_common::backend::State;
-use tokio::time::Instant;
+use tokio::{task::JoinSet, time::Instant};
 
 use super::{
     Options, heap,
@@ -60,6 +60,8 @@ pub(super) struct Engine {
     pub(super) generation: u64,
     pub(super) adopted: bool,
     pub(super) metrics: Option<SocketAddr>,
+    /// Looks after remembered flows, once there are any.
+    pub(super) sweeper: JoinSet<()>,
 }
 
 /// Where the configuration came from, and how the last reload went.
@@ -95,10 +97,20 @@ impl Engine {
         });
         let state = state.map_err(anyhow::Error::new)?;
         let Summary { changes: _, rows } = self.dataplane.reconcile(&state)?;
+        self.look_after_flows()?;
         if rows > 0 {
             self.generation += 1;
         }
         Ok(u32::try_from(rows).unwrap_or(u32::MAX))
+    }
+
+    fn look_after_flows(&mut self) -> Result<(), Error> {
+        if self.sweeper.is_empty()
+            && let Some(sweeper) = self.dataplane.sweeper()?
+        {
+            self.sweeper.spawn(sweeper.run());
+        }
+        Ok(())
     }
 
     /// What is known of a backend: what probes say, else what the maps say. Nothing is known of one

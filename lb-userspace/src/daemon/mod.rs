@@ -107,10 +107,6 @@ async fn serve(options: Options) -> Result<(), Error> {
         adopted = engine.adopted,
         "running"
     );
-    let mut sweeper = JoinSet::new();
-    if let Some(flows) = engine.dataplane.sweeper().map_err(anyhow::Error::new)? {
-        sweeper.spawn(flows.run());
-    }
     let network = engine.follower.changes();
     let inputs = Inputs {
         commands,
@@ -122,7 +118,6 @@ async fn serve(options: Options) -> Result<(), Error> {
         inspections: JoinSet::new(),
         seconds: every(SECOND),
         paths: every(BETWEEN_PATHS),
-        _sweeper: sweeper,
     };
     run_loop(engine, inputs, servers).await;
     Ok(())
@@ -143,8 +138,6 @@ struct Inputs {
     seconds: Interval,
     /// Times to look for paths that may be longer again.
     paths: Interval,
-    /// Ends with the loop.
-    _sweeper: JoinSet<()>,
 }
 
 /// Signals that mean something to the daemon.

@@ -47,19 +47,24 @@ impl HostPorts {
     }
 }
 
-/// Refuses pools that cannot work on this host.
+/// Refuses pools that cannot work on this host, whose ports are asked for where there is a pool.
 ///
 /// # Errors
 /// Says which, and what to do.
 pub(super) fn refuse(
     config: &Config,
     network: &impl Network,
-    ports: &HostPorts,
+    ports: impl FnOnce() -> HostPorts,
 ) -> Result<(), Error> {
     let services = config.services.iter();
-    for service in services.filter(|service| uses_full_nat(service)) {
+    let services: Vec<&Service> = services.filter(|service| uses_full_nat(service)).collect();
+    if services.is_empty() {
+        return Ok(());
+    }
+    let ports = ports();
+    for service in services {
         refuse_too_many(service)?;
-        refuse_own_ports(service, network, ports)?;
+        refuse_own_ports(service, network, &ports)?;
     }
     Ok(())
 }
@@ -257,11 +262,11 @@ mod tests {
              full-nat\n  full_nat: {full_nat}\n  backends: [10.0.0.11:80]\n"
         );
         let config = config::parse("xlb.yaml", text.as_bytes()).unwrap().config;
-        let ports = HostPorts {
+        let ports = || HostPorts {
             ephemeral: port_range("32768\t60999\n"),
             listeners: listening(Protocol::Tcp, TCP),
         };
-        let refused = refuse(&config, &Host, &ports).err();
+        let refused = refuse(&config, &Host, ports).err();
         refused.map(|error| error.message)
     }
 

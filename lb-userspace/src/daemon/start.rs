@@ -8,6 +8,7 @@ use std::{
 use anyhow::Context as _;
 use tokio::{
     sync::mpsc,
+    task::JoinSet,
     time::{Instant, timeout_at},
 };
 use tracing::{info, warn};
@@ -80,7 +81,7 @@ pub(super) async fn start(options: Options) -> Result<Started, Error> {
 fn refuse(config: &Config, saved: &Saved, follower: &Follower) -> Result<(), Error> {
     let host = Host::try_new(follower.view(), &config.direct).map_err(anyhow::Error::new)?;
     let effective = saved.overrides.apply(config);
-    sources::refuse(&effective.config, &host, &HostPorts::read())
+    sources::refuse(&effective.config, &host, HostPorts::read)
 }
 
 fn open(options: &Options, config: &Config, saved: &mut Saved) -> Result<(Dataplane, bool), Error> {
@@ -150,6 +151,7 @@ impl World {
             generation: 0,
             adopted: self.adopted,
             metrics: self.doors.metrics_address()?,
+            sweeper: JoinSet::new(),
         };
         engine.inspected(self.findings);
         engine.save()?;

@@ -66,6 +66,11 @@ impl Maps {
         &self.sizes
     }
 
+    /// Takes note that the map of flows is another one, with so many entries.
+    pub(super) const fn remember(&mut self, flows: u32) {
+        self.sizes.flows = flows;
+    }
+
     /// CPUs that per-CPU maps have a value for.
     #[must_use]
     pub(super) const fn cpus(&self) -> usize {

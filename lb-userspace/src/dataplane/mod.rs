@@ -29,11 +29,12 @@ mod upkeep;
 
 use std::{
     collections::BTreeMap,
+    fs,
     net::SocketAddr,
     path::{Path, PathBuf},
 };
 
-use lb_common::maps::{Constants, LAYOUT_VERSION, Meta};
+use lb_common::maps::{Constants, FLOWS, LAYOUT_VERSION, Meta};
 use zerocopy::FromZeros as _;
 
 pub use attached::Mode;
@@ -54,7 +55,7 @@ use self::{
 };
 use crate::{
     config::model::{Config, Interface, Vip},
-    desired::{self, Change, Installed, Plan, Refused, Specialisation, State, Store as _},
+    desired::{self, Change, Installed, Plan, Specialisation, State, Store as _},
     health::Health,
 };
 
@@ -228,11 +229,13 @@ impl Dataplane {
     /// Where the state does not fit into the maps, then nothing is changed; or the kernel refuses.
     pub fn reconcile(&mut self, desired: &State) -> Result<Summary, Error> {
         let plan = desired::diff(&self.installed, desired)?;
-        if desired.specialisation.remembers_flows() && !self.maps.sizes().remember_flows() {
-            return Err(Refused::too_few_flows(self.maps.sizes()).into());
-        }
         let before = Specialisation::of_program(&self.meta.constants);
-        self.specialise(desired.specialisation.on_the_way_from(before))?;
+        let on_the_way = desired.specialisation.on_the_way_from(before);
+        if desired.specialisation.remembers_flows() && !self.maps.sizes().remember_flows() {
+            self.begin_to_remember(desired.flows, on_the_way)?;
+        } else {
+            self.specialise(on_the_way)?;
+        }
         let leads_astray = plan.frees_entries;
         let summary = self.apply(plan)?;
         if leads_astray {
@@ -270,20 +273,43 @@ impl Dataplane {
     /// Loads a program beside the one that runs, and lets the links run it from one packet to the
     /// next.
     fn swap(&mut self, constants: Constants) -> Result<(), Error> {
-        let mut program = Program::load(&self.pins, self.maps.sizes(), constants)?;
+        let program = Program::load(&self.pins, self.maps.sizes(), constants)?;
+        self.run(program)?;
+        self.note(constants)
+    }
+
+    /// The same with a map for so many flows, where the one before was not made for any.
+    fn begin_to_remember(&mut self, flows: u32, wanted: Specialisation) -> Result<(), Error> {
+        let (next, place) = (self.pins.next_flows(), self.pins.map(FLOWS));
+        let constants = wanted.constants(self.meta.constants);
+        let sizes = Sizes {
+            flows,
+            ..*self.maps.sizes()
+        };
+        pins::remove_file(&next)?;
+        let program = Program::load_onto(&next, &self.pins, &sizes, constants)?;
+        self.run(program)?;
+        fs::rename(next, &place).map_err(Error::file("put in its place", place))?;
+        self.maps.remember(flows);
+        self.note(constants)
+    }
+
+    fn run(&mut self, mut program: Program) -> Result<(), Error> {
         program.keep_detours(&self.pins)?;
         // Killed from here on, nobody knows which program runs: the next daemon swaps once more.
-        maps::write_meta(
-            &self.pins,
-            Meta {
-                program: 0,
-                ..self.meta
-            },
-        )?;
+        let unknown = Meta {
+            program: 0,
+            ..self.meta
+        };
+        maps::write_meta(&self.pins, unknown)?;
         links::update(&self.pins, program.xdp()?)?;
         // The program before may be under way with a packet, and needs its detours.
         self.maps.grace_period()?;
-        program.pin(&self.pins)?;
+        program.pin(&self.pins)
+    }
+
+    /// Leaves word of the program that runs.
+    fn note(&mut self, constants: Constants) -> Result<(), Error> {
         self.meta.constants = constants;
         self.meta.program = digest();
         maps::write_meta(&self.pins, self.meta)

@@ -113,6 +113,12 @@ impl Pins {
         self.maps().join(name)
     }
 
+    /// A map of flows on its way to take the place of the other.
+    #[must_use]
+    pub fn next_flows(&self) -> PathBuf {
+        self.maps().join("FLOWS_next")
+    }
+
     /// The link of an interface.
     #[must_use]
     pub fn link(&self, interface: &str) -> PathBuf {

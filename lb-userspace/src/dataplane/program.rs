@@ -1,6 +1,6 @@
 //! The XDP program: embedded in this binary, loaded beside the pinned maps, tested, pinned.
 
-use std::fs;
+use std::{fs, path::Path};
 
 use aya::{
     Ebpf, EbpfLoader,
@@ -25,8 +25,9 @@ use crate::desired::Region;
 /// The object with the program and its maps.
 pub const OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/xlb.o"));
 
-/// The maps that are pinned: not a program's constants, nor what its parts tell each other.
-const PINNED: [&str; 15] = [
+/// The maps that are pinned, beside that of flows: not a program's constants, nor what its parts tell each
+/// other.
+const PINNED: [&str; 14] = [
     maps::CONTROL,
     maps::DIRECTORY,
     maps::SLOTS,
@@ -36,7 +37,6 @@ const PINNED: [&str; 15] = [
     maps::RANGES,
     maps::POOLS,
     maps::PATHS,
-    maps::FLOWS,
     maps::FRAGMENTS,
     maps::ALLOWANCE,
     maps::STATS,
@@ -64,6 +64,16 @@ impl Program {
     /// # Errors
     /// Where the kernel refuses the maps or the program, or the program fails its self-test.
     pub(super) fn load(pins: &Pins, sizes: &Sizes, constants: Constants) -> Result<Self, Error> {
+        Self::load_onto(&pins.map(maps::FLOWS), pins, sizes, constants)
+    }
+
+    /// The same with another map of flows, by its pin.
+    pub(super) fn load_onto(
+        flows: &Path,
+        pins: &Pins,
+        sizes: &Sizes,
+        constants: Constants,
+    ) -> Result<Self, Error> {
         let value = MapValue(constants);
         let mut loader = EbpfLoader::new();
         loader.override_global("CONSTANTS", &value, true);
@@ -79,6 +89,7 @@ impl Program {
         for name in PINNED {
             loader.map_pin_path(name, pins.map(name));
         }
+        loader.map_pin_path(maps::FLOWS, flows);
         let object = loader.load(OBJECT).map_err(Error::load)?;
         let used = |detour: &Detour| detour.is_used(&constants);
         let parts: Vec<Detour> = Detour::ALL.into_iter().filter(used).collect();

@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 
 use lb_common::{
     backend::Backend,
-    counters::Traffic,
+    counters::{Allowance, Traffic},
     directory::WAYS,
     flow::{Flow, FlowKey},
+    fragment::{self, Fragment, FragmentKey},
     maps::{self, Meta},
     route,
     row::ROWS_PER_ELEMENT,
@@ -78,12 +79,14 @@ const ADDRESSES: u32 = 4;
 /// Entries of `FLOWS` where no flow is remembered.
 const NO_FLOWS: u32 = 64;
 /// And where some are: at least, at most, and for NAT backends that services share.
-pub(crate) const LEAST_FLOWS: u32 = 4096;
+const LEAST_FLOWS: u32 = 4096;
 const MOST_FLOWS: u32 = 524_288;
 const SHARED_FLOWS: u32 = 65_536;
-/// What an entry of a hash map takes: its head, key and value (`struct htab_elem` in the kernel's
+/// What an entry of a hash map takes beside key and value: its head (`struct htab_elem` in the kernel's
 /// `kernel/bpf/hashtab.c`), and one of at most two buckets.
-const FLOW_BYTES: usize = 48 + size_of::<FlowKey>() + size_of::<Flow>() + 2 * 16;
+const HASH_BYTES: usize = 48 + 2 * 16;
+const FLOW_BYTES: usize = HASH_BYTES + size_of::<FlowKey>() + size_of::<Flow>();
+const FRAGMENT_BYTES: usize = HASH_BYTES + size_of::<FragmentKey>() + size_of::<Fragment>();
 
 impl Sizes {
     /// Whether flows can be remembered.
@@ -149,6 +152,8 @@ impl Sizes {
         });
         let others = [
             map_size(maps::FLOWS, self.flows, FLOW_BYTES, 1),
+            map_size(maps::FRAGMENTS, fragment::CAPACITY, FRAGMENT_BYTES, 1),
+            map_size(maps::ALLOWANCE, 1, size_of::<Allowance>(), cpus),
             map_size(maps::STATS, self.backends, size_of::<Traffic>(), cpus),
             map_size(maps::REASONS, verdict::REASONS, size_of::<u64>(), cpus),
             map_size(maps::META, 1, size_of::<Meta>(), 1),
@@ -187,7 +192,8 @@ fn pools(services: &[Service]) -> u32 {
 
 /// Entries of flows: two for each that the pools have room for, and a guess where NAT backends are shared,
 /// whose flows nothing bounds.
-fn flows(config: &Config) -> u32 {
+#[must_use]
+pub fn flows(config: &Config) -> u32 {
     let of_pools = config.services.iter().map(|service| {
         let backends = service.backends.iter();
         let backends = backends.filter(|b| b.mode == Mode::FullNat).count();

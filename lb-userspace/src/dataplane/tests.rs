@@ -288,12 +288,22 @@ async fn flows_that_are_over_are_taken_out_and_the_others_counted() {
 }
 
 #[test]
-fn flows_cannot_be_remembered_in_maps_that_were_not_made_for_them() {
+fn a_map_for_flows_is_made_when_they_begin_to_be_remembered() {
     let instance = Instance::new();
     let (mut dataplane, _) = instance.open(&config(&[])).unwrap();
+    dataplane.reconcile(&state(1)).unwrap();
     assert!(dataplane.sweeper().unwrap().is_none());
-    let refused = dataplane.reconcile(&full_nat_state(1)).unwrap_err();
-    assert!(refused.to_string().contains("map FLOWS"), "{refused}");
+    dataplane.reconcile(&full_nat_state(1)).unwrap();
+    assert!(dataplane.sweeper().unwrap().is_some());
+    let flow = Remembered::new(&dataplane, 1, TCP, 0);
+    flow.insert(&dataplane);
+    drop(dataplane);
+    let (dataplane, _) = instance.open(&full_nat_config()).unwrap();
+    assert_eq!(
+        dataplane.maps.sizes().flows,
+        sizes::flows(&full_nat_config())
+    );
+    assert_eq!(flow.pairs(&dataplane), [Some(flow.pair); 2]);
 }
 
 #[test]
@@ -415,6 +425,7 @@ fn full_nat_state(backends: u8) -> State {
     for backend in &mut state.services[0].backends {
         backend.forwarding = desired::Forwarding::FullNat(0);
     }
+    state.flows = sizes::flows(&full_nat_config());
     state.specialisation = Specialisation::of(&full_nat_config());
     state
 }
@@ -485,6 +496,7 @@ fn state(backends: u8) -> State {
         pools: Vec::new(),
         interfaces: BTreeMap::new(),
         routes: Routes::default(),
+        flows: 0,
         specialisation: Specialisation::of(&config(&[])),
     }
 }

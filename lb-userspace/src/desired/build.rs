@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     config::model::{self, Mode, Role, Vip},
+    dataplane::sizes,
     health::Health,
     net::client_routes::TooManyDirect,
 };
@@ -113,6 +114,7 @@ where
         pools,
         interfaces: BTreeMap::new(),
         routes: inputs.network.client_routes(&config.direct)?,
+        flows: sizes::flows(config),
         specialisation: Specialisation::of(config),
     };
     state.interfaces = interfaces(config, &state, inputs.network);

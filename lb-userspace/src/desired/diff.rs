@@ -11,7 +11,6 @@ use std::{collections::BTreeMap, net::IpAddr};
 use lb_common::{
     directory::{Filter, Key, Kind},
     interface::Interface,
-    maps::FLOWS,
     route,
 };
 
@@ -24,10 +23,7 @@ use super::{
     state::{Route, Routes, Service, State},
     store::Region,
 };
-use crate::{
-    config::model::Vip,
-    dataplane::sizes::{self, Sizes},
-};
+use crate::config::model::Vip;
 
 /// Steps, and what the maps say after them.
 #[derive(Clone, Debug)]
@@ -86,18 +82,6 @@ pub enum Refused {
         /// The most.
         most: u32,
     },
-}
-
-impl Refused {
-    /// Maps that were made for a configuration that remembers no flows.
-    #[must_use]
-    pub fn too_few_flows(has: &Sizes) -> Self {
-        Self::Outgrown {
-            map: FLOWS,
-            needs: sizes::LEAST_FLOWS.into(),
-            has: has.flows.into(),
-        }
-    }
 }
 
 /// Works out how to get from `installed` to `desired`.

@@ -53,13 +53,11 @@ impl<T: Ord> Indexed<T> {
     /// one.
     #[must_use]
     pub(super) fn adopt(&mut self, thing: T, index: u16) -> bool {
-        match self.indices.get(&thing) {
-            Some(known) => *known == index,
-            None => {
-                self.indices.insert(thing, index);
-                self.taken.reserve(index.into(), 1)
-            }
+        if let Some(known) = self.indices.get(&thing) {
+            return *known == index;
         }
+        self.indices.insert(thing, index);
+        self.taken.reserve(index.into(), 1)
     }
 
     /// Gives a thing an index, where it has none; whether it is new.

@@ -32,6 +32,7 @@ mod placement;
 mod ram;
 mod routes;
 mod services;
+mod slots;
 mod specialisation;
 mod state;
 mod store;

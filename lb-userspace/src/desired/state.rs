@@ -29,6 +29,8 @@ pub struct State {
     pub interfaces: BTreeMap<u32, Interface>,
     /// The ways to clients.
     pub routes: Routes,
+    /// Entries of `FLOWS`, where flows have to be remembered.
+    pub flows: u32,
     /// What the program must be able to do.
     pub specialisation: Specialisation,
 }

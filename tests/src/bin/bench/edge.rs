@@ -1,13 +1,13 @@
-//! The balancer that is measured: three services with 100 backends and 65,536 slots each, clients
-//! behind the default gateway.
+//! The balancer that is measured: three services with 100 backends and 65,536 slots each, all in one
+//! mode, clients behind the default gateway.
 
 use std::net::SocketAddr;
 
-use lb_common::{next_hop::NextHop, route::Action};
+use lb_common::{backend::Mode, next_hop::NextHop, route::Action};
 use lb_tests::{
     kernel::INGRESS,
     packet::{OUR_MAC, TCP, UDP},
-    world::{Service, World},
+    world::{Link, Service, World, pool},
 };
 
 const BACKENDS: u8 = 100;
@@ -15,12 +15,24 @@ const LOG2_SLOTS: u32 = 16;
 const GATEWAY: [u8; 6] = [2, 0, 0, 0, 0, 0xaa];
 
 /// The balancer; what leaves it goes by interface `egress`.
-pub(crate) fn world(egress: u32) -> World {
+pub(crate) fn world(egress: u32, mode: Mode) -> World {
     let gateway = NextHop::new(GATEWAY, egress, false);
-    let service = |vip: &str, protocol, v6| {
-        Service::new(sock(vip), protocol, backends(v6, egress), LOG2_SLOTS)
+    let service = |vip: &str, protocol, v6: bool| Service {
+        links: vec![link(mode, v6); BACKENDS.into()],
+        ..Service::new(sock(vip), protocol, backends(v6, egress), LOG2_SLOTS)
+    };
+    let sources = |net: &str| {
+        (1..=16u16)
+            .map(|n| ip(&format!("{net}{n}")))
+            .collect::<Vec<_>>()
     };
     World {
+        pools: vec![
+            pool(&sources("10.7.0."), 1024, 60_000),
+            pool(&sources("2001:db8:7::"), 1024, 60_000),
+        ],
+        // Two for each flow, and as many again.
+        flows: if mode == Mode::FullNat { 1 << 22 } else { 64 },
         interfaces: vec![(INGRESS, OUR_MAC, true), (egress, OUR_MAC, true)],
         services: vec![
             service("203.0.113.10:80", TCP, false),
@@ -36,6 +48,18 @@ pub(crate) fn world(egress: u32) -> World {
         ],
         hash_key: [0x1234_5678_9abc_def1, 0xfedc_ba98_7654_3211],
         ..World::default()
+    }
+}
+
+/// How every backend of a family is reached.
+fn link(mode: Mode, v6: bool) -> Link {
+    Link {
+        mode,
+        mtu: 1400,
+        source: ip(if v6 { "2001:db8:8::" } else { "10.8.0.0" }),
+        spread: 8,
+        pool: v6.into(),
+        ..Link::NAT
     }
 }
 

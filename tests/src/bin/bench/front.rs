@@ -8,7 +8,7 @@ use aya::{
 use lb_tests::kernel;
 
 /// `Front` of the bench's object.
-const FRONT_LEN: usize = 104;
+const FRONT_LEN: usize = 112;
 const TEMPLATE_LEN: usize = 80;
 
 /// A packet, and where in it the client's address (its last four bytes) and port are.
@@ -23,6 +23,7 @@ pub(crate) struct Template {
 pub(crate) struct Front {
     ebpf: Ebpf,
     empty: ProgramFd,
+    push: ProgramFd,
 }
 
 impl Front {
@@ -30,7 +31,7 @@ impl Front {
     pub(crate) fn load() -> Self {
         let object = kernel::object("bench");
         let mut ebpf = EbpfLoader::new().load(&object).expect("the object loads");
-        for name in ["front_64", "front_80", "empty"] {
+        for name in ["front_64", "front_80", "empty", "push"] {
             let program: &mut Xdp = ebpf
                 .program_mut(name)
                 .expect("a program")
@@ -38,12 +39,20 @@ impl Front {
                 .expect("XDP");
             program.load().expect("the program loads");
         }
-        let empty = program(&ebpf, "empty")
-            .fd()
-            .expect("it is loaded")
-            .try_clone()
-            .expect("a descriptor");
-        Self { ebpf, empty }
+        let descriptor = |name| {
+            let fd = program(&ebpf, name).fd().expect("it is loaded");
+            fd.try_clone().expect("a descriptor")
+        };
+        let (empty, push) = (descriptor("empty"), descriptor("push"));
+        Self { ebpf, empty, push }
+    }
+
+    /// Nanoseconds that it takes to make room for an outer header, by a program that does nothing else: the
+    /// front takes the room away again, which is the same call.
+    pub(crate) fn room(&mut self, template: &Template, rounds: u32) -> f64 {
+        let push = self.push.try_clone().expect("a descriptor");
+        let (total, empty) = self.measure(&push, template, 1, rounds);
+        (total - empty) / 2.0
     }
 
     /// Nanoseconds of one packet through `under_test` and through the empty program, in `rounds`
@@ -75,15 +84,14 @@ impl Front {
     pub(crate) fn once(&mut self, under_test: &ProgramFd, template: &Template) -> Vec<u8> {
         self.write(template, 1);
         self.install(under_test);
-        let mut out = vec![0; template.frame.len()];
+        let mut out = vec![0; template.frame.len() + 64];
         let options = TestRunOptions {
             data_in: Some(&template.frame),
             data_out: Some(&mut out),
             ..TestRunOptions::default()
         };
-        self.program(template)
-            .test_run(options)
-            .expect("a test run");
+        let result = self.program(template).test_run(options);
+        out.truncate(result.expect("a test run").data_size_out as usize);
         out
     }
 
@@ -127,6 +135,7 @@ impl Front {
         front[80..88].copy_from_slice(&(flows - 1).to_ne_bytes());
         front[88..92].copy_from_slice(&template.address_at.to_ne_bytes());
         front[92..96].copy_from_slice(&template.port_at.to_ne_bytes());
+        front[96..104].copy_from_slice(&(template.frame.len() as u64).to_ne_bytes());
         let map = self.ebpf.map_mut("FRONT").expect("the map");
         let mut map: Array<&mut MapData, [u8; FRONT_LEN]> =
             map.try_into().expect("its value's size");

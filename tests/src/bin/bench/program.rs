@@ -2,13 +2,14 @@
 
 use std::{collections::BTreeMap, process::Command};
 
+use lb_common::backend::Mode;
 use lb_tests::kernel::{INGRESS, Kernel};
 
 use crate::edge;
 
 /// Prints the figures.
 pub(crate) fn print() {
-    let kernel = Kernel::load(&edge::world(INGRESS).image());
+    let kernel = Kernel::load(&edge::world(INGRESS, Mode::Nat).image());
     let info = kernel.program().info().expect("the program's figures");
     let walked = info.verified_instruction_count().unwrap_or_default();
     println!(

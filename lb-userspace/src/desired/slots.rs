@@ -1,0 +1,110 @@
+//! Who owns the slots of a service, and the rows that say so.
+
+use std::{collections::HashMap, net::SocketAddr, sync::Arc};
+
+use lb_common::row::Row;
+
+use super::{
+    entry::Entry,
+    installed::{Owners, Service},
+    state,
+};
+use crate::slot_table::{Member, SlotTable};
+
+/// The slots of a service that may have changed.
+pub(super) enum Touched {
+    All,
+    Some(Vec<u32>),
+}
+
+impl Service {
+    /// Works out who owns which slot. A change of who is live changes the table that is there; any
+    /// other one builds it anew.
+    pub(super) fn assign_slots(&mut self, wanted: &state::Service, seed: u64) -> Touched {
+        let members = members(wanted);
+        let slots = wanted.slots;
+        if let Some(owners) = &mut self.owners
+            && same_but_for_live(&owners.members, &members)
+            && owners.slots.owners().len() == slots as usize
+        {
+            return Touched::Some(set_live(owners, members));
+        }
+        self.owners = Some(Arc::new(Owners {
+            slots: SlotTable::build(slots, seed, &members),
+            members,
+        }));
+        Touched::All
+    }
+
+    /// Distances from the header of the slot table's members.
+    pub(super) fn member_offsets(&self, wanted: &[Entry]) -> Vec<u16> {
+        let places = self.offsets();
+        let place = |entry: &Entry| Some((entry.address, *places.get(&entry.identity())?));
+        let offsets: HashMap<SocketAddr, u32> = wanted.iter().filter_map(place).collect();
+        let offset = |member: &Member| {
+            let offset = offsets.get(&member.address);
+            offset
+                .and_then(|offset| u16::try_from(*offset).ok())
+                .unwrap_or(Row::NONE)
+        };
+        let members = self.owners.iter().flat_map(|owners| &owners.members);
+        members.map(offset).collect()
+    }
+
+    pub(super) fn wanted_rows(&self, wanted: &[Entry]) -> impl Iterator<Item = Row> + use<'_> {
+        let offsets = self.member_offsets(wanted);
+        let owners = self.owners.iter().flat_map(|owners| owners.slots.owners());
+        owners.map(move |owner| row(owner, &offsets))
+    }
+
+    pub(super) fn wanted_row(&self, slot: u32, offsets: &[u16]) -> Row {
+        let owners = self.owners.as_ref();
+        row(owners.and_then(|owners| owners.slots.owner(slot)), offsets)
+    }
+
+    pub(super) fn changed_rows(&self, wanted: impl Iterator<Item = (u32, Row)>) -> Vec<(u32, Row)> {
+        wanted
+            .filter(|(slot, row)| self.rows.get(*slot as usize) != Some(row))
+            .collect()
+    }
+}
+
+fn row(owner: Option<u16>, offsets: &[u16]) -> Row {
+    let offset = owner.and_then(|owner| offsets.get(usize::from(owner)));
+    Row::stable(offset.copied().unwrap_or(Row::NONE))
+}
+
+/// The members of a service's slot table, in the order of addresses: that of the file may change
+/// without meaning anything.
+fn members(service: &state::Service) -> Vec<Member> {
+    let member = |backend: &state::Backend| Member {
+        address: backend.address,
+        weight: backend.weight,
+        live: backend.live,
+    };
+    let mut members: Vec<Member> = service.backends.iter().map(member).collect();
+    members.sort_unstable_by_key(|member| member.address);
+    members
+}
+
+fn same_but_for_live(left: &[Member], right: &[Member]) -> bool {
+    let identity = |member: &Member| (member.address, member.weight);
+    left.iter().map(identity).eq(right.iter().map(identity))
+}
+
+/// Slots whose owner changed.
+fn set_live(owners: &mut Arc<Owners>, members: Vec<Member>) -> Vec<u32> {
+    let differs = |(old, new): (&Member, &Member)| old.live != new.live;
+    if !owners.members.iter().zip(&members).any(differs) {
+        return Vec::new();
+    }
+    let owners = Arc::make_mut(owners);
+    let mut slots = Vec::new();
+    for (index, (old, new)) in (0..).zip(owners.members.iter().zip(&members)) {
+        if old.live != new.live {
+            slots.extend(owners.slots.set_live(index, new.live));
+        }
+    }
+    owners.members = members;
+    slots
+}
