@@ -143,7 +143,6 @@ pub fn check_in_turn(fib: Fib, acts: &[(Image, Vec<Case>)]) {
         wrong.extend(outcomes.flatten());
     }
     let all: usize = acts.iter().map(|(_, cases)| cases.len()).sum();
-    println!("{all} cases");
     assert!(
         wrong.is_empty(),
         "{} of {all} cases:\n{}",

@@ -51,20 +51,21 @@ impl Complaint {
     /// The message's head (RFC 792, RFC 1191 §4; RFC 4443 §3).
     #[must_use]
     pub const fn message(self, v6: bool) -> Message {
-        let (kind, rest) = match (self, v6) {
-            (Self::TooBig(mtu), false) => ([3, 4], mtu.to_be_bytes()),
-            (Self::TooBig(mtu), true) => ([2, 0], mtu.to_be_bytes()),
-            (Self::PortUnreachable, false) => ([3, 3], [0; 4]),
-            (Self::PortUnreachable, true) => ([1, 4], [0; 4]),
-            (Self::AddressUnreachable, false) => ([3, 1], [0; 4]),
-            (Self::AddressUnreachable, true) => ([1, 3], [0; 4]),
-            (Self::HopsExceeded, false) => ([11, 0], [0; 4]),
-            (Self::HopsExceeded, true) => ([3, 0], [0; 4]),
-            (Self::ReassemblyTime, false) => ([11, 1], [0; 4]),
-            (Self::ReassemblyTime, true) => ([3, 1], [0; 4]),
-            (Self::Parameter(at), false) => ([12, 0], [at, 0, 0, 0]),
-            (Self::Parameter(at), true) => ([4, 0], [0, 0, 0, at]),
+        let rest = match (self, v6) {
+            (Self::TooBig(mtu), _) => mtu.to_be_bytes(),
+            (Self::Parameter(at), false) => [at, 0, 0, 0],
+            (Self::Parameter(at), true) => [0, 0, 0, at],
+            _ => [0; 4],
         };
+        let (v4_kind, v6_kind) = match self {
+            Self::TooBig(_) => ([3, 4], [2, 0]),
+            Self::PortUnreachable => ([3, 3], [1, 4]),
+            Self::AddressUnreachable => ([3, 1], [1, 3]),
+            Self::HopsExceeded => ([11, 0], [3, 0]),
+            Self::ReassemblyTime => ([11, 1], [3, 1]),
+            Self::Parameter(_) => ([12, 0], [4, 0]),
+        };
+        let kind = if v6 { v6_kind } else { v4_kind };
         Message { v6, kind, rest }
     }
 }
@@ -72,12 +73,12 @@ impl Complaint {
 impl Message {
     /// IP protocol number.
     #[must_use]
-    pub const fn number(&self) -> u8 {
+    pub const fn number(self) -> u8 {
         if self.v6 { ICMPV6 } else { ICMP }
     }
 
     /// The message with its checksum; that of `ICMPv6` covers the addresses, too.
-    pub(super) fn bytes(&self, source: IpAddr, destination: IpAddr, body: &[u8]) -> Vec<u8> {
+    pub(super) fn bytes(self, source: IpAddr, destination: IpAddr, body: &[u8]) -> Vec<u8> {
         let mut bytes = [&self.kind[..], &[0; 2], &self.rest, body].concat();
         let mut covered = bytes.clone();
         covered.resize(bytes.len().next_multiple_of(2), 0);

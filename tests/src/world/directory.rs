@@ -63,7 +63,7 @@ impl Contents {
         } = self;
         let mut elements = Vec::new();
         for (key, mut ranges) in ranges {
-            ranges.sort_by_key(|range| (range.last - range.first == u16::MAX, range.first));
+            ranges.sort_by_key(|range| ((range.first, range.last) == (0, u16::MAX), range.first));
             entries.push((key, elements.len() as u64));
             let mut element = [Range::default(); range::LEN as usize];
             for (place, range) in element.iter_mut().zip(ranges) {

@@ -1,7 +1,12 @@
 //! Random frames: sound ones that go the whole way, and hostile ones.
 
+mod damage;
+mod history;
+mod options;
+
 use std::net::SocketAddr;
 
+use lb_common::backend::Mode;
 use lb_tests::{
     frame::{Body, Frame, TcpHeader, extension},
     packet::{OUR_MAC, TCP, UDP},
@@ -9,29 +14,16 @@ use lb_tests::{
     world::{Service, World},
 };
 
+pub(crate) use self::history::History;
 use super::worlds::{Net, PORTS};
-
-/// A frame, perhaps with something wrong.
-pub(crate) fn packet(random: &mut Random, world: &World) -> Vec<u8> {
-    if random.chance(2) {
-        return noise(random);
-    }
-    let mut bytes = sound(random, world).bytes();
-    if random.chance(20) {
-        for _ in 0..=random.below(3) {
-            damage(random, &mut bytes);
-        }
-    }
-    bytes
-}
 
 /// Random bytes, mostly under our address as if they were IP.
 fn noise(random: &mut Random) -> Vec<u8> {
     let len = 14 + random.below(100);
     let mut bytes = random.bytes(len);
     if random.chance(90) {
-        write(&mut bytes, 0, &OUR_MAC);
-        write(&mut bytes, 12, &random.pick(&[[8, 0], [0x86, 0xdd]]));
+        damage::write(&mut bytes, 0, &OUR_MAC);
+        damage::write(&mut bytes, 12, &random.pick(&[[8, 0], [0x86, 0xdd]]));
     }
     bytes
 }
@@ -41,7 +33,8 @@ pub(crate) fn sound(random: &mut Random, world: &World) -> Frame {
     let service = &world.services[random.below(world.services.len())];
     let frame = match random.below(20) {
         0..11 => request(random, service),
-        11..19 => answer(random, service),
+        11..18 => answer(random, service),
+        18 => ping(random, service),
         _ => stranger(random, service),
     };
     adorned(random, frame)
@@ -50,6 +43,7 @@ pub(crate) fn sound(random: &mut Random, world: &World) -> Frame {
 fn request(random: &mut Random, service: &Service) -> Frame {
     let client = client(random, service.vip.is_ipv6());
     let mut frame = Frame::new(service.protocol, client, service.vip);
+    frame.destination.set_port(port(random, service));
     if random.chance(4) {
         frame.destination.set_port(random.pick(&PORTS));
     }
@@ -64,12 +58,30 @@ fn request(random: &mut Random, service: &Service) -> Frame {
     frame
 }
 
+/// One of a service's ports, or nearly.
+fn port(random: &mut Random, service: &Service) -> u16 {
+    let (first, last) = (service.vip.port(), service.last_port);
+    let ports = usize::from(last.wrapping_sub(first)) + 1;
+    first.wrapping_add(random.below(ports) as u16)
+}
+
+/// What a backend sends; mostly one whose packets come back.
 fn answer(random: &mut Random, service: &Service) -> Frame {
-    if service.backends.is_empty() {
+    let any = random.chance(15);
+    let backends: Vec<_> = service
+        .backends
+        .iter()
+        .zip(service.links())
+        .filter(|(_, link)| any || link.mode == Mode::Nat)
+        .map(|(backend, _)| *backend)
+        .collect();
+    if backends.is_empty() {
         return request(random, service);
     }
-    let (backend, next_hop) = service.backends[random.below(service.backends.len())];
+    let (mut backend, next_hop) = random.pick(&backends);
     let client = client(random, backend.is_ipv6());
+    let distance = port(random, service).wrapping_sub(service.vip.port());
+    backend.set_port(backend.port().wrapping_add(distance));
     let mut frame = Frame::new(service.protocol, backend, client);
     if random.chance(95) {
         let [mac @ .., _, _] = next_hop.mac().to_le_bytes();
@@ -81,43 +93,82 @@ fn answer(random: &mut Random, service: &Service) -> Frame {
     frame
 }
 
+fn ping(random: &mut Random, service: &Service) -> Frame {
+    let source = client(random, service.vip.is_ipv6()).ip();
+    let bits = random.bits();
+    Frame::echo(source, service.vip.ip(), bits as u16, (bits >> 16) as u16)
+}
+
 fn stranger(random: &mut Random, service: &Service) -> Frame {
     let v6 = service.vip.is_ipv6() ^ random.chance(20);
     let source = client(random, v6);
-    let net = random.pick(&[Net::Vips, Net::Backends, Net::Elsewhere]);
+    let net = random.pick(&[Net::Vips, Net::Backends, Net::Pools, Net::Elsewhere]);
     let address = net.address(v6, random.below(6) as u16);
     let destination = SocketAddr::new(address, random.pick(&PORTS));
     let protocol = random.pick(&[TCP, UDP, 1, 58, 47, 132, 255]);
     Frame::new(protocol, source, destination)
 }
 
+/// A client: of few, whose flows meet again, or of many.
 fn client(random: &mut Random, v6: bool) -> SocketAddr {
     if random.chance(2) {
         return SocketAddr::new(Net::Backends.address(v6, 1), 40000);
     }
-    let net = match random.below(20) {
-        0 => Net::Backends,
-        1 => Net::Elsewhere,
+    if random.chance(1) {
+        return SocketAddr::new(nobody(random, v6), 40000);
+    }
+    if random.chance(40) {
+        let address = Net::Clients.address(v6, random.below(3) as u16);
+        return SocketAddr::new(address, 40000 + random.below(4) as u16);
+    }
+    let net = match random.below(40) {
+        0 | 1 => Net::Backends,
+        2 | 3 => Net::Elsewhere,
+        4 => Net::Vips,
         _ => Net::Clients,
     };
-    let host = random.below(0x1000) as u16;
-    SocketAddr::new(net.address(v6, host), random.bits() as u16)
+    let host = match net {
+        Net::Vips => random.below(4),
+        _ => random.below(0x1000),
+    };
+    SocketAddr::new(net.address(v6, host as u16), random.bits() as u16)
+}
+
+/// An address that no client has.
+fn nobody(random: &mut Random, v6: bool) -> std::net::IpAddr {
+    let addresses = if v6 {
+        ["::", "::1", "ff02::1", "ffff::1"]
+    } else {
+        ["0.0.0.0", "127.0.0.1", "224.0.0.1", "255.255.255.255"]
+    };
+    random.pick(&addresses).parse().expect("an address")
 }
 
 /// The same frame with all that a sound frame may have.
 fn adorned(random: &mut Random, mut frame: Frame) -> Frame {
-    let len = random.below(64);
+    let len = match random.below(50) {
+        0 => random.below(1500),
+        1 => 1400 + random.below(100),
+        _ => random.below(64),
+    };
     frame.payload = random.bytes(len);
     frame.class = random.bits() as u8;
+    frame.identification = random.bits() as u16;
     frame.hops = match random.below(20) {
         0 => random.below(4) as u8,
         _ => random.pick(&[64, 128, 255]),
     };
     match frame.body {
         Body::Tcp(_) => frame.body = Body::Tcp(tcp(random)),
-        Body::Udp(_) => frame.body = Body::Udp(random.chance(70)),
+        Body::Udp(_) => frame.body = Body::Udp(random.chance(80)),
         Body::Icmp(_) | Body::Other(_) => {}
     }
+    outside(random, &mut frame);
+    frame
+}
+
+/// What stands outside of TCP, UDP and ICMP.
+fn outside(random: &mut Random, frame: &mut Frame) {
     if random.chance(20) {
         frame.padding = vec![0; random.below(40)];
     }
@@ -138,7 +189,6 @@ fn adorned(random: &mut Random, mut frame: Frame) -> Frame {
     if random.chance(2) {
         frame.to = [random.bits() as u8, 0, 0, 0, 0, 0x10];
     }
-    frame
 }
 
 fn tcp(random: &mut Random) -> TcpHeader {
@@ -155,8 +205,8 @@ fn tcp(random: &mut Random) -> TcpHeader {
         bits >> 52 & 1 != 0,
         bits >> 53 & 1 != 0,
     );
-    if random.chance(30) {
-        let options = vec![1; 4 * random.below(11)];
+    if random.chance(50) {
+        let options = options::random(random);
         header.set_options_raw(&options).expect("options that fit");
     }
     header
@@ -166,49 +216,7 @@ fn random_extension(random: &mut Random) -> (u8, Vec<u8>) {
     match random.below(12) {
         0 => (44, random.bytes(7)),
         1 => (random.bits() as u8, random.bytes(7)),
+        2 => (44, vec![0; 7]),
         _ => extension(random.pick(&[0, 43, 60]), random.below(5) as u8),
-    }
-}
-
-/// What a hostile sender, or a broken one, makes of a frame.
-fn damage(random: &mut Random, bytes: &mut Vec<u8>) {
-    match random.below(7) {
-        0 => bytes.truncate(14 + random.below(bytes.len() - 13)),
-        1 => {
-            let tail = random.below(60);
-            bytes.extend(random.bytes(tail));
-        }
-        2 => write(
-            bytes,
-            14 + random.below(8),
-            &random.bits().to_le_bytes()[..2],
-        ),
-        3 => {
-            let at = 14 + random.below(bytes.len().max(15) - 14);
-            write(bytes, at, &random.bits().to_le_bytes()[..1]);
-        }
-        4 => {
-            let at = 14 + random.below(bytes.len().max(15) - 14);
-            write(bytes, at, &[random.below(12) as u8]);
-        }
-        5 => {
-            let at = random.below(bytes.len());
-            bytes[at] ^= 1 << random.below(8);
-        }
-        _ => checksum(random, bytes),
-    }
-}
-
-/// A transport checksum of all zeros or all ones.
-fn checksum(random: &mut Random, bytes: &mut [u8]) {
-    let ip = if bytes[12] == 0x86 { 54 } else { 34 };
-    let value = random.pick(&[[0, 0], [0xff, 0xff]]);
-    write(bytes, ip + random.pick(&[6, 16]), &value);
-}
-
-/// Writes what fits.
-fn write(bytes: &mut [u8], at: usize, value: &[u8]) {
-    if let Some(place) = bytes.get_mut(at..at + value.len()) {
-        place.copy_from_slice(value);
     }
 }

@@ -4,7 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use lb_common::{
     backend::Mode,
+    maps::Feature,
     next_hop::NextHop,
+    pool::{self, Pool},
     route::{self, Action},
 };
 use lb_tests::{
@@ -12,7 +14,7 @@ use lb_tests::{
     kernel::INGRESS,
     packet::{OUR_MAC, TCP, UDP},
     random::Random,
-    world::{Link, Service, World},
+    world::{Link, Service, World, pool},
 };
 
 /// Ports of services and backends: few, so that some collide.
@@ -25,6 +27,7 @@ pub(crate) enum Net {
     Backends,
     Clients,
     Elsewhere,
+    Pools,
 }
 
 impl Net {
@@ -42,20 +45,54 @@ impl Net {
 
 /// The world that a seed makes, and its maps.
 pub(crate) fn world(random: &mut Random) -> (World, Image) {
-    let services = services(random);
+    let pools = pools(random);
+    let services = services(random, &pools);
     let world = World {
         interfaces: interfaces(random),
+        mtus: [1, 2, 3]
+            .map(|ifindex| (ifindex, random.pick(&[1500, 1500, 1280, 100])))
+            .to_vec(),
         local: local(random, &services),
         services,
+        pools,
+        flows: random.pick(&[4096, 4096, 64, 5]),
         routes: routes(random),
         hash_key: [random.bits(), random.bits()],
-        ..World::default()
+        features: random.pick(&[0, Feature::Echo as u32]),
+        // As many as are asked for, or none: what depends on time is not to be compared.
+        icmp_rate: random.pick(&[0, 1_000_000, 1_000_000]),
+        clock: random.bits() as u32,
     };
     let mut image = world.image();
+    specialise(random, &mut image);
     if random.chance(25) {
         corrupt(random, &mut image);
     }
     (world, image)
+}
+
+/// Programs for other configurations than this one: features that are not used, or not there.
+const fn specialise(random: &mut Random, image: &mut Image) {
+    if random.chance(15) {
+        image.constants.features = random.below(16) as u32;
+    }
+    if random.chance(15) {
+        image.constants.modes |= random.below(32) as u32;
+    }
+}
+
+/// Pools of both families, of many places and of few, overlapping ones.
+fn pools(random: &mut Random) -> Vec<Pool> {
+    (0..4)
+        .map(|n| {
+            let v6 = n % 2 == 1;
+            let addresses: Vec<IpAddr> = (0..=random.below(3))
+                .map(|host| Net::Pools.address(v6, host as u16))
+                .collect();
+            let ports = random.pick(&[1, 4, 33, 1000]);
+            pool(&addresses, random.pick(&[30_000, 65_535]), ports)
+        })
+        .collect()
 }
 
 fn interfaces(random: &mut Random) -> Vec<(u32, [u8; 6], bool)> {
@@ -69,19 +106,22 @@ fn interfaces(random: &mut Random) -> Vec<(u32, [u8; 6], bool)> {
     }
 }
 
-fn services(random: &mut Random) -> Vec<Service> {
+fn services(random: &mut Random, pools: &[Pool]) -> Vec<Service> {
+    let crowded = random.chance(30);
     let families = random.pick(&[&[false][..], &[true], &[false, true], &[false, true]]);
     (0..=random.below(12))
         .map(|_| {
             let v6 = random.pick(families);
-            service(random, v6)
+            service(random, v6, crowded, pools)
         })
         .collect()
 }
 
-fn service(random: &mut Random, v6: bool) -> Service {
+/// `crowded`: services have the same few backends.
+fn service(random: &mut Random, v6: bool, crowded: bool, pools: &[Pool]) -> Service {
     let address = Net::Vips.address(v6, random.below(4) as u16);
-    let vip = SocketAddr::new(address, random.pick(&PORTS));
+    let (first, last) = ports(random);
+    let vip = SocketAddr::new(address, first);
     let backends = if random.chance(4) {
         0
     } else {
@@ -89,47 +129,59 @@ fn service(random: &mut Random, v6: bool) -> Service {
     };
     let backends = (0..backends)
         .map(|_| {
-            let address = Net::Backends.address(v6 != random.chance(5), random.below(12) as u16);
-            (
-                SocketAddr::new(address, random.pick(&PORTS)),
-                next_hop(random),
-            )
+            let hosts = if crowded { 2 } else { 12 };
+            let host = random.below(hosts) as u16;
+            let address = Net::Backends.address(v6 != random.chance(5), host);
+            let port = match (first, last) {
+                (0, u16::MAX) => 0,
+                _ if crowded => 8080,
+                _ => random.pick(&PORTS),
+            };
+            (SocketAddr::new(address, port), next_hop(random))
         })
         .collect();
     let protocol = random.pick(&[TCP, UDP]);
-    let service = Service::new(vip, protocol, backends, 4 + random.below(5) as u32);
+    let service = Service::new(vip, protocol, backends, 4 + random.below(5) as u32).up_to(last);
     Service {
         owners: owners(random, &service),
-        links: links(random, &service),
+        links: links(random, &service, pools),
         ..service
     }
 }
 
+/// Mostly one; else some, or all.
+fn ports(random: &mut Random) -> (u16, u16) {
+    let first = random.pick(&PORTS);
+    match random.below(10) {
+        0 => (0, u16::MAX),
+        1 | 2 => (first, first.saturating_add(random.below(400) as u16)),
+        _ => (first, first),
+    }
+}
+
 /// Mostly address translation for all; else a mode for each. Some ways are too short for some packets.
-fn links(random: &mut Random, service: &Service) -> Vec<Link> {
-    if random.chance(60) {
+fn links(random: &mut Random, service: &Service, pools: &[Pool]) -> Vec<Link> {
+    if random.chance(40) {
         return Vec::new();
     }
-    let link = |address: &SocketAddr| Link {
-        mode: random.pick(&[
-            Mode::Nat,
-            Mode::L2Dsr,
-            Mode::Ipip,
-            Mode::Ipip,
-            Mode::Gue,
-            Mode::Gue,
-        ]),
-        mtu: random.pick(&[u16::MAX, 1480, 120, 60]),
+    let only = random.chance(40).then(|| random.pick(&Mode::ALL));
+    let link = |(address, _): &(SocketAddr, _)| Link {
+        mode: only.unwrap_or_else(|| random.pick(&Mode::ALL)),
+        mtu: random.pick(&[u16::MAX, u16::MAX, 1480, 1300, 120, 60]),
         source: Net::Elsewhere.address(address.is_ipv6(), 0),
         spread: random.below(17) as u8,
-        ..Link::NAT
+        mss: random.pick(&[0, 0, 1200, 536]),
+        pool: pool_of(random, address.is_ipv6(), pools),
     };
-    service
-        .backends
-        .iter()
-        .map(|(address, _)| address)
-        .map(link)
-        .collect()
+    service.backends.iter().map(link).collect()
+}
+
+/// Mostly one of the family.
+const fn pool_of(random: &mut Random, v6: bool, pools: &[Pool]) -> u16 {
+    if random.chance(2) {
+        return random.below(2 * pools.len()) as u16;
+    }
+    (2 * random.below(pools.len() / 2)) as u16 + v6 as u16
 }
 
 /// Mostly one behind our interfaces or a third; sometimes none, sometimes random bits.
@@ -245,6 +297,25 @@ fn corrupt(random: &mut Random, image: &mut Image) {
     for backend in &mut image.backends {
         if random.chance(5) {
             backend.mode = random.below(8) as u8;
+        }
+        if random.chance(5) {
+            backend.state = random.below(6) as u32;
+        }
+        if random.chance(5) {
+            backend.flags = random.bits() as u8;
+        }
+        if random.chance(3) {
+            backend.index = random.bits() as u16;
+        }
+    }
+    for range in image.ranges.iter_mut().flatten() {
+        if range.value != 0 && random.chance(5) {
+            range.value ^= 1 << random.below(64);
+        }
+    }
+    for pool in &mut image.pools {
+        if random.chance(5) {
+            pool.count = random.below(pool::ADDRESSES + 3) as u32;
         }
     }
     for route in image.routes.iter_mut().flatten() {
