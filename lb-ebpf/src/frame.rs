@@ -114,11 +114,11 @@ impl<'p> Cursor<'p> for XdpCursor {
 
     #[inline(always)]
     fn settle(&mut self) {
-        self.offset = Self::settled(self.offset) & MAX_POSITION;
+        self.offset = maps::unlearned(self.offset as u64) as usize & MAX_POSITION;
     }
 
     #[inline(always)]
-    fn settled(number: usize) -> usize {
+    fn settled(number: u64) -> u64 {
         maps::unlearned(number)
     }
 

@@ -57,7 +57,7 @@ static ALLOWANCE: PerCpuArray<Allowance> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 static NOTE: PerCpuArray<Note> = PerCpuArray::with_max_entries(1, 0);
 #[map]
-static SCRATCH: PerCpuArray<usize> = PerCpuArray::with_max_entries(1, 0);
+static SCRATCH: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 static DRAFT: PerCpuArray<Draft> = PerCpuArray::with_max_entries(1, 0);
 #[map]
@@ -93,7 +93,7 @@ macro_rules! constant {
 
 /// The number, by way of a map: of what comes from there the verifier knows nothing.
 #[inline(always)]
-pub fn unlearned(number: usize) -> usize {
+pub fn unlearned(number: u64) -> u64 {
     let Some(place) = SCRATCH.get_ptr_mut(0) else {
         return 0;
     };

@@ -4,7 +4,7 @@
 //! It goes back where the packet came from, in the name of the VIP. It quotes no more than the packet
 //! had, and is rationed (RFC 1812, §4.3.2.8; RFC 4443, §2.4(f)).
 
-use super::{Note, Program, Step, Tables};
+use super::{Note, Program, Step, Tables, sum};
 use crate::{
     AnswerReason, DropReason, bits,
     checksum::fold,
@@ -64,7 +64,7 @@ fn make<I: Ip, F: Frame>(frame: &mut F, note: Note) -> Option<()> {
     if !frame.truncate(Eth::LEN + 4 * words) {
         return None;
     }
-    let quoted = sum_words::<I, _>(frame.cursor());
+    let quoted = sum::of_bytes(behind_ethernet(frame.cursor()), 4 * words, most::<I>());
     if !frame.push(pushed::<I>()) {
         return None;
     }
@@ -77,26 +77,17 @@ fn make<I: Ip, F: Frame>(frame: &mut F, note: Note) -> Option<()> {
     Some(())
 }
 
+/// Stands behind the Ethernet header.
+#[inline(always)]
+fn behind_ethernet<'p, C: Cursor<'p>>(mut cursor: C) -> C {
+    cursor.skip(Eth::LEN);
+    cursor
+}
+
 #[inline(always)]
 fn headers<'p, I: Ip, C: Cursor<'p>>(mut cursor: C) -> Option<(Eth, I)> {
     let eth = cursor.take::<Eth>()?;
     Some((*eth, cursor.peek()?))
-}
-
-/// The sum of what a frame has behind its Ethernet header, in words of four bytes.
-#[inline(always)]
-fn sum_words<'p, I: Ip, C: Cursor<'p>>(mut cursor: C) -> u16 {
-    cursor.skip(Eth::LEN);
-    let mut sum = 0u64;
-    for _ in 0..most::<I>() {
-        let Some(word) = cursor.take::<[u8; 4]>() else {
-            break;
-        };
-        sum += u64::from(u32::from_ne_bytes(*word));
-    }
-    let halves = (sum & 0xffff_ffff) + (sum >> 32);
-    let halves = (halves & 0xffff) + (halves >> 16 & 0xffff) + (halves >> 32);
-    fold(bits::low_half(halves))
 }
 
 #[inline(always)]

@@ -27,6 +27,7 @@ mod packet;
 mod rewrite;
 mod select;
 mod shared;
+mod sum;
 mod syn;
 mod tables;
 mod to_backend;

@@ -7,7 +7,7 @@
 use network_types::ip::IpProto;
 use zerocopy::transmute_ref;
 
-use super::{Packet, Tables, rewrite};
+use super::{Packet, Tables, rewrite, sum};
 use crate::{
     DropReason, Verdict,
     backend::{Backend, Mode, Tunnel},
@@ -112,7 +112,10 @@ fn ipip<O: Ip, F: Frame, T: Tables>(frame: &mut F, inner: Inner<'_>, tables: &T)
 
 /// In a UDP datagram: the packet follows its header at once, the first bits of which tell its version.
 #[inline(always)]
-fn gue<O: Ip, F: Frame, T: Tables>(frame: &mut F, inner: Inner<'_>, tables: &T) -> Option<()> {
+fn gue<O: Ip, F: Frame, T: Tables>(frame: &mut F, mut inner: Inner<'_>, tables: &T) -> Option<()> {
+    if O::V6 && inner.sum.is_none() && inner.len <= 4 * MOST_WORDS {
+        inner.sum = Some(sum_of_packet(frame.cursor(), inner.len));
+    }
     if !frame.push(size_of::<O>() + size_of::<Udp>()) {
         return None;
     }
@@ -171,9 +174,18 @@ impl<'t> Inner<'t> {
     }
 }
 
-/// The checksum over IPv6 (RFC 8200, §8.1), from the sum of what the datagram carries. A packet whose
-/// own sum is not known (a fragment, a datagram without checksum) gets none: RFC 6935 allows that
-/// to tunnels.
+/// Words of four bytes that are summed at most: of a packet of 1,500 bytes.
+const MOST_WORDS: usize = 375;
+
+/// The sum of a packet whose own checksum does not tell it: a fragment, ICMP, a datagram without checksum.
+#[inline(always)]
+fn sum_of_packet<'p, C: Cursor<'p>>(mut cursor: C, len: usize) -> u16 {
+    cursor.skip(Eth::LEN);
+    sum::of_bytes(cursor, len, MOST_WORDS)
+}
+
+/// The checksum over IPv6 (RFC 8200, §8.1), from the sum of what the datagram carries. A longer packet than
+/// is summed gets none, where its own checksum does not tell: RFC 6935 allows that to tunnels.
 #[inline(always)]
 fn udp_checksum(carried: u16, ports: Ports, length: u16, outer: &Outer<'_>) -> u16 {
     let sum = u32::from(carried)

@@ -259,7 +259,7 @@ fn find_fragment<'p, C: Cursor<'p>>(payload: Payload, cursor: &mut C) -> Result<
         return Err(Portless::ExtensionHeaders);
     }
     cursor.settle();
-    piece.payload.len = C::settled(piece.payload.len);
+    piece.payload.len = bits::low_half(C::settled(piece.payload.len as u64)) as usize;
     Ok(piece)
 }
 

@@ -48,7 +48,7 @@ pub trait Cursor<'p>: Sized {
 
     /// The same number; of it likewise.
     #[must_use]
-    fn settled(number: usize) -> usize {
+    fn settled(number: u64) -> u64 {
         number
     }
 

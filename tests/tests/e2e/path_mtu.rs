@@ -206,10 +206,7 @@ fn clients_hear_how_much_room_gue_leaves() {
 }
 
 /// TCP segments that both ends of a connection to a VIP send at most, the client's first.
-fn segments(topology: &Topology, vip: SocketAddr) -> [u32; 2] {
-    let server = &topology.backends[0].namespace;
-    let any = SocketAddr::new(IpAddr::from([0; 16]), vip.port());
-    let listener = server.enter(|| TcpListener::bind(any)).unwrap().unwrap();
+fn segments(topology: &Topology, listener: &TcpListener, vip: SocketAddr) -> [u32; 2] {
     let client = &topology.client.namespace;
     let client = client.enter(|| TcpStream::connect(vip)).unwrap().unwrap();
     let (server, _) = listener.accept().unwrap();
@@ -233,8 +230,11 @@ fn segments_are_limited_as_the_service_says(mode: Mode) {
         ..web(family, mode)
     });
     let xlb = start(&topology, &services);
+    let any = SocketAddr::new(IpAddr::from([0; 16]), PORT);
+    let server = &topology.backends[0].namespace;
+    let listener = server.enter(|| TcpListener::bind(any)).unwrap().unwrap();
     for service in services {
-        let [client, server] = segments(&topology, service.vip(&topology));
+        let [client, server] = segments(&topology, &listener, service.vip(&topology));
         assert_eq!(server, LIMIT - OPTIONS, "{}", service.name);
         let comes_back = matches!(mode, Mode::Nat | Mode::FullNat);
         assert_eq!(client == server, comes_back, "{}: {client}", service.name);
