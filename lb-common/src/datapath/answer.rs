@@ -64,7 +64,7 @@ fn make<I: Ip, F: Frame>(frame: &mut F, note: Note) -> Option<()> {
     if !frame.truncate(Eth::LEN + 4 * words) {
         return None;
     }
-    let quoted = sum::of_bytes(behind_ethernet(frame.cursor()), 4 * words, most::<I>());
+    let quoted = sum::of_bytes(frame, Eth::LEN, 4 * words, most::<I>());
     if !frame.push(pushed::<I>()) {
         return None;
     }
@@ -75,13 +75,6 @@ fn make<I: Ip, F: Frame>(frame: &mut F, note: Note) -> Option<()> {
     *cursor.take::<I>()? = I::of_icmp(source, ip.source(), len);
     *cursor.take::<Icmp>()? = message::<I>(note.mtu, quoted, source, ip.source(), len);
     Some(())
-}
-
-/// Stands behind the Ethernet header.
-#[inline(always)]
-fn behind_ethernet<'p, C: Cursor<'p>>(mut cursor: C) -> C {
-    cursor.skip(Eth::LEN);
-    cursor
 }
 
 #[inline(always)]

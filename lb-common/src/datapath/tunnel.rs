@@ -113,8 +113,9 @@ fn ipip<O: Ip, F: Frame, T: Tables>(frame: &mut F, inner: Inner<'_>, tables: &T)
 /// In a UDP datagram: the packet follows its header at once, the first bits of which tell its version.
 #[inline(always)]
 fn gue<O: Ip, F: Frame, T: Tables>(frame: &mut F, mut inner: Inner<'_>, tables: &T) -> Option<()> {
+    // A packet whose own checksum does not tell its sum: a fragment, ICMP, a datagram without checksum.
     if O::V6 && inner.sum.is_none() && inner.len <= 4 * MOST_WORDS {
-        inner.sum = Some(sum_of_packet(frame.cursor(), inner.len));
+        inner.sum = Some(sum::of_bytes(frame, Eth::LEN, inner.len, MOST_WORDS));
     }
     if !frame.push(size_of::<O>() + size_of::<Udp>()) {
         return None;
@@ -176,13 +177,6 @@ impl<'t> Inner<'t> {
 
 /// Words of four bytes that are summed at most: of a packet of 1,500 bytes.
 const MOST_WORDS: usize = 375;
-
-/// The sum of a packet whose own checksum does not tell it: a fragment, ICMP, a datagram without checksum.
-#[inline(always)]
-fn sum_of_packet<'p, C: Cursor<'p>>(mut cursor: C, len: usize) -> u16 {
-    cursor.skip(Eth::LEN);
-    sum::of_bytes(cursor, len, MOST_WORDS)
-}
 
 /// The checksum over IPv6 (RFC 8200, §8.1), from the sum of what the datagram carries. A longer packet than
 /// is summed gets none, where its own checksum does not tell: RFC 6935 allows that to tunnels.
