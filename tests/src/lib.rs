@@ -32,24 +32,40 @@
     reason = "lengths and places of small tables"
 )]
 
+#[cfg(feature = "system")]
 pub mod config;
+#[cfg(feature = "system")]
 pub mod counters;
+#[cfg(feature = "system")]
 pub mod daemon;
+#[cfg(feature = "system")]
 pub mod damage;
+#[cfg(feature = "system")]
 pub mod decap;
+#[cfg(feature = "system")]
 pub mod direct;
+#[cfg(feature = "system")]
 pub mod echo;
+#[cfg(feature = "system")]
 pub mod fixture;
+#[cfg(feature = "system")]
 pub mod fleet;
 pub mod frame;
+#[cfg(feature = "system")]
 pub mod icmp;
 pub mod image;
+#[cfg(feature = "system")]
 pub mod kernel;
+#[cfg(feature = "system")]
 pub mod load;
 pub mod packet;
 pub mod random;
+#[cfg(feature = "system")]
 pub mod sandbox;
+#[cfg(feature = "system")]
 pub mod servers;
+#[cfg(feature = "system")]
 pub mod tap;
+#[cfg(feature = "system")]
 pub mod wait;
 pub mod world;

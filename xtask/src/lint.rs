@@ -3,7 +3,8 @@
 use anyhow::Result;
 
 use crate::{
-    build, setup,
+    build, fuzz,
+    setup::{self, Need},
     shell::{self, output, say, step},
     workspace,
 };
@@ -16,13 +17,17 @@ pub(crate) fn run() -> Result<()> {
     format()?;
     host()?;
     ebpf()?;
+    fuzz()?;
     dependencies()
 }
 
 fn format() -> Result<()> {
     step("format");
     shell::run(workspace::cargo("fmt").args(["--all", "--check"]))?;
-    shell::run(workspace::cargo("fmt").args(["--check", "--manifest-path", "lb-ebpf/Cargo.toml"]))
+    for workspace in ["lb-ebpf/Cargo.toml", "fuzz/Cargo.toml"] {
+        shell::run(workspace::cargo("fmt").args(["--check", "--manifest-path", workspace]))?;
+    }
+    Ok(())
 }
 
 fn host() -> Result<()> {
@@ -47,6 +52,19 @@ fn ebpf() -> Result<()> {
     )
 }
 
+fn fuzz() -> Result<()> {
+    setup::programs(Need::Fuzz)?;
+    step("lints of fuzz");
+    // What it shares with the workspace was looked at there.
+    shell::run(fuzz::cargo("clippy").args([
+        "--all-targets",
+        "--no-deps",
+        "--",
+        "--deny",
+        "warnings",
+    ]))
+}
+
 fn dependencies() -> Result<()> {
     let deny = || {
         let mut cargo = workspace::cargo("deny");
@@ -62,5 +80,8 @@ fn dependencies() -> Result<()> {
     }
     step("licences and advisories");
     shell::run(deny().arg("check"))?;
-    shell::run(deny().args(["--manifest-path", "lb-ebpf/Cargo.toml", "check"]))
+    for workspace in ["lb-ebpf/Cargo.toml", "fuzz/Cargo.toml"] {
+        shell::run(deny().args(["--manifest-path", workspace, "check"]))?;
+    }
+    Ok(())
 }

@@ -7,6 +7,7 @@ mod bench;
 mod build;
 mod demo;
 mod disasm;
+mod fuzz;
 mod kernel;
 mod kernels;
 mod lint;
@@ -53,6 +54,8 @@ enum Verb {
     },
     /// Boots Debian's kernels, old and new, in QEMU and runs tests on them
     TestKernels(kernels::Options),
+    /// Runs arbitrary frames through the data path, and looks for broken laws
+    Fuzz(fuzz::Options),
     /// Checks format, lints, licences and advisories
     Lint,
     /// Measures cost per packet, throughput, latency and memory (root)
@@ -86,6 +89,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Demo { args } => demo::run(&args)?,
         Verb::Test { filter } => return test::run(filter.as_deref()),
         Verb::TestKernels(options) => return kernels::run(&options),
+        Verb::Fuzz(options) => return fuzz::run(&options),
         Verb::Lint => lint::run()?,
         Verb::Bench { args } => bench::run(&args)?,
         Verb::Disasm { functions } => disasm::run(&functions)?,

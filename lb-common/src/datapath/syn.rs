@@ -76,6 +76,9 @@ fn clamp_in<'p, I: Ip + 'p, C: Cursor<'p>>(mut cursor: C, most: u16) -> Option<(
     }
     let tcp = cursor.take::<Tcp>()?;
     let header = usize::from(tcp.flags_window[0] >> 4) * 4;
+    if header > piece.payload.len {
+        return None;
+    }
     let mut left = header.checked_sub(size_of::<Tcp>())?;
     let mut is_odd = false;
     for _ in 0..MAX_OPTIONS {
@@ -86,7 +89,7 @@ fn clamp_in<'p, I: Ip + 'p, C: Cursor<'p>>(mut cursor: C, most: u16) -> Option<(
         let length = match kind {
             END => return None,
             NOTHING => 1,
-            SEGMENT_SIZE => return set(tcp, &mut cursor, most, is_odd),
+            SEGMENT_SIZE if length == 4 => return set(tcp, &mut cursor, most, is_odd),
             _ => usize::from(length).max(2),
         };
         cursor.skip(length);

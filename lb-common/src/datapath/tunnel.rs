@@ -47,6 +47,7 @@ impl<'t> Inner<'t> {
         let len = packet.transport_len;
         let summed = packet.is_whole
             && packet.transport.has_checksum()
+            && packet.transport.covers(len)
             && (!I::V6 || packet.ip.total_len() == Ipv6::LEN + len);
         let inner = Self::of_ip(packet.ip, backend, entropy(hash));
         let sum = || packet.ip.packet_sum(packet.transport.protocol, len);

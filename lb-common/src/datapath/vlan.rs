@@ -21,7 +21,7 @@ struct Taken {
 }
 
 impl Tags {
-    /// Takes the tags off a frame; `None` where one is cut short.
+    /// Takes the tags off a frame; `None` where one is cut short, and nothing has changed.
     #[inline(always)]
     pub(crate) fn take_off<F: Frame>(frame: &mut F) -> Option<Self> {
         let mut tags = Self {
@@ -31,7 +31,11 @@ impl Tags {
         if is_tagged(frame) {
             tags.outer = Some(take(frame)?);
             if is_tagged(frame) {
-                tags.inner = Some(take(frame)?);
+                tags.inner = take(frame);
+                if tags.inner.is_none() {
+                    tags.put_back(frame)?;
+                    return None;
+                }
             }
         }
         Some(tags)

@@ -8,6 +8,7 @@ use super::{
     ip::{Payload, Portless},
 };
 use crate::{
+    bits,
     checksum::{Delta, fold},
     flow::Flow,
 };
@@ -105,6 +106,8 @@ pub struct Transport<'p> {
     pub protocol: u8,
     /// Flags of TCP; 0 of UDP.
     flags: u8,
+    /// Bytes that the checksum covers, network byte order: of UDP by its own account.
+    covered: [u8; 2],
 }
 
 impl<'p> Transport<'p> {
@@ -117,13 +120,14 @@ impl<'p> Transport<'p> {
     #[inline(always)]
     pub fn take<C: Cursor<'p>>(payload: Payload, cursor: &mut C) -> Result<Self, Portless> {
         let protocol = payload.protocol;
-        let (ports, checksum, flags) = if protocol == TCP {
+        let (ports, checksum, flags, covered) = if protocol == TCP {
             let tcp = header::<Tcp, _>(payload.len, cursor)?;
             let [_, flags, ..] = tcp.flags_window;
-            (&mut tcp.ports, &mut tcp.checksum, flags)
+            let covered = bits::length(payload.len).to_be_bytes();
+            (&mut tcp.ports, &mut tcp.checksum, flags, covered)
         } else if protocol == UDP {
             let udp = header::<Udp, _>(payload.len, cursor)?;
-            (&mut udp.ports, &mut udp.checksum, 0)
+            (&mut udp.ports, &mut udp.checksum, 0, udp.length)
         } else {
             return Err(Portless::Other(protocol));
         };
@@ -132,7 +136,16 @@ impl<'p> Transport<'p> {
             checksum,
             protocol,
             flags,
+            covered,
         })
+    }
+
+    /// Whether its checksum covers an IP payload of `len` bytes, all of it: a datagram may end before
+    /// (RFC 9868).
+    #[inline(always)]
+    #[must_use]
+    pub const fn covers(&self, len: usize) -> bool {
+        u16::from_be_bytes(self.covered) as usize == len
     }
 
     /// Whether it opens a connection or answers to that.

@@ -20,6 +20,8 @@ pub(crate) enum Need {
     Tests,
     /// Guests that run other kernels.
     Kernels,
+    /// The fuzz target.
+    Fuzz,
 }
 
 /// A program, and the Debian package that has it.
@@ -51,14 +53,17 @@ const KERNELS: [Program; 3] = [
     program("xz", "xz-utils"),
 ];
 
+const FUZZ: [Program; 2] = [program("c++", "g++"), program("nice", "coreutils")];
+
 impl Need {
     fn programs(self) -> impl Iterator<Item = &'static Program> {
-        let others: &[Program] = match self {
-            Self::Demo => &[],
-            Self::Tests => &TESTS,
-            Self::Kernels => &KERNELS,
+        let (network, others): (&[Program], &[Program]) = match self {
+            Self::Demo => (&DEMO, &[]),
+            Self::Tests => (&DEMO, &TESTS),
+            Self::Kernels => (&DEMO, &KERNELS),
+            Self::Fuzz => (&[], &FUZZ),
         };
-        DEMO.iter().chain(others)
+        network.iter().chain(others)
     }
 
     /// For people.
@@ -66,6 +71,7 @@ impl Need {
         match self {
             Self::Demo | Self::Tests => "network namespaces and what runs in them",
             Self::Kernels => "guests with other kernels",
+            Self::Fuzz => "libFuzzer, which is built from its source,",
         }
     }
 }

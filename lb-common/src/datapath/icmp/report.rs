@@ -134,6 +134,7 @@ impl<I: Ip> Report<'_, I> {
     /// An error about what a backend sent, on its way there.
     #[inline(always)]
     fn to_backend<'t, T: Tables>(self, service: u64, tables: &'t T) -> Fate<'t> {
+        to_backend::may_ask(self.ip.source(), tables)?;
         let (client, vip) = (self.quoted.ip.destination(), self.quoted.ip.source());
         let (ports, protocol) = (self.quoted.ports.reversed(), self.quoted.protocol);
         let hash = select::hash(client, vip, ports, protocol, tables);
@@ -287,6 +288,7 @@ impl<I: Ip> Report<'_, I> {
         tables: &T,
     ) -> Fate<'t> {
         self.is_genuine(backend, tables)?;
+        to_backend::may_ask(self.ip.source(), tables)?;
         to_client::may_go(self.ip).map_err(Obstacle::quiet)?;
         let route = to_client::route(ends.destination, tables);
         let exit = to_client::exit(self.ip, ends.source, ends.destination, route, tables);
