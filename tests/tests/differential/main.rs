@@ -67,8 +67,8 @@ fn kernel_and_host_agree_on_random_packets_in_random_worlds() {
     let took = now.elapsed().expect("a clock");
     let rate = tally.all as u128 / took.as_millis().max(1);
     println!("{tally:#?} in {took:.1?}: {rate} packets/ms");
-    assert!(tally.forwarded * 5 > packets, "few go the whole way");
-    assert!(tally.returned * 12 > packets, "few come back");
+    assert!(tally.forwarded * 6 > packets, "few go the whole way");
+    assert!(tally.returned * 20 > packets, "few come back");
     if packets < PACKETS {
         println!("too few packets to insist that each reason is met");
         return;

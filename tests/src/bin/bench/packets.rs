@@ -57,9 +57,10 @@ pub(crate) fn print() {
 }
 
 fn measure(front: &mut Front, image: &Image, templates: &[(String, Template)], way: &str) {
-    let kernel = Kernel::load(image);
-    let host = image.host(Fib::Unroutable);
     for (name, template) in templates {
+        // Each anew: flows that are remembered take room.
+        let kernel = Kernel::load(image);
+        let host = image.host(Fib::Unroutable);
         let outcome = host.run(INGRESS, &template.frame);
         if way == "redirect" && matches!(outcome.verdict, Verdict::Pass(_)) {
             continue;
