@@ -46,7 +46,6 @@ const INSTRUMENTED: &str = "--cfg fuzzing -Cpasses=sancov-module \
 /// # Errors
 /// If it cannot be built or started. A finding is a failure, and no error.
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
-    setup::programs(Need::Fuzz)?;
     if let Some(file) = &options.explain {
         shell::run(
             cargo("run")
@@ -55,6 +54,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         )?;
         return Ok(ExitCode::SUCCESS);
     }
+    setup::programs(Need::Fuzz)?;
     step("building the fuzz target");
     let fuzzer = build()?;
     step("writing the seeds");
@@ -85,7 +85,7 @@ fn folder() -> PathBuf {
     workspace::target().join("fuzz")
 }
 
-/// Cargo in the workspace of the fuzz target, quietly, as it is fast to build.
+/// Cargo in the workspace of the fuzz target.
 pub(crate) fn cargo(verb: &str) -> Command {
     let mut cargo = workspace::cargo(verb);
     cargo.env("CARGO_TARGET_DIR", folder()).args([
@@ -104,7 +104,8 @@ fn build() -> Result<PathBuf> {
     shell::run(
         cargo("build")
             .env("RUSTFLAGS", INSTRUMENTED)
-            .args(["--bin", "forward", "--target", &triple]),
+            .args(["--bin", "forward", "--features", "fuzzer"])
+            .args(["--target", &triple]),
     )?;
     Ok(folder().join(triple).join("release/forward"))
 }

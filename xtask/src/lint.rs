@@ -3,8 +3,7 @@
 use anyhow::Result;
 
 use crate::{
-    build, fuzz,
-    setup::{self, Need},
+    build, fuzz, setup,
     shell::{self, output, say, step},
     workspace,
 };
@@ -53,7 +52,6 @@ fn ebpf() -> Result<()> {
 }
 
 fn fuzz() -> Result<()> {
-    setup::programs(Need::Fuzz)?;
     step("lints of fuzz");
     // What it shares with the workspace was looked at there.
     shell::run(fuzz::cargo("clippy").args([

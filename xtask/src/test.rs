@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use crate::{
-    build, kernel,
+    build, fuzz, kernel,
     setup::{self, Need},
     shell::{self, line, step},
     workspace,
@@ -62,9 +62,11 @@ pub(crate) fn run(filter: Option<&str>) -> Result<ExitCode> {
     step("running the tests");
     let mut cargo = workspace::cargo("test");
     cargo.args(["--workspace", "--no-fail-fast"]).args(filter);
-    let (tally, success) = watch(&mut cargo)?;
+    let (mut tally, success) = watch(&mut cargo)?;
+    let (seeds, laws_hold) = watch(fuzz::cargo("test").arg("--lib").args(filter))?;
+    tally.add(seeds);
     writeln!(stdout(), "{} passed, {} failed", tally.passed, tally.failed)?;
-    Ok(if success {
+    Ok(if success && laws_hold {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE

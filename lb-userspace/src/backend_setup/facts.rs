@@ -32,7 +32,7 @@ pub(super) struct Way {
     pub(super) balancer: Option<IpAddr>,
     /// The router, where the backend is not on a link of the balancer.
     pub(super) router: Option<IpAddr>,
-    /// Bytes of the longest IP packet on the balancer's link.
+    /// Bytes of the longest IP packet that leaves there.
     pub(super) mtu: u32,
 }
 
@@ -61,7 +61,7 @@ impl<'a> Facts<'a> {
     ) -> Self {
         let address = backend.address.ip();
         let hop = view.neighbours_towards(address).next();
-        let way = hop.map(|(ifindex, via)| way(view, ifindex, via, address));
+        let way = hop.map(|(_, via)| way(view, via, address));
         let own = way.and_then(|way| way.balancer);
         Self {
             service,
@@ -107,31 +107,14 @@ impl<'a> Facts<'a> {
     }
 }
 
-fn way(view: &View, ifindex: u32, via: IpAddr, address: IpAddr) -> Way {
+/// The same address and length that the daemon takes for tunnels and pools.
+fn way(view: &View, via: IpAddr, address: IpAddr) -> Way {
+    let way = view.way(address);
     Way {
-        balancer: own_address(view, ifindex, via),
+        balancer: way.source,
         router: (via != address).then_some(via),
-        mtu: view.links.get(&ifindex).map_or(0, |link| link.mtu),
+        mtu: way.mtu.unwrap_or(0),
     }
-}
-
-/// The balancer's address in the neighbour's subnet; else any on that link or, at last, on another.
-fn own_address(view: &View, ifindex: u32, neighbour: IpAddr) -> Option<IpAddr> {
-    let is_usable = |address: &IpAddr| match address {
-        IpAddr::V4(v4) => neighbour.is_ipv4() && !v4.is_loopback() && !v4.is_link_local(),
-        IpAddr::V6(v6) => neighbour.is_ipv6() && !v6.is_loopback() && !v6.is_unicast_link_local(),
-    };
-    let own = || {
-        view.addresses
-            .iter()
-            .filter(|own| is_usable(&own.net.addr()))
-    };
-    let on_link = || own().filter(|own| own.ifindex == ifindex);
-    let found = on_link()
-        .find(|own| own.net.contains(&neighbour))
-        .or_else(|| on_link().next())
-        .or_else(|| own().next());
-    found.map(|own| own.net.addr())
 }
 
 fn sources(

@@ -106,6 +106,9 @@ fn announce(facts: &Facts<'_>, script: &mut Script) {
     let overhead = u32::from(Tunnel::overhead(mode, outer.is_ipv6()));
     let headers = if vip.is_ipv6() { HEADERS.1 } else { HEADERS.0 };
     let mss = mtu.saturating_sub(overhead + headers);
+    if mss == 0 {
+        return;
+    }
     script.note(&format!(
         "Of {mtu} bytes on the balancer's link the tunnel takes {overhead}: segments of {mss} are left."
     ));
