@@ -12,6 +12,7 @@ use lb_tests::{
     fleet::Fleet,
     load::{ask_udp, room, udp},
     servers::iperf3,
+    wait::eventually,
 };
 use lb_userspace::{
     config::model::Protocol,
@@ -123,9 +124,22 @@ fn streams_run_both_ways(topology: &Topology, family: Family) {
     for kind in [tcp, udp] {
         for direction in [&[][..], &["-R"]] {
             let words = [&["iperf3", "-c", &vip], kind, direction].concat();
-            topology.client.namespace.run(words).unwrap();
+            // Between two tests the server does not listen.
+            eventually("iperf3 takes the next test", SOON, || {
+                match topology.client.namespace.run(&words) {
+                    Err(error) if is_busy(&error.to_string()) => None,
+                    other => Some(other),
+                }
+            })
+            .unwrap()
+            .unwrap();
         }
     }
+}
+
+/// What iperf3 says of a server that is not through with the test before.
+fn is_busy(error: &str) -> bool {
+    error.contains("unable to connect") || error.contains("server is busy")
 }
 
 /// Many flows of UDP, each with a small and a full datagram, each with one backend.
