@@ -273,7 +273,7 @@ fn owner<A: IpAddress, T: Tables>(address: A, tables: &T) -> u64 {
 type Fate<'t> = Result<Decision<'t>, Decision<'t>>;
 
 #[inline(always)]
-fn conclude(fate: Fate<'_>) -> Decision<'_> {
+const fn conclude(fate: Fate<'_>) -> Decision<'_> {
     match fate {
         Ok(decision) | Err(decision) => decision,
     }

@@ -97,7 +97,7 @@ pub(super) fn deliver<'t, I: Ip, T: Tables>(
         tables,
     );
     tables.count(pair, Direction::Forward, packet.len);
-    rewrite_for(packet, hash, backend, tables)
+    Ok(rewrite_for(packet, hash, backend, tables))
 }
 
 #[inline(always)]
@@ -106,22 +106,18 @@ fn rewrite_for<'t, I: Ip, T: Tables>(
     hash: u64,
     backend: &'t Backend,
     tables: &'t T,
-) -> Fate<'t> {
+) -> Decision<'t> {
     match mode(backend, tables) {
-        IPIP | GUE => Ok(Decision::Encapsulate(tunnel::Inner::of_packet(
-            &mut packet,
-            backend,
-            hash,
-        ))),
+        IPIP | GUE => Decision::Encapsulate(tunnel::Inner::of_packet(&mut packet, backend, hash)),
         NAT => {
             rewrite::leave_by(packet.eth, backend.next_hop, tables);
             rewrite::towards_backend(packet, backend);
-            Ok(rewrite::emit(backend.next_hop.ifindex(), tables).into())
+            rewrite::emit(backend.next_hop.ifindex(), tables).into()
         }
         _ => {
             rewrite::leave_by(packet.eth, backend.next_hop, tables);
             packet.ip.spend_hop(Delta::NONE);
-            Ok(rewrite::emit(backend.next_hop.ifindex(), tables).into())
+            rewrite::emit(backend.next_hop.ifindex(), tables).into()
         }
     }
 }

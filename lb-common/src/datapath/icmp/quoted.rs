@@ -70,7 +70,7 @@ impl<'p, I: Ip + 'p> Quoted<'p, I> {
     }
 
     #[inline(always)]
-    fn update_transport(&mut self, delta: Delta) -> Delta {
+    const fn update_transport(&mut self, delta: Delta) -> Delta {
         let Some(checksum) = &mut self.checksum else {
             return Delta::NONE;
         };

@@ -60,7 +60,7 @@ impl<I: Ip> Report<'_, I> {
         if owner & VIP != 0
             && let Some(service) = select::service(addressee, ports.source, protocol, tables)
         {
-            return self.to_backend(service, tables);
+            return self.towards_backend(service, tables);
         }
         if owner & POOL != 0
             && let Some(flow) = full_nat::asked(&self.reply_key(), tables)
@@ -72,7 +72,7 @@ impl<I: Ip> Report<'_, I> {
         }
         let backend = self.quoted.ip.destination();
         match select::backend(backend, ports.destination, protocol, tables) {
-            Some(pair) => self.to_client(pair, tables),
+            Some(pair) => self.towards_client(pair, tables),
             None => Err(unmatched(self.ip, tables)),
         }
     }
@@ -108,7 +108,7 @@ impl<I: Ip> Report<'_, I> {
     }
 
     #[inline(always)]
-    fn is_gue(&self) -> bool {
+    const fn is_gue(&self) -> bool {
         self.quoted.protocol == UDP
     }
 
@@ -133,7 +133,7 @@ impl<I: Ip> Report<'_, I> {
 
     /// An error about what a backend sent, on its way there.
     #[inline(always)]
-    fn to_backend<'t, T: Tables>(self, service: u64, tables: &'t T) -> Fate<'t> {
+    fn towards_backend<T: Tables>(self, service: u64, tables: &T) -> Fate<'_> {
         to_backend::may_ask(self.ip.source(), tables)?;
         let (client, vip) = (self.quoted.ip.destination(), self.quoted.ip.source());
         let (ports, protocol) = (self.quoted.ports.reversed(), self.quoted.protocol);
@@ -169,7 +169,7 @@ impl<I: Ip> Report<'_, I> {
         tables: &'t T,
     ) -> Fate<'t> {
         let decision = match to_backend::mode(backend, tables) {
-            NAT => return self.to_nat(pair, backend, tables),
+            NAT => return self.towards_nat(pair, backend, tables),
             L2_DSR => {
                 to_backend::may_go(self.ip, backend, tables).map_err(Obstacle::quiet)?;
                 rewrite::leave_by(self.eth, backend.next_hop, tables);
@@ -188,7 +188,7 @@ impl<I: Ip> Report<'_, I> {
     }
 
     #[inline(always)]
-    fn to_nat<'t, T: Tables>(self, pair: u32, backend: &Backend, tables: &T) -> Fate<'t> {
+    fn towards_nat<'t, T: Tables>(self, pair: u32, backend: &Backend, tables: &T) -> Fate<'t> {
         let address = I::Address::from_table(&backend.address);
         let Ports {
             source,
@@ -240,7 +240,7 @@ impl<I: Ip> Report<'_, I> {
 
     /// An error about what a client's packet became for a NAT backend, on its way to the client.
     #[inline(always)]
-    fn to_client<'t, T: Tables>(self, pair: u32, tables: &'t T) -> Fate<'t> {
+    fn towards_client<T: Tables>(self, pair: u32, tables: &T) -> Fate<'_> {
         let client = self.ip.destination();
         to_client::is_client(client, tables)?;
         let (action, _) = to_client::route(client, tables);
