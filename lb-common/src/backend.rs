@@ -54,6 +54,22 @@ impl Backend {
     /// [`Mode::Nat`]: other services have this backend, too, so that a reply alone does not tell whose
     /// it is, and flows are remembered in `FLOWS`.
     pub const SHARED: u8 = 1;
+
+    /// The backend's port for a port of the VIP, both in network byte order.
+    #[inline(always)]
+    #[must_use]
+    pub const fn port_for(&self, vip_port: [u8; 2]) -> [u8; 2] {
+        let port = u16::from_be_bytes(vip_port);
+        port.wrapping_add(self.port_shift).to_be_bytes()
+    }
+
+    /// The VIP's port for a port of the backend, both in network byte order.
+    #[inline(always)]
+    #[must_use]
+    pub const fn vip_port_for(&self, port: [u8; 2]) -> [u8; 2] {
+        let port = u16::from_be_bytes(port);
+        port.wrapping_sub(self.port_shift).to_be_bytes()
+    }
 }
 
 const _: () = assert!(size_of::<Backend>() == 64);

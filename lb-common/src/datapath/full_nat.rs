@@ -188,13 +188,12 @@ fn begin<A: IpAddress, T: Tables>(
 ) {
     let (client, vip) = (asks.client.to_table(), asks.vip.to_table());
     draft.key = FlowKey::new(Side::Client, client, vip, asks.ports, asks.protocol);
-    let port = u16::from_be_bytes(asks.ports.destination).wrapping_add(backend.port_shift);
     draft.flow = Flow {
         source: Address::default(),
         destination: backend.address,
         ports: Ports {
             source: [0; 2],
-            destination: port.to_be_bytes(),
+            destination: backend.port_for(asks.ports.destination),
         }
         .bytes(),
         pair,
@@ -225,8 +224,7 @@ fn put<A: IpAddress>(draft: &mut Draft, asks: &Asks<A>, address: &Address, port:
     };
     draft.flow.ports = ports.bytes();
     let to = A::from_table(&draft.flow.destination);
-    let addresses = Delta::between(asks.client.sum(), A::from_table(address).sum())
-        .and(Delta::between(asks.vip.sum(), to.sum()));
+    let addresses = rewrite::of_addresses((asks.client, asks.vip), (A::from_table(address), to));
     let ends = addresses.and(Delta::between(asks.ports.sum(), ports.sum()));
     (draft.flow.ip_delta, draft.flow.l4_delta) = (addresses.0, ends.0);
     (draft.reply.ip_delta, draft.reply.l4_delta) = (addresses.reversed().0, ends.reversed().0);

@@ -16,8 +16,8 @@ pub(super) fn towards_backend<I: Ip>(mut packet: Packet<'_, I>, backend: &Backen
     packet
         .ip
         .set_destination(I::Address::from_table(&backend.address));
-    let port = u16::from_be_bytes(packet.transport.ports.destination);
-    packet.transport.ports.destination = port.wrapping_add(backend.port_shift).to_be_bytes();
+    let ports = &mut *packet.transport.ports;
+    ports.destination = backend.port_for(ports.destination);
     packet.ip.spend_hop(Delta(backend.ip_delta));
     packet.transport.update_checksum(Delta(backend.l4_delta));
 }
@@ -49,11 +49,16 @@ pub(super) fn by_flow<I: Ip>(mut packet: Packet<'_, I>, flow: &Flow, exit: Exit)
 /// Writes both addresses; what that adds to a checksum over them.
 #[inline(always)]
 pub(super) fn readdress<I: Ip>(ip: &mut I, source: I::Address, destination: I::Address) -> Delta {
-    let delta = Delta::between(ip.source().sum(), source.sum())
-        .and(Delta::between(ip.destination().sum(), destination.sum()));
+    let delta = of_addresses((ip.source(), ip.destination()), (source, destination));
     ip.set_source(source);
     ip.set_destination(destination);
     delta
+}
+
+/// What two other addresses add to a checksum over them.
+#[inline(always)]
+pub(super) fn of_addresses<A: IpAddress>(old: (A, A), new: (A, A)) -> Delta {
+    Delta::between(old.0.sum(), new.0.sum()).and(Delta::between(old.1.sum(), new.1.sum()))
 }
 
 /// Writes the MAC addresses and takes the hop, or leaves both to the kernel.
@@ -71,8 +76,8 @@ pub(super) fn leave<I: Ip>(eth: &mut Eth, ip: &mut I, delta: Delta, exit: Exit) 
 #[inline(always)]
 fn set_sender<I: Ip>(mut packet: Packet<'_, I>, backend: &Backend) {
     packet.ip.set_source(I::Address::from_table(&backend.vip));
-    let port = u16::from_be_bytes(packet.transport.ports.source);
-    packet.transport.ports.source = port.wrapping_sub(backend.port_shift).to_be_bytes();
+    let ports = &mut *packet.transport.ports;
+    ports.source = backend.vip_port_for(ports.source);
     packet
         .transport
         .update_checksum(Delta(backend.l4_delta).reversed());

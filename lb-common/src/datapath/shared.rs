@@ -145,9 +145,8 @@ fn standing<A: IpAddress, T: Tables>(
 /// What the backend's replies are found by.
 #[inline(always)]
 fn reply_key<A: IpAddress>(asks: &Asks<A>, backend: &Backend) -> FlowKey {
-    let port = u16::from_be_bytes(asks.ports.destination).wrapping_add(backend.port_shift);
     let ports = Ports {
-        source: port.to_be_bytes(),
+        source: backend.port_for(asks.ports.destination),
         destination: asks.ports.source,
     };
     let client = asks.client.to_table();

@@ -54,6 +54,15 @@ impl Ipv4 {
         u32::from_le_bytes(self.ttl_protocol_checksum)
     }
 
+    /// Moves `cursor` behind the options of a packet, all of which the frame has.
+    #[inline(always)]
+    fn whole<'p, C: Cursor<'p>>(&self, cursor: &mut C) -> Result<Payload, Portless> {
+        if self.total_len().wrapping_sub(Self::LEN) > cursor.rest() {
+            return Err(Portless::Malformed);
+        }
+        self.skip_options(cursor)
+    }
+
     /// Moves `cursor` behind the options; `len` are the bytes behind the header, as far as it tells.
     #[inline(always)]
     fn skip_options<'p, C: Cursor<'p>>(&self, cursor: &mut C) -> Result<Payload, Portless> {
@@ -78,10 +87,7 @@ impl Ip for Ipv4 {
 
     #[inline(always)]
     fn payload<'p, C: Cursor<'p>>(&self, cursor: &mut C) -> Result<Payload, Portless> {
-        if self.total_len().wrapping_sub(Self::LEN) > cursor.rest() {
-            return Err(Portless::Malformed);
-        }
-        let payload = self.skip_options(cursor)?;
+        let payload = self.whole(cursor)?;
         if u32::from_ne_bytes(self.fragment) & Self::IS_FRAGMENT != 0 {
             return Err(Portless::Fragment);
         }
@@ -90,10 +96,7 @@ impl Ip for Ipv4 {
 
     #[inline(always)]
     fn piece<'p, C: Cursor<'p>>(&self, cursor: &mut C) -> Result<Piece, Portless> {
-        if self.total_len().wrapping_sub(Self::LEN) > cursor.rest() {
-            return Err(Portless::Malformed);
-        }
-        let payload = self.skip_options(cursor)?;
+        let payload = self.whole(cursor)?;
         cursor.settle();
         let fragment = u32::from_ne_bytes(self.fragment);
         Ok(Piece {

@@ -63,6 +63,29 @@ impl Ipv6 {
     const fn word(&self) -> u32 {
         u32::from_be_bytes(self.length_next_hops)
     }
+
+    /// What follows by the header's account.
+    #[inline(always)]
+    const fn declared(&self) -> Result<Payload, Portless> {
+        let word = self.word();
+        if u32::from_be_bytes(self.version_class_flow) >> 28 != 6 {
+            return Err(Portless::Malformed);
+        }
+        Ok(Payload {
+            protocol: bits::low_byte(word >> 8),
+            len: (word >> 16) as usize,
+        })
+    }
+
+    /// The same, all of which the frame has.
+    #[inline(always)]
+    fn whole<'p, C: Cursor<'p>>(&self, cursor: &C) -> Result<Payload, Portless> {
+        let payload = self.declared()?;
+        if payload.len > cursor.rest() {
+            return Err(Portless::Malformed);
+        }
+        Ok(payload)
+    }
 }
 
 impl Ip for Ipv6 {
@@ -70,15 +93,7 @@ impl Ip for Ipv6 {
 
     #[inline(always)]
     fn payload<'p, C: Cursor<'p>>(&self, cursor: &mut C) -> Result<Payload, Portless> {
-        let word = self.word();
-        let payload = Payload {
-            protocol: bits::low_byte(word >> 8),
-            len: (word >> 16) as usize,
-        };
-        let version = u32::from_be_bytes(self.version_class_flow) >> 28;
-        if version != 6 || payload.len > cursor.rest() {
-            return Err(Portless::Malformed);
-        }
+        let payload = self.whole(cursor)?;
         if is_extension(payload.protocol) {
             Err(Portless::Extended)
         } else {
@@ -88,29 +103,12 @@ impl Ip for Ipv6 {
 
     #[inline(always)]
     fn piece<'p, C: Cursor<'p>>(&self, cursor: &mut C) -> Result<Piece, Portless> {
-        let word = self.word();
-        let payload = Payload {
-            protocol: bits::low_byte(word >> 8),
-            len: (word >> 16) as usize,
-        };
-        let version = u32::from_be_bytes(self.version_class_flow) >> 28;
-        if version != 6 || payload.len > cursor.rest() {
-            return Err(Portless::Malformed);
-        }
-        find_fragment(payload, cursor)
+        find_fragment(self.whole(cursor)?, cursor)
     }
 
     #[inline(always)]
     fn quoted<'p, C: Cursor<'p>>(&self, cursor: &mut C) -> Result<Payload, Portless> {
-        let word = self.word();
-        let payload = Payload {
-            protocol: bits::low_byte(word >> 8),
-            len: (word >> 16) as usize,
-        };
-        if u32::from_be_bytes(self.version_class_flow) >> 28 != 6 {
-            return Err(Portless::Malformed);
-        }
-        match find_fragment(payload, cursor)? {
+        match find_fragment(self.declared()?, cursor)? {
             Piece { later: true, .. } => Err(Portless::Fragment),
             Piece { payload, .. } => Ok(payload),
         }

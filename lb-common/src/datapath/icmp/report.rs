@@ -194,14 +194,13 @@ impl<I: Ip> Report<'_, I> {
             source,
             destination,
         } = *self.quoted.ports;
-        let port = u16::from_be_bytes(source).wrapping_add(backend.port_shift);
         let ends = Ends {
             source: self.ip.source(),
             destination: address,
             quoted_source: address,
             quoted_destination: self.quoted.ip.destination(),
             quoted_ports: Ports {
-                source: port.to_be_bytes(),
+                source: backend.port_for(source),
                 destination,
             },
         };
@@ -258,7 +257,6 @@ impl<I: Ip> Report<'_, I> {
             source,
             destination,
         } = *self.quoted.ports;
-        let port = u16::from_be_bytes(destination).wrapping_sub(backend.port_shift);
         let ends = Ends {
             source: vip,
             destination: client,
@@ -266,7 +264,7 @@ impl<I: Ip> Report<'_, I> {
             quoted_destination: vip,
             quoted_ports: Ports {
                 source,
-                destination: port.to_be_bytes(),
+                destination: backend.vip_port_for(destination),
             },
         };
         self.back(&ends, pair, backend, tables)
