@@ -25,6 +25,8 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::directory::Filter;
+
 /// Control words.
 pub const CONTROL: &str = "CONTROL";
 /// Services, NAT backends and addresses.
@@ -79,15 +81,15 @@ pub struct Control {
     /// that is looked at before a packet's own set. The CPU predicts the comparison and goes on
     /// with what that way says while the look-up is under way. Any number is right.
     pub front: u64,
-    /// A [`directory::Filter`](crate::directory::Filter) of the addresses in the directory.
-    pub addresses: u64,
     /// Seconds since the system started, as the daemon last said: it does so every second. Without a
     /// daemon time stands still, and nothing that was idle is taken out. Never 0 once it was written.
     pub clock: u64,
+    /// The addresses in the directory.
+    pub addresses: Filter,
 }
 
 /// Version of everything in this crate that lies in a map. A daemon adopts maps of its own version.
-pub const LAYOUT_VERSION: u32 = 3;
+pub const LAYOUT_VERSION: u32 = 4;
 
 /// The one value of `META`: what a daemon that finds the pins must know to adopt them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]

@@ -19,6 +19,24 @@ pub enum Verdict {
     Drop(DropReason),
 }
 
+impl Verdict {
+    /// The verdict for the reason of a number; one that is none is a fault of xlb.
+    pub fn of_reason(number: u32) -> Self {
+        fn find<R: Copy + Into<Verdict>>(
+            all: &[R],
+            index: fn(R) -> u32,
+            number: u32,
+        ) -> Option<Verdict> {
+            let reason = all.iter().find(|reason| index(**reason) == number)?;
+            Some((*reason).into())
+        }
+        find(PassReason::ALL, PassReason::index, number)
+            .or_else(|| find(AnswerReason::ALL, AnswerReason::index, number))
+            .or_else(|| find(DropReason::ALL, DropReason::index, number))
+            .unwrap_or(Self::Drop(DropReason::TableError))
+    }
+}
+
 impl From<AnswerReason> for Verdict {
     #[inline(always)]
     fn from(reason: AnswerReason) -> Self {

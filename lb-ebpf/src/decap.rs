@@ -64,7 +64,7 @@ impl Rules for Maps {
 
     #[inline(always)]
     fn is_vip(&self, address: Address) -> bool {
-        DECAP_VIPS.get_ptr(&address).is_some()
+        DECAP_VIPS.get_ptr(address).is_some()
     }
 
     #[inline(always)]

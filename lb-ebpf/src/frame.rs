@@ -113,6 +113,10 @@ impl<'p> Cursor<'p> for XdpCursor {
     }
 
     #[inline(always)]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a position in the frame, masked at once"
+    )]
     fn settle(&mut self) {
         self.offset = maps::unlearned(self.offset as u64) as usize & MAX_POSITION;
     }

@@ -19,8 +19,9 @@ mod pass;
 use aya_ebpf::{bindings::xdp_action, helpers::bpf_redirect, macros::xdp, programs::XdpContext};
 use aya_log_ebpf::error;
 use lb_common::{
-    DropReason, Verdict,
-    datapath::{self, Step},
+    DropReason,
+    datapath::{self, Step, StepKind},
+    verdict::{FIRST_ANSWER, FIRST_DROP},
 };
 
 use crate::{frame::XdpFrame, maps::Maps};
@@ -32,6 +33,16 @@ pub fn xlb(ctx: XdpContext) -> u32 {
     finish(
         &ctx,
         datapath::common(&mut XdpFrame::new(&ctx), &Maps::new(&ctx)),
+    )
+}
+
+/// Frames with VLAN tags.
+#[xdp]
+#[inline(always)]
+pub fn xlb_tagged(ctx: XdpContext) -> u32 {
+    finish(
+        &ctx,
+        datapath::tagged(&mut XdpFrame::new(&ctx), &Maps::new(&ctx)),
     )
 }
 
@@ -88,35 +99,30 @@ pub fn xlb_answer(ctx: XdpContext) -> u32 {
 /// Does what a program came to, and counts its reason.
 #[inline(always)]
 fn finish(ctx: &XdpContext, step: Step) -> u32 {
-    let verdict = match step {
-        Step::Done(verdict) => verdict,
-        Step::Detour(detour) => {
-            maps::detour(ctx, detour);
-            DropReason::TableError.into()
+    const TABLE_ERROR: u32 = DropReason::TableError.index();
+    let reason = match step.kind() {
+        StepKind::Transmit => return xdp_action::XDP_TX,
+        StepKind::Redirect(ifindex) => return redirect(ifindex),
+        StepKind::Detour(program) => {
+            maps::detour(ctx, program);
+            TABLE_ERROR
         }
+        StepKind::Reason(reason) => reason,
     };
-    match verdict {
-        Verdict::Transmit => xdp_action::XDP_TX,
-        Verdict::Redirect(ifindex) => redirect(ifindex),
-        Verdict::Answer(reason) => {
-            maps::count_reason(reason.index());
-            xdp_action::XDP_TX
-        }
-        Verdict::Pass(reason) => {
-            maps::count_reason(reason.index());
-            xdp_action::XDP_PASS
-        }
-        Verdict::Drop(reason) => {
-            if matches!(reason, DropReason::TableError) {
-                error!(
-                    ctx,
-                    "a table points outside of another one: please report this"
-                );
-            }
-            maps::count_reason(reason.index());
-            xdp_action::XDP_DROP
-        }
+    maps::count_reason(reason);
+    if reason < FIRST_ANSWER {
+        return xdp_action::XDP_PASS;
     }
+    if reason < FIRST_DROP {
+        return xdp_action::XDP_TX;
+    }
+    if reason == TABLE_ERROR {
+        error!(
+            ctx,
+            "a table points outside of another one: please report this"
+        );
+    }
+    xdp_action::XDP_DROP
 }
 
 #[inline(always)]

@@ -61,7 +61,7 @@ static SCRATCH: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 static DRAFT: PerCpuArray<Draft> = PerCpuArray::with_max_entries(1, 0);
 #[map]
-static DETOURS: ProgramArray = ProgramArray::with_max_entries(Detour::ALL.len() as u32, 0);
+static DETOURS: ProgramArray = ProgramArray::with_max_entries(Detour::COUNT, 0);
 #[map]
 static STATS: PerCpuArray<Traffic> = PerCpuArray::with_max_entries(1, 0);
 #[map]
@@ -108,7 +108,17 @@ pub struct Maps<'a> {
     ctx: &'a XdpContext,
     ingress: u32,
     interface: Interface,
-    control: Control,
+    /// The words of `control`, read once: a packet sees one state of the tables.
+    words: Words,
+    control: Option<&'a Control>,
+}
+
+#[derive(Default)]
+struct Words {
+    directory: u64,
+    routes: u64,
+    front: u64,
+    clock: u64,
 }
 
 impl<'a> Maps<'a> {
@@ -121,12 +131,18 @@ impl<'a> Maps<'a> {
     pub fn new(ctx: &'a XdpContext) -> Self {
         let ingress = ctx.ingress_ifindex() as u32;
         let interface = INTERFACES.get(ingress).copied().unwrap_or_default();
-        // Read once: a packet sees one state of the tables.
-        let control = CONTROL.get(0).copied().unwrap_or_default();
+        let control = CONTROL.get(0);
+        let words = control.map_or_else(Words::default, |control| Words {
+            directory: control.directory,
+            routes: control.routes,
+            front: control.front,
+            clock: control.clock,
+        });
         Self {
             ctx,
             ingress,
             interface,
+            words,
             control,
         }
     }
@@ -143,9 +159,9 @@ pub fn count_reason(reason: u32) {
 
 /// Goes on with another program; comes back where it is not there.
 #[inline(always)]
-pub fn detour(ctx: &XdpContext, detour: Detour) {
+pub fn detour(ctx: &XdpContext, program: u32) {
     // SAFETY: the helper checks the index; where it fails it comes back.
-    unsafe { DETOURS.tail_call(ctx, detour as u32) };
+    unsafe { DETOURS.tail_call(ctx, program) };
 }
 
 impl Tables for Maps<'_> {
@@ -189,8 +205,8 @@ impl Tables for Maps<'_> {
     }
 
     #[inline(always)]
-    fn addresses(&self) -> Filter {
-        Filter(self.control.addresses)
+    fn addresses(&self) -> Option<&Filter> {
+        self.control.map(|control| &control.addresses)
     }
 
     #[inline(always)]
@@ -200,14 +216,14 @@ impl Tables for Maps<'_> {
         reason = "ways are numbered in 32 bits; a remainder by the length is below it"
     )]
     fn front(&self) -> Option<&Way> {
-        let front = self.control.front as u32;
+        let front = self.words.front as u32;
         let set = DIRECTORY.get(front / WAYS as u32)?;
         Some(&set.ways[front as usize % WAYS])
     }
 
     #[inline(always)]
     fn find(&self, key: &Key, v6: bool) -> Option<u64> {
-        let seed = Seed(self.control.directory);
+        let seed = Seed(self.words.directory);
         DIRECTORY
             .get(seed.set(key.tag, constant!(set_shift)))?
             .find(key, v6)
@@ -239,7 +255,7 @@ impl Tables for Maps<'_> {
         reason = "the lowest bit is what is asked for"
     )]
     fn routes(&self, v6: bool) -> Option<&Routes> {
-        ROUTES.get(route::list(self.control.routes as u32 & 1, v6))
+        ROUTES.get(route::list(self.words.routes as u32 & 1, v6))
     }
 
     #[inline(always)]
@@ -309,7 +325,7 @@ impl Tables for Maps<'_> {
         reason = "seconds since the system started: 32 bits are 136 years"
     )]
     fn clock(&self) -> u32 {
-        self.control.clock as u32
+        self.words.clock as u32
     }
 
     #[inline(always)]
@@ -385,12 +401,16 @@ impl Tables for Maps<'_> {
 #[inline(always)]
 fn refresh_flow(flow: *mut Flow, before: Flow, clock: u32, marks: u32) {
     if before.seen != clock {
-        // SAFETY: a field of a map's element; one aligned store.
-        unsafe { (&raw mut (*flow).seen).write(clock) };
+        // SAFETY: a field of a map's element, which stays valid while the program runs.
+        let seen = unsafe { &raw mut (*flow).seen };
+        // SAFETY: one aligned store.
+        unsafe { seen.write(clock) };
     }
     let marks = Flow::marked(before.marks, marks);
     if before.marks != marks {
         // SAFETY: as above.
-        unsafe { (&raw mut (*flow).marks).write(marks) };
+        let place = unsafe { &raw mut (*flow).marks };
+        // SAFETY: as above.
+        unsafe { place.write(marks) };
     }
 }

@@ -37,7 +37,7 @@ pub struct Ruleset {
 }
 
 /// A frame, and what becomes of it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Case {
     /// What is claimed.
     pub sentence: String,
@@ -79,7 +79,7 @@ impl Case {
 }
 
 impl Ruleset {
-    fn settings(&self) -> Settings {
+    const fn settings(&self) -> Settings {
         Settings {
             interface: Interface::new(OUR_MAC, 1500, false),
             gue_port: self.gue_port.to_be_bytes(),

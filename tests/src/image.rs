@@ -202,8 +202,8 @@ impl Tables for HostTables<'_> {
         self.image.constants.hash_key
     }
 
-    fn addresses(&self) -> Filter {
-        Filter(self.image.control.addresses)
+    fn addresses(&self) -> Option<&Filter> {
+        Some(&self.image.control.addresses)
     }
 
     fn front(&self) -> Option<&Way> {

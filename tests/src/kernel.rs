@@ -110,7 +110,7 @@ impl Kernel {
     /// Makes the maps say what `image` says; sizes and constants must be those of the one it was
     /// loaded with.
     pub fn fill(&mut self, image: &Image) {
-        self.write::<40, _>(maps::CONTROL, &[image.control]);
+        self.write::<{ size_of::<maps::Control>() }, _>(maps::CONTROL, &[image.control]);
         self.write::<128, _>(maps::DIRECTORY, &image.directory);
         self.write::<{ 4 * ROWS_PER_ELEMENT as usize }, _>(maps::SLOTS, &image.slots);
         self.write::<64, _>(maps::BACKENDS, &image.backends);

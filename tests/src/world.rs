@@ -149,7 +149,7 @@ impl World {
         let mut image = Image {
             constants: self.constants(sets),
             control: Control {
-                addresses: filter.0,
+                addresses: filter,
                 clock: self.clock.into(),
                 ..Control::default()
             },

@@ -82,7 +82,7 @@ fn sides(kernel: &Kernel) -> (Entries, Entries) {
     entries.partition(|(key, _)| key.side == Side::Client as u8)
 }
 
-fn reply_key(flow: &Flow) -> FlowKey {
+const fn reply_key(flow: &Flow) -> FlowKey {
     let ports = flow.ports().reversed();
     FlowKey::new(Side::Backend, flow.destination, flow.source, ports, TCP)
 }

@@ -7,26 +7,88 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{
-    Verdict,
+    DropReason, Verdict,
     address::Address,
     backend::Mode,
+    bits,
     maps::{Constants, Feature},
 };
 
-/// What a program comes to.
+/// What a program comes to: a verdict, or that another program goes on with the packet. In one word, so
+/// that each way out costs the program one constant, and no part of it is left undefined, which the
+/// verifier refuses to see copied.
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// The packet's fate.
-    Done(Verdict),
-    /// Another program goes on with the packet.
-    Detour(Detour),
+pub struct Step(u64);
+
+/// The parts of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Passed, answered or dropped for the reason of this number.
+    Reason(u32),
+    /// [`Verdict::Transmit`].
+    Transmit,
+    /// [`Verdict::Redirect`], to this interface.
+    Redirect(u32),
+    /// The program of this index goes on.
+    Detour(u32),
+}
+
+impl Step {
+    // The kind in the high half, its number in the low one.
+    const TRANSMIT: u64 = 1 << 32;
+    const REDIRECT: u64 = 2 << 32;
+    const DETOUR: u64 = 3 << 32;
+
+    /// Its parts.
+    #[inline(always)]
+    #[must_use]
+    pub const fn kind(self) -> Kind {
+        let number = bits::low_half(self.0);
+        match self.0 - number as u64 {
+            0 => Kind::Reason(number),
+            Self::TRANSMIT => Kind::Transmit,
+            Self::REDIRECT => Kind::Redirect(number),
+            _ => Kind::Detour(number),
+        }
+    }
+
+    /// The verdict.
+    ///
+    /// # Errors
+    ///
+    /// The program that goes on.
+    #[inline]
+    pub fn unpacked(self) -> Result<Verdict, Detour> {
+        Ok(match self.kind() {
+            Kind::Reason(number) => Verdict::of_reason(number),
+            Kind::Transmit => Verdict::Transmit,
+            Kind::Redirect(ifindex) => Verdict::Redirect(ifindex),
+            Kind::Detour(index) => {
+                let detour = Detour::ALL.into_iter().find(|it| *it as u32 == index);
+                return detour.map_or_else(|| Ok(DropReason::TableError.into()), Err);
+            }
+        })
+    }
 }
 
 impl<V: Into<Verdict>> From<V> for Step {
     #[inline(always)]
     fn from(verdict: V) -> Self {
-        Self::Done(verdict.into())
+        Self(match verdict.into() {
+            Verdict::Transmit => Self::TRANSMIT,
+            Verdict::Redirect(ifindex) => Self::REDIRECT | u64::from(ifindex),
+            Verdict::Answer(reason) => reason.index().into(),
+            Verdict::Pass(reason) => reason.index().into(),
+            Verdict::Drop(reason) => reason.index().into(),
+        })
+    }
+}
+
+impl From<Detour> for Step {
+    #[inline(always)]
+    fn from(detour: Detour) -> Self {
+        Self(Self::DETOUR | detour as u64)
     }
 }
 
@@ -46,17 +108,23 @@ pub enum Detour {
     Syn = 4,
     /// An ICMP error is made of the packet, as the [`Note`] says.
     Answer = 5,
+    /// A frame with VLAN tags: the common path, between taking them off and putting them back.
+    Tagged = 6,
 }
 
 impl Detour {
+    /// Programs.
+    pub const COUNT: u32 = 7;
+
     /// Every program, in the order of the indices.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; Self::COUNT as usize] = [
         Self::Common,
         Self::Icmp,
         Self::Fragment,
         Self::Flow,
         Self::Syn,
         Self::Answer,
+        Self::Tagged,
     ];
 
     /// Whether packets may come there under these constants: others need not be loaded.
@@ -65,7 +133,7 @@ impl Detour {
         let remembers = constants.modes & Mode::FullNat.bit() != 0
             || constants.features & Feature::Shared as u32 != 0;
         match self {
-            Self::Common | Self::Icmp | Self::Fragment => true,
+            Self::Common | Self::Tagged | Self::Icmp | Self::Fragment => true,
             Self::Flow => remembers,
             Self::Syn => constants.features & Feature::Mss as u32 != 0,
             Self::Answer => constants.icmp_rate != 0,
@@ -82,6 +150,7 @@ impl Detour {
             Self::Flow => "xlb_flow",
             Self::Syn => "xlb_syn",
             Self::Answer => "xlb_answer",
+            Self::Tagged => "xlb_tagged",
         }
     }
 }

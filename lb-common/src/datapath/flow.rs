@@ -74,7 +74,7 @@ impl Pass for Remember {
             marks: transport.marks(),
         };
         match remember(&asks, cursor.frame_len(), tables) {
-            Ok(()) => Decision::Detour(Detour::Common),
+            Ok(()) => Detour::Common.into(),
             Err(reason) => reason.into(),
         }
     }

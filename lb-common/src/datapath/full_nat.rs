@@ -5,7 +5,7 @@
 //! what replies get. The backend's side is claimed first: its key is what must not be given twice.
 
 use super::{
-    Claim, Decision, Detour, Direction, Draft, Fate, Packet, Tables,
+    Claim, Detour, Direction, Draft, Fate, Packet, Tables,
     flow::Asks,
     rewrite, syn,
     to_backend::{self, FULL_NAT},
@@ -63,7 +63,7 @@ pub(super) fn send<'t, I: Ip, T: Tables>(
     {
         return forward(packet, &flow, backend, tables);
     }
-    Err(Decision::Detour(Detour::Flow))
+    Err(Detour::Flow.into())
 }
 
 /// The backend of a flow, if the flow may still go there: its entry may have become another backend's,

@@ -35,7 +35,7 @@ mod to_client;
 mod tunnel;
 mod vlan;
 
-pub use detour::{Detour, Note, Step};
+pub use detour::{Detour, Kind as StepKind, Note, Step};
 pub use flow::Draft;
 pub use packet::Packet;
 pub use tables::{Claim, Direction, Fib, Tables};
@@ -53,18 +53,16 @@ use crate::{
 
 /// What a pass over a frame comes to.
 enum Decision<'t> {
-    /// The verdict; the frame is as it is to be.
-    Final(Verdict),
+    /// The frame is as it is to be, or as it came for another program.
+    Final(Step),
     /// The packet goes through a tunnel.
     Encapsulate(tunnel::Inner<'t>),
-    /// Another program has to look at the packet, which is as it came.
-    Detour(Detour),
 }
 
-impl<V: Into<Verdict>> From<V> for Decision<'_> {
+impl<S: Into<Step>> From<S> for Decision<'_> {
     #[inline(always)]
-    fn from(verdict: V) -> Self {
-        Self::Final(verdict.into())
+    fn from(step: S) -> Self {
+        Self::Final(step.into())
     }
 }
 
@@ -88,15 +86,16 @@ pub fn forward<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Verdict {
     for _ in 0..PROGRAMS {
         let step = match program {
             Detour::Common => common(frame, tables),
+            Detour::Tagged => tagged(frame, tables),
             Detour::Icmp => icmp(frame, tables),
             Detour::Fragment => fragment(frame, tables),
             Detour::Flow => flow(frame, tables),
             Detour::Syn => syn(frame, tables),
             Detour::Answer => answer(frame, tables),
         };
-        match step {
-            Step::Done(verdict) => return verdict,
-            Step::Detour(next) => program = next,
+        match step.unpacked() {
+            Ok(verdict) => return verdict,
+            Err(next) => program = next,
         }
     }
     DropReason::TableError.into()
@@ -105,6 +104,16 @@ pub fn forward<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Verdict {
 /// The common path.
 #[inline(always)]
 pub fn common<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Step {
+    let step = Packets::<Whole>::run(frame, tables);
+    if step == PassReason::NotIp.into() && vlan::is_tagged(frame) {
+        return Detour::Tagged.into();
+    }
+    step
+}
+
+/// The same for frames with VLAN tags.
+#[inline(always)]
+pub fn tagged<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Step {
     untagged::<Packets<Whole>, _, _>(frame, tables)
 }
 
@@ -163,9 +172,8 @@ impl<P: Pass> Program for Packets<P> {
     #[inline(always)]
     fn run<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Step {
         match decide::<P, _, _>(frame.cursor(), tables) {
-            Decision::Final(verdict) => verdict.into(),
+            Decision::Final(step) => step,
             Decision::Encapsulate(inner) => tunnel::send(frame, inner, tables).into(),
-            Decision::Detour(detour) => Step::Detour(detour),
         }
     }
 }
@@ -258,7 +266,9 @@ fn balance<'t, I: Ip, T: Tables>(packet: Packet<'_, I>, tables: &'t T) -> Fate<'
 #[inline(always)]
 fn may_be_ours<A: IpAddress, T: Tables>(address: A, tables: &T) -> bool {
     let key = address.key(Kind::Address, [0; 2], 0);
-    tables.addresses().may_hold(key.tag)
+    tables
+        .addresses()
+        .is_some_and(|addresses| addresses.may_hold(key.tag))
 }
 
 /// What an address is: [`VIP`](crate::directory::VIP), [`LOCAL`](crate::directory::LOCAL) and

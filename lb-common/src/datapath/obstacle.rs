@@ -57,7 +57,7 @@ impl Obstacle {
             mtu: bits::length(mtu).into(),
             clamped: 0,
         });
-        Decision::Detour(Detour::Answer)
+        Detour::Answer.into()
     }
 
     /// Tells nobody: of an error no error is made, of later fragments neither (RFC 1122, §3.2.2).

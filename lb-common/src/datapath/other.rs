@@ -17,8 +17,8 @@ pub(super) fn portless<'t, I: Ip, T: Tables>(
     match portless {
         Portless::Malformed => PassReason::Malformed.into(),
         Portless::ExtensionHeaders => PassReason::ExtensionHeaders.into(),
-        Portless::Fragment | Portless::Extended => Decision::Detour(Detour::Fragment),
-        Portless::Other(protocol) if protocol == number::<I>() => Decision::Detour(Detour::Icmp),
+        Portless::Fragment | Portless::Extended => Detour::Fragment.into(),
+        Portless::Other(protocol) if protocol == number::<I>() => Detour::Icmp.into(),
         Portless::Other(_) => no_service(ip, tables).into(),
     }
 }

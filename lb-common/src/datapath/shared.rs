@@ -4,7 +4,7 @@
 //! in `FLOWS`. Two flows of one client that would look alike to the backend cannot both go there: the
 //! later one takes another backend.
 
-use super::{Claim, Decision, Detour, Fate, Packet, Tables, flow::Asks, select, to_backend};
+use super::{Claim, Detour, Fate, Packet, Tables, flow::Asks, select, to_backend};
 use crate::{
     DropReason,
     backend::{Backend, Mode},
@@ -46,7 +46,7 @@ pub(super) fn send<'t, I: Ip, T: Tables>(
         (pair, backend, Standing::Apart) => {
             to_backend::deliver(packet, hash, pair, backend, tables)
         }
-        (_, _, Standing::Unknown) => Err(Decision::Detour(Detour::Flow)),
+        (_, _, Standing::Unknown) => Err(Detour::Flow.into()),
     }
 }
 

@@ -39,7 +39,7 @@ pub(super) fn check<'t, I: Ip, T: Tables>(
         mtu: mss.into(),
         ..Note::default()
     });
-    Err(Decision::Detour(Detour::Syn))
+    Err(Detour::Syn.into())
 }
 
 /// The program of SYNs.
@@ -62,7 +62,7 @@ impl Program for Clamp {
             clamped: 1,
             ..Note::default()
         });
-        Step::Detour(Detour::Common)
+        Detour::Common.into()
     }
 }
 

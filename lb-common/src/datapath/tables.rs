@@ -43,8 +43,8 @@ pub trait Tables {
     /// The key of the flow hash: a load-time constant.
     fn hash_key(&self) -> [u64; 2];
 
-    /// Which addresses the directory may hold.
-    fn addresses(&self) -> Filter;
+    /// Which addresses the directory may hold; `None`: none.
+    fn addresses(&self) -> Option<&Filter>;
 
     /// The way of the directory that is looked at first for a service.
     fn front(&self) -> Option<&Way>;

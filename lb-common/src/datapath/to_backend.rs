@@ -29,7 +29,9 @@ pub(super) fn send<'t, I: Ip, T: Tables>(
     let fate = try_send(packet, service, tables);
     match &fate {
         // Counted, or to be counted by the next program.
-        Ok(_) | Err(Decision::Detour(Detour::Flow | Detour::Syn)) => {}
+        Ok(_) => {}
+        Err(Decision::Final(step))
+            if *step == Detour::Flow.into() || *step == Detour::Syn.into() => {}
         Err(_) => tables.count(Way::extent(service), Direction::Forward, len),
     }
     fate
@@ -47,7 +49,7 @@ fn try_send<'t, I: Ip, T: Tables>(packet: Packet<'_, I>, service: u64, tables: &
     );
     let pair = select::owner(hash, service, tables)?;
     let backend = tables.backend(pair).ok_or(DropReason::TableError)?;
-    if full_nat::is_used(tables) && mode(backend, tables) == FULL_NAT {
+    if mode(backend, tables) == FULL_NAT && full_nat::is_used(tables) {
         return full_nat::send(packet, pair, tables);
     }
     if shared::is(backend, tables) {
@@ -78,7 +80,8 @@ pub(super) fn deliver<'t, I: Ip, T: Tables>(
     may_go(packet.ip, backend, tables).map_err(|it| it.told(packet.ip.destination(), tables))?;
     syn::check(&packet, backend.mss, tables)?;
     let mut destination = packet.ip.destination();
-    match mode(backend, tables) {
+    let mode = mode(backend, tables);
+    match mode {
         NAT => {
             may_translate(&packet, backend)?;
             destination = I::Address::from_table(&backend.address);
@@ -97,17 +100,17 @@ pub(super) fn deliver<'t, I: Ip, T: Tables>(
         tables,
     );
     tables.count(pair, Direction::Forward, packet.len);
-    Ok(rewrite_for(packet, hash, backend, tables))
+    Ok(rewrite_for(packet, hash, (mode, backend), tables))
 }
 
 #[inline(always)]
 fn rewrite_for<'t, I: Ip, T: Tables>(
     mut packet: Packet<'_, I>,
     hash: u64,
-    backend: &'t Backend,
+    (mode, backend): (u8, &'t Backend),
     tables: &'t T,
 ) -> Decision<'t> {
-    match mode(backend, tables) {
+    match mode {
         IPIP | GUE => Decision::Encapsulate(tunnel::Inner::of_packet(&mut packet, backend, hash)),
         NAT => {
             rewrite::leave_by(packet.eth, backend.next_hop, tables);

@@ -55,7 +55,7 @@ impl Tags {
 }
 
 #[inline(always)]
-fn is_tagged<F: Frame>(frame: &mut F) -> bool {
+pub(super) fn is_tagged<F: Frame>(frame: &mut F) -> bool {
     frame
         .head::<Eth>()
         .is_some_and(|eth| is_tag(eth.ether_type()))

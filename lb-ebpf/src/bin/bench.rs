@@ -76,7 +76,8 @@ pub fn push(ctx: XdpContext) -> u32 {
 #[inline(always)]
 #[expect(
     clippy::cast_possible_truncation,
-    reason = "some bits of a mixed number"
+    clippy::cast_possible_wrap,
+    reason = "some bits of a mixed number; lengths of frames"
 )]
 #[expect(
     clippy::indexing_slicing,

@@ -34,7 +34,7 @@ mod targets;
 mod watch;
 mod words;
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{iter, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use tokio::{
@@ -161,6 +161,12 @@ impl Signals {
 const PROBES_AT_A_TIME: usize = 256;
 
 /// Who asked for something may have left: the answer is then lost, and what was done stays.
+/// Has the data path follow the probes that have ended.
+fn follow(engine: &mut Engine, probes: &mut mpsc::UnboundedReceiver<Event>) {
+    let mut events: Vec<_> = iter::from_fn(|| probes.try_recv().ok()).collect();
+    engine.probed(&mut events);
+}
+
 async fn run_loop(mut engine: Engine, mut inputs: Inputs, servers: Servers) {
     let mut events = Vec::with_capacity(PROBES_AT_A_TIME);
     loop {
@@ -176,7 +182,13 @@ async fn run_loop(mut engine: Engine, mut inputs: Inputs, servers: Servers) {
                 }
                 Command::Apply(request, reply) => drop(reply.send(engine.apply(&request))),
                 Command::Change(request, reply) => drop(reply.send(engine.change(&request))),
-                Command::Observe(reply) => drop(reply.send(engine.observe())),
+                Command::Observe(reply) => {
+                    // Before and behind: the data path does what the answer says.
+                    follow(&mut engine, &mut inputs.probes);
+                    let observed = engine.observe();
+                    follow(&mut engine, &mut inputs.probes);
+                    drop(reply.send(observed));
+                }
                 Command::Setup(reply) => drop(reply.send(Ok(engine.backend_setup()))),
             },
             () = next_expiry(&engine) => log(engine.expire()),

@@ -9,7 +9,7 @@ use std::{collections::HashMap, net::IpAddr};
 use lb_common::{
     address::Address,
     backend::{Backend, Header, State},
-    directory::{self, Filter, Key, Kind, Seed, Set, Way},
+    directory::{self, Key, Kind, Seed, Set, Way},
     interface::Interface,
     maps::Control,
     pool,
@@ -114,7 +114,7 @@ impl<S: Store> Reader<'_, S> {
         }
         self.installed.directory = directory;
         self.installed.front = self.control().front;
-        self.installed.filter = Filter(self.control().addresses);
+        self.installed.filter = self.control().addresses;
         Ok(ways)
     }
 

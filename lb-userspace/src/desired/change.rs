@@ -2,7 +2,7 @@
 
 use lb_common::{
     backend::{Backend, Header, State},
-    directory::{Filter, Key, Seed, Table, Way},
+    directory::{Key, Seed, Table, Way},
     interface::Interface,
     maps::Control,
     next_hop::NextHop,
@@ -37,10 +37,12 @@ pub enum Change {
         /// What it says.
         value: u64,
     },
-    /// One store that says which addresses the directory may hold.
+    /// One store that says which of some addresses the directory may hold.
     Addresses {
-        /// All that it holds before and after.
-        filter: Filter,
+        /// Which word of the filter.
+        word: usize,
+        /// All that are held before and after.
+        bits: u64,
     },
     /// Fills an extent that nothing names.
     Extent {
@@ -219,7 +221,10 @@ impl Change {
             } => fill_extent(store, *index, header, entries),
             Self::FlipDirectory { seed } => store.store_u64(Region::Control, DIRECTORY, seed.0),
             Self::FlipRoutes { half } => store.store_u64(Region::Control, ROUTES, u64::from(*half)),
-            Self::Addresses { filter } => store.store_u64(Region::Control, ADDRESSES, filter.0),
+            Self::Addresses { word, bits } => {
+                let offset = ADDRESSES + word * size_of::<u64>();
+                store.store_u64(Region::Control, offset, *bits)
+            }
             Self::Front { way } => store.store_u64(Region::Control, FRONT, *way),
             Self::ForgetPath { index } => put(store, Region::Paths, *index, Path::UNKNOWN.0),
             Self::Free { pair } => set_entry(store, *pair, STATE, State::Free as u32),

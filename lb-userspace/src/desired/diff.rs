@@ -254,15 +254,15 @@ impl Planner {
         let has = self.next.directory.capacity();
         let steps = self.next.directory.sync(&wanted);
         let steps = steps.map_err(|_full| outgrown(Region::Directory, needs, has))?;
-        let (before, filter) = (self.next.filter, filter(&desired.addresses));
-        self.next.filter = filter;
-        let both = Filter(before.0 | filter.0);
-        self.enter
-            .extend((both != before).then_some(Change::Addresses { filter: both }));
+        let before = self.next.filter;
+        self.next.filter = filter(&desired.addresses);
+        let words = || before.0.into_iter().zip(self.next.filter.0).enumerate();
+        let opened = words().map(|(word, (before, after))| (word, before, before | after));
+        let closed = words().map(|(word, (before, after))| (word, before | after, after));
+        self.enter.extend(stores(opened));
         self.enter.extend(steps.enter);
         self.leave.extend(steps.leave);
-        self.leave
-            .extend((filter != both).then_some(Change::Addresses { filter }));
+        self.leave.extend(stores(closed));
         self.needs_grace |= steps.frees;
         Ok(())
     }
@@ -304,6 +304,13 @@ pub(super) const fn outgrown(region: Region, needs: u32, has: u32) -> Refused {
         needs: needs as u64,
         has: has as u64,
     }
+}
+
+/// The words of the filter that change: number, before and after.
+fn stores(words: impl Iterator<Item = (usize, u64, u64)>) -> impl Iterator<Item = Change> {
+    words
+        .filter(|(_, before, after)| before != after)
+        .map(|(word, _, bits)| Change::Addresses { word, bits })
 }
 
 /// The filter of exactly these addresses.

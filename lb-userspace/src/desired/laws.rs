@@ -10,7 +10,7 @@ use std::{
 
 use lb_common::{
     address::Address,
-    directory::{Filter, Key, Kind, LOCAL, Seed, Set, VIP, Way},
+    directory::{Key, Kind, LOCAL, Seed, Set, VIP, Way},
     interface::Interface,
     maps::Control,
     next_hop::NextHop,

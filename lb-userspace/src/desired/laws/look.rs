@@ -265,10 +265,10 @@ pub(super) fn meaning(ram: &Ram, forwarding: Forwarding) -> Means {
 /// Where the data path sends packets of a VIP, and how, slot by slot.
 pub(super) fn targets(ram: &Ram, vip: Vip) -> Vec<(SocketAddr, Means)> {
     let value = service_value(ram, vip);
-    let addresses = ram.load(Region::Control, core::mem::offset_of!(Control, addresses));
+    let control: Control = ram.read(Region::Control, 0).unwrap();
     let address = Key::new(Kind::Address, vip.address.into(), 0, 0);
     assert!(
-        Filter(addresses.unwrap()).may_hold(address.tag),
+        control.addresses.may_hold(address.tag),
         "{vip} passes the filter"
     );
     let (table, extent) = (Way::table(value), Way::extent(value));
