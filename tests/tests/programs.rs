@@ -55,7 +55,7 @@ fn is_loaded(name: &str, constants: &Constants, first: bool) -> bool {
 }
 
 /// What a configuration may use: families; modes, alone and together, with every feature and without;
-/// features alone, without ICMP errors. The hardest first.
+/// features alone and together, without ICMP errors. The hardest first.
 fn variants() -> Vec<(String, Constants)> {
     let every_mode = Mode::ALL.iter().fold(0, |modes, mode| modes | mode.bit());
     let every_feature = FEATURES.iter().fold(0, |all, (feature, _)| all | feature);
@@ -76,7 +76,11 @@ fn variants() -> Vec<(String, Constants)> {
         variants.push((what, constants));
     };
     add("all modes".to_owned(), &|all| all.features = 0);
+    add("everything, no errors".to_owned(), &|all| all.icmp_rate = 0);
     for mode in Mode::ALL {
+        add(format!("{mode:?}, all features, no errors"), &|all| {
+            (all.modes, all.icmp_rate) = (mode.bit(), 0);
+        });
         add(format!("{mode:?}, all features"), &|all| {
             all.modes = mode.bit();
         });

@@ -23,7 +23,7 @@ pub struct Step(u64);
 
 /// The parts of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum StepKind {
     /// Passed, answered or dropped for the reason of this number.
     Reason(u32),
     /// [`Verdict::Transmit`].
@@ -43,13 +43,13 @@ impl Step {
     /// Its parts.
     #[inline(always)]
     #[must_use]
-    pub const fn kind(self) -> Kind {
+    pub const fn kind(self) -> StepKind {
         let number = bits::low_half(self.0);
         match self.0 - number as u64 {
-            0 => Kind::Reason(number),
-            Self::TRANSMIT => Kind::Transmit,
-            Self::REDIRECT => Kind::Redirect(number),
-            _ => Kind::Detour(number),
+            0 => StepKind::Reason(number),
+            Self::TRANSMIT => StepKind::Transmit,
+            Self::REDIRECT => StepKind::Redirect(number),
+            _ => StepKind::Detour(number),
         }
     }
 
@@ -61,10 +61,10 @@ impl Step {
     #[inline]
     pub fn unpacked(self) -> Result<Verdict, Detour> {
         Ok(match self.kind() {
-            Kind::Reason(number) => Verdict::of_reason(number),
-            Kind::Transmit => Verdict::Transmit,
-            Kind::Redirect(ifindex) => Verdict::Redirect(ifindex),
-            Kind::Detour(index) => {
+            StepKind::Reason(number) => Verdict::of_reason(number),
+            StepKind::Transmit => Verdict::Transmit,
+            StepKind::Redirect(ifindex) => Verdict::Redirect(ifindex),
+            StepKind::Detour(index) => {
                 let detour = Detour::ALL.into_iter().find(|it| *it as u32 == index);
                 return detour.map_or_else(|| Ok(DropReason::TableError.into()), Err);
             }

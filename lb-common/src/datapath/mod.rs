@@ -7,10 +7,11 @@
 //! ```
 //!
 //! A packet for a tunnel leaves the first pass ready to be wrapped, and is wrapped in a second one, as
-//! its headers move. VLAN tags are taken off before the first pass and put back behind the last.
+//! its headers move.
 //!
-//! What needs more than that takes a [`Detour`] through another program: ICMP, fragments, flows to be
-//! remembered, SYNs to be clamped, errors to be answered. There, the same steps are taken.
+//! What needs more than that takes a [`Detour`] through another program: VLAN tags, which are taken off
+//! before the first pass and put back behind the last; ICMP, fragments, flows to be remembered, SYNs to be
+//! clamped, errors to be answered. There, the same steps are taken.
 //!
 //! Nothing is written to the frame before it is certain that it will be sent (or, rewritten, given
 //! to the kernel to be sent): a packet that passes for another reason is as it came.
@@ -35,7 +36,7 @@ mod to_client;
 mod tunnel;
 mod vlan;
 
-pub use detour::{Detour, Kind as StepKind, Note, Step};
+pub use detour::{Detour, Note, Step, StepKind};
 pub use flow::Draft;
 pub use packet::Packet;
 pub use tables::{Claim, Direction, Fib, Tables};

@@ -1,20 +1,22 @@
 //! VLAN tags: taken off before a packet's way begins and put back where it ends, so that every step of
-//! the way sees one kind of frame, and frames without tags pay one comparison.
+//! the way sees one kind of frame. Frames without tags do not come here.
 
 use crate::wire::{
-    Eth, Frame,
+    Cursor as _, Eth, Frame,
     vlan::{Tag, Tagged, is_tag},
 };
 
 /// The tags of a frame: none, one, or two (`QinQ`).
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Tags {
-    outer: Option<Taken>,
-    inner: Option<Taken>,
+    /// How many there are.
+    count: u64,
+    outer: Taken,
+    inner: Taken,
 }
 
 /// A tag, and the EtherType that announced it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Taken {
     announced: [u8; 2],
     control: [u8; 2],
@@ -24,33 +26,34 @@ impl Tags {
     /// Takes the tags off a frame; `None` where one is cut short, and nothing has changed.
     #[inline(always)]
     pub(crate) fn take_off<F: Frame>(frame: &mut F) -> Option<Self> {
-        let mut tags = Self {
-            outer: None,
-            inner: None,
-        };
+        let mut tags = Self::default();
         if is_tagged(frame) {
-            tags.outer = Some(take(frame)?);
+            tags.outer = take(frame)?;
+            tags.count = 1;
             if is_tagged(frame) {
-                tags.inner = take(frame);
-                if tags.inner.is_none() {
+                let Some(inner) = take(frame) else {
                     tags.put_back(frame)?;
                     return None;
-                }
+                };
+                tags.inner = inner;
+                tags.count = 2;
             }
         }
+        // The verifier walks what follows once, and not once for each number of tags.
+        tags.count = F::Cursor::settled(tags.count);
         Some(tags)
     }
 
     /// Puts them back; `None` where there is no room.
     #[inline(always)]
     pub(crate) fn put_back<F: Frame>(self, frame: &mut F) -> Option<()> {
-        let Some(outer) = self.outer else {
+        if self.count == 0 {
             return Some(());
-        };
-        if let Some(inner) = self.inner {
-            put(frame, inner)?;
         }
-        put(frame, outer)
+        if self.count > 1 {
+            put(frame, self.inner)?;
+        }
+        put(frame, self.outer)
     }
 }
 
