@@ -46,13 +46,23 @@ pub fn xlb_tagged(ctx: XdpContext) -> u32 {
     )
 }
 
-/// ICMP and `ICMPv6`.
+/// ICMP.
 #[xdp]
 #[inline(always)]
 pub fn xlb_icmp(ctx: XdpContext) -> u32 {
     finish(
         &ctx,
         datapath::icmp(&mut XdpFrame::new(&ctx), &Maps::new(&ctx)),
+    )
+}
+
+/// `ICMPv6`.
+#[xdp]
+#[inline(always)]
+pub fn xlb_icmp6(ctx: XdpContext) -> u32 {
+    finish(
+        &ctx,
+        datapath::icmp6(&mut XdpFrame::new(&ctx), &Maps::new(&ctx)),
     )
 }
 

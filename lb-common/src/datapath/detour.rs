@@ -12,6 +12,7 @@ use crate::{
     backend::Mode,
     bits,
     maps::{Constants, Feature},
+    wire::Ip,
 };
 
 /// What a program comes to: a verdict, or that another program goes on with the packet. In one word, so
@@ -98,7 +99,7 @@ impl From<Detour> for Step {
 pub enum Detour {
     /// The common path, for a packet that comes back to it.
     Common = 0,
-    /// ICMP and ICMPv6.
+    /// ICMP.
     Icmp = 1,
     /// Fragments, and IPv6 packets with extension headers.
     Fragment = 2,
@@ -110,11 +111,13 @@ pub enum Detour {
     Answer = 5,
     /// A frame with VLAN tags: the common path, between taking them off and putting them back.
     Tagged = 6,
+    /// ICMPv6.
+    Icmp6 = 7,
 }
 
 impl Detour {
     /// Programs.
-    pub const COUNT: u32 = 7;
+    pub const COUNT: u32 = 8;
 
     /// Every program, in the order of the indices.
     pub const ALL: [Self; Self::COUNT as usize] = [
@@ -125,7 +128,14 @@ impl Detour {
         Self::Syn,
         Self::Answer,
         Self::Tagged,
+        Self::Icmp6,
     ];
+
+    /// The program for ICMP in packets of a family.
+    #[inline(always)]
+    pub(super) const fn icmp<I: Ip>() -> Self {
+        if I::V6 { Self::Icmp6 } else { Self::Icmp }
+    }
 
     /// Whether packets may come there under these constants: others need not be loaded.
     #[must_use]
@@ -133,7 +143,9 @@ impl Detour {
         let remembers = constants.modes & Mode::FullNat.bit() != 0
             || constants.features & Feature::Shared as u32 != 0;
         match self {
-            Self::Common | Self::Tagged | Self::Icmp | Self::Fragment => true,
+            Self::Common | Self::Tagged | Self::Fragment => true,
+            Self::Icmp => constants.ipv4 != 0,
+            Self::Icmp6 => constants.ipv6 != 0,
             Self::Flow => remembers,
             Self::Syn => constants.features & Feature::Mss as u32 != 0,
             Self::Answer => constants.icmp_rate != 0,
@@ -146,6 +158,7 @@ impl Detour {
         match self {
             Self::Common => crate::maps::PROGRAM,
             Self::Icmp => "xlb_icmp",
+            Self::Icmp6 => "xlb_icmp6",
             Self::Fragment => "xlb_fragment",
             Self::Flow => "xlb_flow",
             Self::Syn => "xlb_syn",

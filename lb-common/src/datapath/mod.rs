@@ -89,6 +89,7 @@ pub fn forward<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Verdict {
             Detour::Common => common(frame, tables),
             Detour::Tagged => tagged(frame, tables),
             Detour::Icmp => icmp(frame, tables),
+            Detour::Icmp6 => icmp6(frame, tables),
             Detour::Fragment => fragment(frame, tables),
             Detour::Flow => flow(frame, tables),
             Detour::Syn => syn(frame, tables),
@@ -118,10 +119,16 @@ pub fn tagged<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Step {
     untagged::<Packets<Whole>, _, _>(frame, tables)
 }
 
-/// ICMP and ICMPv6.
+/// ICMP.
 #[inline(always)]
 pub fn icmp<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Step {
-    untagged::<Packets<icmp::Icmp>, _, _>(frame, tables)
+    untagged::<Packets<Only<false, icmp::Icmp>>, _, _>(frame, tables)
+}
+
+/// ICMPv6.
+#[inline(always)]
+pub fn icmp6<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Step {
+    untagged::<Packets<Only<true, icmp::Icmp>>, _, _>(frame, tables)
 }
 
 /// Fragments, and IPv6 packets with extension headers.
@@ -204,6 +211,24 @@ fn packet<'p, 't, P: Pass, I: Ip + 'p, C: Cursor<'p>, T: Tables>(
     match cursor.take::<I>() {
         Some(ip) => P::packet(eth, ip, cursor, tables),
         None => PassReason::Malformed.into(),
+    }
+}
+
+/// A pass over the packets of one family; the other's are in another program.
+struct Only<const V6: bool, P>(PhantomData<P>);
+
+impl<const V6: bool, P: Pass> Pass for Only<V6, P> {
+    #[inline(always)]
+    fn packet<'p, 't, I: Ip + 'p, C: Cursor<'p>, T: Tables>(
+        eth: &'p mut Eth,
+        ip: &'p mut I,
+        cursor: C,
+        tables: &'t T,
+    ) -> Decision<'t> {
+        if I::V6 != V6 {
+            return DropReason::TableError.into();
+        }
+        P::packet(eth, ip, cursor, tables)
     }
 }
 

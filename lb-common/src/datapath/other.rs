@@ -18,7 +18,7 @@ pub(super) fn portless<'t, I: Ip, T: Tables>(
         Portless::Malformed => PassReason::Malformed.into(),
         Portless::ExtensionHeaders => PassReason::ExtensionHeaders.into(),
         Portless::Fragment | Portless::Extended => Detour::Fragment.into(),
-        Portless::Other(protocol) if protocol == number::<I>() => Detour::Icmp.into(),
+        Portless::Other(protocol) if protocol == number::<I>() => Detour::icmp::<I>().into(),
         Portless::Other(_) => no_service(ip, tables).into(),
     }
 }
