@@ -36,7 +36,7 @@ pub(crate) const STEPS: [Step; 4] = [
     Step {
         name: "programs",
         args: "--nocapture --test-threads=1",
-        seconds: 900,
+        seconds: 1800,
     },
     Step {
         name: "fixtures",
@@ -148,7 +148,7 @@ mod tests {
         assert_eq!(script.lines().count(), STEPS.len());
         let first = script.lines().next().unwrap_or_default();
         assert!(
-            first.starts_with("programs 900 env XLB_PACKETS=7 /xlb/programs "),
+            first.starts_with("programs 1800 env XLB_PACKETS=7 /xlb/programs "),
             "{first}"
         );
     }
