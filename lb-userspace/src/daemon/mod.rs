@@ -160,13 +160,13 @@ impl Signals {
 /// Ends of probes that are taken at a time.
 const PROBES_AT_A_TIME: usize = 256;
 
-/// Who asked for something may have left: the answer is then lost, and what was done stays.
 /// Has the data path follow the probes that have ended.
 fn follow(engine: &mut Engine, probes: &mut mpsc::UnboundedReceiver<Event>) {
     let mut events: Vec<_> = iter::from_fn(|| probes.try_recv().ok()).collect();
     engine.probed(&mut events);
 }
 
+/// Who asked for something may have left: the answer is then lost, and what was done stays.
 async fn run_loop(mut engine: Engine, mut inputs: Inputs, servers: Servers) {
     let mut events = Vec::with_capacity(PROBES_AT_A_TIME);
     loop {
