@@ -30,8 +30,8 @@ pub struct Backend {
     pub l4_delta: u16,
     /// The way there. Changes at run time.
     pub next_hop: NextHop,
-    /// A [`State`] as number. Changes at run time; of the data path only full NAT reads it.
-    pub state: u32,
+    /// Changes at run time; of the data path full NAT and moving rows read it.
+    pub standing: Standing,
     /// Weight, for the next daemon. Changes at run time, in one word with `mss`.
     pub weight: u16,
     /// The largest TCP segment that a SYN may announce; 0: any. Changes at run time.
@@ -124,7 +124,7 @@ pub struct Tunnel {
     /// As in [`Backend`].
     pub next_hop: NextHop,
     /// As in [`Backend`].
-    pub state: u32,
+    pub standing: Standing,
     /// As in [`Backend`].
     pub weight: u16,
     /// As in [`Backend`].
@@ -192,8 +192,50 @@ impl TryFrom<u32> for State {
     }
 }
 
-/// The first entry of an extent: what the next daemon needs to adopt it. Laid over a [`Backend`],
-/// `state` at the same place.
+/// A backend's [`State`], and since when its flows count: entries of tracked flows that were last seen
+/// until then are of before it died, or of another backend. One word.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(transparent)]
+pub struct Standing(pub u32);
+
+impl Standing {
+    const STATE: u32 = 7;
+    const SINCE_SHIFT: u32 = 3;
+
+    /// `since`: a second of [`Control::clock`](crate::maps::Control), below 2²⁹.
+    #[must_use]
+    pub const fn new(state: State, since: u32) -> Self {
+        Self(state as u32 | since << Self::SINCE_SHIFT)
+    }
+
+    /// The state.
+    ///
+    /// # Errors
+    ///
+    /// The number of one that there is not.
+    pub fn state(self) -> Result<State, u32> {
+        State::try_from(self.0 & Self::STATE)
+    }
+
+    /// Whether it is in a state.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is(self, state: State) -> bool {
+        self.0 & Self::STATE == state as u32
+    }
+
+    /// The last second whose flows do not count.
+    #[inline(always)]
+    #[must_use]
+    pub const fn since(self) -> u32 {
+        self.0 >> Self::SINCE_SHIFT
+    }
+}
+
+/// The first entry of an extent: what the next daemon needs to adopt it, and what moving rows
+/// do. Laid over a [`Backend`], `standing` at the same place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C, align(8))]
 pub struct Header {
@@ -211,15 +253,19 @@ pub struct Header {
     pub table: u32,
     /// The VIP's last port, network byte order: the same for one port, 65535 for all.
     pub last_port: [u8; 2],
+    /// Seconds that a tracked flow of the service may be silent.
+    pub idle: u16,
+    /// Seconds after which a row that moves comes to rest, for the next daemon; 0: never.
+    pub deadline: u16,
     /// Free for later use; zero.
-    pub reserved2: [u16; 9],
+    pub reserved2: [u16; 7],
     /// [`State::Header`].
-    pub state: u32,
+    pub standing: Standing,
     /// Free for later use; zero.
     pub reserved3: [u32; 3],
 }
 
 const _: () = assert!(size_of::<Header>() == size_of::<Backend>());
 const _: () =
-    assert!(core::mem::offset_of!(Header, state) == core::mem::offset_of!(Backend, state));
+    assert!(core::mem::offset_of!(Header, standing) == core::mem::offset_of!(Backend, standing));
 const _: () = assert!(core::mem::offset_of!(Backend, next_hop) % 8 == 0);

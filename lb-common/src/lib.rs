@@ -7,7 +7,7 @@
 //!    in the differential test.
 //! 2. [`maps`]: every BPF map with its key, value, writer and reader; the values have a module each
 //!    ([`directory`], [`row`], [`backend`], [`next_hop`], [`route`], [`interface`], [`counters`],
-//!    [`range`], [`pool`], [`path`], [`flow`], [`fragment`]).
+//!    [`range`], [`pool`], [`path`], [`flow`], [`fragment`], [`tracked`]).
 //! 3. [`decap`]: the other end of tunnels, on a backend: a data path of its own.
 //!
 //! Byte order: what lies on the wire is a byte array in network order; integers are host order.
@@ -33,6 +33,7 @@ pub mod pool;
 pub mod range;
 pub mod route;
 pub mod row;
+pub mod tracked;
 pub mod verdict;
 pub mod wire;
 

@@ -11,10 +11,13 @@
 //! | `RANGES` | array, memory-mapped | [`Ranges`](crate::range::Ranges) | daemon | data path |
 //! | `POOLS` | array, memory-mapped | [`Pool`](crate::pool::Pool) | daemon | data path |
 //! | `PATHS` | array, memory-mapped | [`Path`](crate::path::Path) | data path, daemon | data path |
+//! | `TIMES` | array, memory-mapped | as `SLOTS`, [`Times`](crate::row::Times) | daemon, data path | daemon |
+//! | `TRACKED` | array, memory-mapped | [`Bucket`](crate::tracked::Bucket) | data path; the daemon clears | data path |
 //! | `FLOWS` | hash | [`FlowKey`](crate::flow::FlowKey) → [`Flow`](crate::flow::Flow) | data path; the daemon takes out | data path |
 //! | `FRAGMENTS` | LRU hash | [`FragmentKey`](crate::fragment::FragmentKey) → [`Fragment`](crate::fragment::Fragment) | data path | data path |
 //! | `ALLOWANCE` | per-CPU array | [`Allowance`](crate::counters::Allowance) | data path | data path |
 //! | `NOTE` | per-CPU array | [`Note`](crate::datapath::Note) | data path | data path, in the next program |
+//! | `QUESTION` | per-CPU array | [`Question`](crate::datapath::Question) | data path | data path, in the next program |
 //! | `DRAFT` | per-CPU array | [`Draft`](crate::datapath::Draft) | data path | data path |
 //! | `DETOURS` | programs | the programs of [`Detour`](crate::datapath::Detour)s | daemon | data path |
 //! | `STATS` | per-CPU array | [`Traffic`](crate::counters::Traffic) | data path | daemon |
@@ -33,6 +36,10 @@ pub const CONTROL: &str = "CONTROL";
 pub const DIRECTORY: &str = "DIRECTORY";
 /// Slot tables.
 pub const SLOTS: &str = "SLOTS";
+/// Times of the rows in `SLOTS`.
+pub const TIMES: &str = "TIMES";
+/// Flows of moving rows.
+pub const TRACKED: &str = "TRACKED";
 /// Backends of services.
 pub const BACKENDS: &str = "BACKENDS";
 /// Routes to clients.
@@ -89,7 +96,7 @@ pub struct Control {
 }
 
 /// Version of everything in this crate that lies in a map. A daemon adopts maps of its own version.
-pub const LAYOUT_VERSION: u32 = 4;
+pub const LAYOUT_VERSION: u32 = 5;
 
 /// The one value of `META`: what a daemon that finds the pins must know to adopt them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -130,8 +137,8 @@ pub struct Constants {
     pub features: u32,
     /// ICMP messages that each CPU may make in a second.
     pub icmp_rate: u32,
-    /// Free for later use; zero.
-    pub reserved: u32,
+    /// Buckets of `TRACKED`, a power of two, less one.
+    pub bucket_mask: u32,
 }
 
 /// What a configuration may use or not: bits of [`Constants::features`].
@@ -146,4 +153,6 @@ pub enum Feature {
     Mss = 4,
     /// NAT backends that several services share.
     Shared = 8,
+    /// Flows of moving rows are tracked: the kernel can compare and swap (5.12).
+    Tracking = 16,
 }

@@ -67,6 +67,9 @@ pub const FIRST_ANSWER: u32 = 24;
 /// The first number of a [`DropReason`].
 pub const FIRST_DROP: u32 = 32;
 
+/// The first number of a [`TrackEvent`], which is no reason.
+pub const FIRST_EVENT: u32 = 60;
+
 macro_rules! reasons {
     ($(#[$doc:meta])* $name:ident { $($(#[doc = $text:literal])+ $variant:ident = $number:literal, $label:literal;)+ }) => {
         $(#[$doc])*
@@ -188,6 +191,16 @@ reasons! {
     }
 }
 
+reasons! {
+    /// What became of a flow that was to be tracked as its row moves. Counted beside the reasons.
+    TrackEvent {
+        /// It was new to the table and found a place.
+        Tracked = 60, "tracked";
+        /// There was no place: it stays with the row's old owner.
+        Refused = 61, "refused";
+    }
+}
+
 const _: () = {
     let mut rest = PassReason::ALL;
     while let [reason, others @ ..] = rest {
@@ -201,7 +214,12 @@ const _: () = {
     }
     let mut rest = DropReason::ALL;
     while let [reason, others @ ..] = rest {
-        assert!(reason.index() >= FIRST_DROP && reason.index() < REASONS);
+        assert!(reason.index() >= FIRST_DROP && reason.index() < FIRST_EVENT);
+        rest = others;
+    }
+    let mut rest = TrackEvent::ALL;
+    while let [event, others @ ..] = rest {
+        assert!(event.index() >= FIRST_EVENT && event.index() < REASONS);
         rest = others;
     }
 };

@@ -1,9 +1,14 @@
 //! The XDP programs of xlb: frame and maps around the data path of `lb-common`.
 //!
-//! The only place that knows XDP's actions. Unsafe code is in [`frame`], [`maps`] and [`fib`];
+//! The only place that knows XDP's actions. Unsafe code is in [`frame`], [`maps`], [`tracked`] and [`fib`];
 //! [`decap`] is the program for backends, with maps of its own.
 #![no_std]
 #![no_main]
+#![feature(core_intrinsics)]
+#![expect(
+    internal_features,
+    reason = "the target has no compare-and-swap of its own in `core::sync::atomic`"
+)]
 #![expect(
     missing_docs,
     clippy::needless_pass_by_value,
@@ -15,6 +20,7 @@ mod fib;
 mod frame;
 mod maps;
 mod pass;
+mod tracked;
 
 use aya_ebpf::{bindings::xdp_action, helpers::bpf_redirect, macros::xdp, programs::XdpContext};
 use aya_log_ebpf::error;
@@ -103,6 +109,16 @@ pub fn xlb_answer(ctx: XdpContext) -> u32 {
     finish(
         &ctx,
         datapath::answer(&mut XdpFrame::new(&ctx), &Maps::new(&ctx)),
+    )
+}
+
+/// Flows whose row moves.
+#[xdp]
+#[inline(always)]
+pub fn xlb_moving(ctx: XdpContext) -> u32 {
+    finish(
+        &ctx,
+        datapath::moving(&mut XdpFrame::new(&ctx), &Maps::new(&ctx)),
     )
 }
 

@@ -13,7 +13,7 @@ use aya_ebpf::{
 use lb_common::{
     backend::Backend,
     counters::{Allowance, Traffic},
-    datapath::{Claim, Detour, Direction, Draft, Fib, Note, Tables},
+    datapath::{Claim, Detour, Direction, Draft, Entries, Fib, Note, Question, Tables},
     directory::{Filter, Key, Seed, Set, WAYS, Way},
     flow::{Flow, FlowKey},
     fragment::{self, Fragment, FragmentKey},
@@ -23,10 +23,12 @@ use lb_common::{
     pool::Pool,
     range::Ranges,
     route::{self, Routes},
-    row::{ROWS_PER_ELEMENT, Row},
-    verdict,
+    row::{ROWS_PER_ELEMENT, Row, Times},
+    verdict::{self, TrackEvent},
     wire::Ip,
 };
+
+use crate::tracked;
 
 /// Sizes of 1 are placeholders: the loader sets them from the configuration.
 #[map]
@@ -35,6 +37,8 @@ static CONTROL: Array<Control> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 static DIRECTORY: Array<Set> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
 static SLOTS: Array<[u32; ROWS_PER_ELEMENT as usize]> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+#[map]
+static TIMES: Array<[u32; ROWS_PER_ELEMENT as usize]> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
 static BACKENDS: Array<Backend> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
@@ -61,6 +65,8 @@ static SCRATCH: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 static DRAFT: PerCpuArray<Draft> = PerCpuArray::with_max_entries(1, 0);
 #[map]
+static QUESTION: PerCpuArray<Question> = PerCpuArray::with_max_entries(1, 0);
+#[map]
 static DETOURS: ProgramArray = ProgramArray::with_max_entries(Detour::COUNT, 0);
 #[map]
 static STATS: PerCpuArray<Traffic> = PerCpuArray::with_max_entries(1, 0);
@@ -80,7 +86,7 @@ static CONSTANTS: Constants = Constants {
     modes: 1,
     features: 0,
     icmp_rate: 0,
-    reserved: 0,
+    bucket_mask: 0,
 };
 
 /// Reads a field of [`CONSTANTS`].
@@ -320,6 +326,38 @@ impl Tables for Maps<'_> {
     }
 
     #[inline(always)]
+    fn tracked(&self, number: u32) -> Option<impl Entries> {
+        tracked::bucket(number & constant!(bucket_mask))
+    }
+
+    #[inline(always)]
+    fn touch(&self, element: u32, index: u32) {
+        let Some(times) = TIMES.get_ptr_mut(element + index / ROWS_PER_ELEMENT) else {
+            return;
+        };
+        let times: *mut Times = times.cast();
+        let place = times.wrapping_add((index % ROWS_PER_ELEMENT) as usize);
+        // SAFETY: a field of one of the element's values.
+        let elsewhere = unsafe { &raw mut (*place).elsewhere };
+        let now = Times::at(self.clock()).elsewhere;
+        // SAFETY: one aligned load.
+        if unsafe { elsewhere.read_volatile() } != now {
+            // SAFETY: one aligned store.
+            unsafe { elsewhere.write_volatile(now) };
+        }
+    }
+
+    #[inline(always)]
+    fn note_event(&self, event: TrackEvent) {
+        count_reason(event.index());
+    }
+
+    #[inline(always)]
+    fn settled(&self, number: u64) -> u64 {
+        unlearned(number)
+    }
+
+    #[inline(always)]
     #[expect(
         clippy::cast_possible_truncation,
         reason = "seconds since the system started: 32 bits are 136 years"
@@ -362,6 +400,13 @@ impl Tables for Maps<'_> {
         let draft = DRAFT.get_ptr_mut(0)?;
         // SAFETY: an element of a per-CPU map, which only this CPU's program writes, in one place.
         Some(unsafe { &mut *draft })
+    }
+
+    #[inline(always)]
+    fn question(&self) -> Option<impl DerefMut<Target = Question>> {
+        let question = QUESTION.get_ptr_mut(0)?;
+        // SAFETY: an element of a per-CPU map, which only this CPU's program writes, in one place.
+        Some(unsafe { &mut *question })
     }
 
     #[inline(always)]

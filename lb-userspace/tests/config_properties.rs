@@ -11,8 +11,8 @@ use std::{collections::BTreeSet, fmt::Write, net::Ipv4Addr, time::Duration};
 use lb_userspace::config::{
     self, Diagnostic,
     model::{
-        Backend, Config, Echo, FullNat, Icmp, Interface, Mode, PortRange, Ports, Probe, Protocol,
-        Role, Service, Tunnel, Vip, XdpMode,
+        Backend, Config, Echo, FullNat, Icmp, Interface, Mode, OnDown, PortRange, Ports, Probe,
+        Protocol, Role, Service, Tunnel, Vip, XdpMode,
     },
 };
 use proptest::{collection::vec, prelude::*, sample::select};
@@ -106,6 +106,9 @@ const TOKENS: &[&str] = &[
     "ports",
     "icmp",
     "mss",
+    "idle",
+    "drain_deadline",
+    "on_down",
     "[2001:db8::1]:80",
     "1s",
     "0",
@@ -141,6 +144,9 @@ services:
     tunnel: { source: 192.0.2.0/24, port: 6080 }
     full_nat: { sources: [192.0.2.7], ports: 2000-2999 }
     mss: 1400
+    idle: 10m
+    drain_deadline: 2h
+    on_down: keep
     probe: { port: 80 }
     backends: ["[2001:db8:2::1]", { address: 10.1.0.1:8000-8099, mode: full-nat }]
   - name: web6
@@ -197,7 +203,15 @@ fn configs() -> impl Strategy<Value = Config> {
         select(vec![XdpMode::Auto, XdpMode::Native, XdpMode::Generic]),
         select(vec![Role::Both, Role::Client, Role::Backend]),
     );
-    let services = vec((vips(), slots(), probes(), forwarding(), backends()), 1..5);
+    let parts = (
+        vips(),
+        slots(),
+        probes(),
+        forwarding(),
+        connections(),
+        backends(),
+    );
+    let services = vec(parts, 1..5);
     (
         interfaces,
         interface,
@@ -227,13 +241,18 @@ type ServiceParts = (
     Option<u32>,
     Option<Probe>,
     (Mode, Tunnel, FullNat, u16),
+    (Duration, Duration, OnDown),
     BTreeSet<(u8, u16)>,
 );
 
 /// VIP and backends have the index of the service in their addresses, so that none is shared.
-fn service(index: u8, (vip, slots, mut probe, forwarding, backends): ServiceParts) -> Service {
+fn service(
+    index: u8,
+    (vip, slots, mut probe, forwarding, connections, backends): ServiceParts,
+) -> Service {
     let (protocol, ports) = vip;
     let (mode, tunnel, full_nat, mss) = forwarding;
+    let (idle, drain_deadline, on_down) = connections;
     let backends = backends.into_iter().map(|(host, weight)| Backend {
         name: format!("b{host}"),
         address: (Ipv4Addr::new(10, 0, index, host), ports.first()).into(),
@@ -258,6 +277,9 @@ fn service(index: u8, (vip, slots, mut probe, forwarding, backends): ServicePart
         tunnel,
         full_nat,
         mss: (protocol == Protocol::Tcp).then_some(mss),
+        idle,
+        drain_deadline,
+        on_down,
         backends: backends.collect(),
     }
 }
@@ -291,6 +313,12 @@ fn forwarding() -> impl Strategy<Value = (Mode, Tunnel, FullNat, u16)> {
         ports,
     });
     (select(modes), tunnel, full_nat, 536_u16..9000)
+}
+
+fn connections() -> impl Strategy<Value = (Duration, Duration, OnDown)> {
+    let seconds = |most| (1_u64..=most).prop_map(Duration::from_secs);
+    let on_down = select(vec![OnDown::Rehash, OnDown::Keep]);
+    (seconds(4 * 3600), seconds(12 * 3600), on_down)
 }
 
 /// Enough for the backends below, whose weights differ by a factor of 100 at most.
@@ -348,6 +376,13 @@ fn write_service(text: &mut String, service: &Service) {
     writeln!(text, "    mode: {}", quoted(&service.mode)).unwrap();
     writeln!(text, "    tunnel: {}", tunnel_yaml(service.tunnel)).unwrap();
     writeln!(text, "    full_nat: {}", quoted(&service.full_nat)).unwrap();
+    let (idle, deadline) = (service.idle.as_secs(), service.drain_deadline.as_secs());
+    writeln!(text, "    idle: {idle}s\n    drain_deadline: {deadline}s").unwrap();
+    let on_down = match service.on_down {
+        OnDown::Rehash => "rehash",
+        OnDown::Keep => "keep",
+    };
+    writeln!(text, "    on_down: {on_down}").unwrap();
     if let Some(mss) = service.mss {
         writeln!(text, "    mss: {mss}").unwrap();
     }

@@ -207,13 +207,13 @@ fn the_data_path_outlives_its_daemon_and_the_next_one_takes_it_over() {
 }
 
 #[test]
-fn a_change_by_hand_moves_flows_at_once_and_is_guarded() {
+fn a_change_by_hand_moves_slots_at_once_and_is_guarded() {
     let bed = Bed::new();
     let _daemon = bed.start();
     bed.settle(&[("b1", "up"), ("b2", "up")]);
     let said = bed.ok(&["backend", "drain", "web", "b1"]);
     assert!(
-        said.contains("slots moved at once") && said.contains("are cut"),
+        said.contains("slots moved") && said.contains("stay where they are"),
         "{said}"
     );
     assert!(said.contains("backend ready web b1"), "{said}");

@@ -1,13 +1,13 @@
 //! All counters of the data path, to be compared before, after, and between kernel and host.
 
-use lb_common::{counters::Traffic, verdict::REASONS};
+use lb_common::{counters::Traffic, verdict::FIRST_EVENT};
 
 use crate::{
     image,
     kernel::{self, Kernel},
 };
 
-/// What the maps `REASONS` and `STATS` say.
+/// What the maps `REASONS`, but for events, and `STATS` say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Counters {
     /// Packets by reason's number.
@@ -21,7 +21,7 @@ impl Counters {
     #[must_use]
     pub fn zero(pairs: usize) -> Self {
         Self {
-            reasons: vec![0; REASONS as usize],
+            reasons: vec![0; FIRST_EVENT as usize],
             traffic: vec![Traffic::default(); pairs],
         }
     }
@@ -30,7 +30,9 @@ impl Counters {
     #[must_use]
     pub fn of(kernel: &Kernel) -> Self {
         Self {
-            reasons: (0..REASONS).map(|reason| kernel.reason(reason)).collect(),
+            reasons: (0..FIRST_EVENT)
+                .map(|reason| kernel.reason(reason))
+                .collect(),
             traffic: (0..kernel.pairs())
                 .map(|pair| kernel.traffic(pair))
                 .collect(),

@@ -1,7 +1,7 @@
 //! The contents of all maps, and the host build's view of them.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, RefCell, RefMut},
     collections::BTreeMap,
     ops::DerefMut,
 };
@@ -10,7 +10,7 @@ use lb_common::{
     Verdict,
     backend::Backend,
     counters::{Allowance, Traffic},
-    datapath::{self, Claim, Direction, Draft, Fib, Note, Tables},
+    datapath::{self, Claim, Direction, Draft, Entries, Fib, Note, Question, Tables},
     directory::{Filter, Key, Seed, Set, WAYS, Way},
     flow::{Flow, FlowKey},
     fragment::{Fragment, FragmentKey},
@@ -20,7 +20,9 @@ use lb_common::{
     pool::Pool,
     range::Ranges,
     route::{self, Routes},
-    row::{ROWS_PER_ELEMENT, Row},
+    row::{ROWS_PER_ELEMENT, Row, Times},
+    tracked::{ENTRIES, Tracked},
+    verdict::TrackEvent,
     wire::{Ip, slice::SliceFrame},
 };
 
@@ -40,6 +42,8 @@ pub struct Image {
     pub paths: Vec<Path>,
     /// Entries of `FLOWS`.
     pub flows: u32,
+    pub times: Vec<[u32; ROWS_PER_ELEMENT as usize]>,
+    pub tracked: Vec<[u64; ENTRIES]>,
 }
 
 /// Room before a frame, as the kernel's test runner leaves it.
@@ -76,6 +80,10 @@ impl Image {
             allowance: RefCell::default(),
             draft: RefCell::default(),
             note: Cell::default(),
+            question: RefCell::default(),
+            tracked: RefCell::new(self.tracked.clone()),
+            times: RefCell::new(self.times.clone()),
+            events: RefCell::default(),
             now_ns: Cell::new(1 << 40),
         }
     }
@@ -92,6 +100,10 @@ pub struct Host<'a> {
     allowance: RefCell<Allowance>,
     draft: RefCell<Draft>,
     note: Cell<Note>,
+    question: RefCell<Question>,
+    tracked: RefCell<Vec<[u64; ENTRIES]>>,
+    times: RefCell<Vec<[u32; ROWS_PER_ELEMENT as usize]>>,
+    events: RefCell<BTreeMap<TrackEvent, u64>>,
     /// Nanoseconds since the system started, as packets see them.
     pub now_ns: Cell<u64>,
 }
@@ -140,6 +152,10 @@ impl Host<'_> {
             allowance: self.allowance.clone(),
             draft: self.draft.clone(),
             note: self.note.clone(),
+            question: self.question.clone(),
+            tracked: self.tracked.clone(),
+            times: self.times.clone(),
+            events: self.events.clone(),
             now_ns: self.now_ns.clone(),
         }
     }
@@ -150,10 +166,59 @@ impl Host<'_> {
         self.flows.borrow().clone()
     }
 
+    /// Tracked flows.
+    #[must_use]
+    pub fn tracked(&self) -> Vec<u64> {
+        self.tracked.borrow().concat()
+    }
+
+    /// Seconds in which packets of moving rows went elsewhere, by the row's place in `SLOTS`.
+    #[must_use]
+    pub fn times(&self) -> BTreeMap<u32, u16> {
+        elsewhere(self.times.borrow().concat())
+    }
+
+    /// What it leaves behind: times of rows, and tracked flows.
+    #[must_use]
+    pub fn left(self) -> (Vec<[u32; ROWS_PER_ELEMENT as usize]>, Vec<[u64; ENTRIES]>) {
+        (self.times.into_inner(), self.tracked.into_inner())
+    }
+
+    /// What became of flows that were to be tracked.
+    #[must_use]
+    pub fn events(&self) -> BTreeMap<TrackEvent, u64> {
+        self.events.borrow().clone()
+    }
+
     /// Paths of tunnels.
     #[must_use]
     pub fn paths(&self) -> Vec<Path> {
         self.paths.borrow().clone()
+    }
+}
+
+/// When packets of rows last went elsewhere, where any did, by the rows' places.
+pub(crate) fn elsewhere(times: impl IntoIterator<Item = u32>) -> BTreeMap<u32, u16> {
+    let times = times
+        .into_iter()
+        .map(|word| -> Times { zerocopy::transmute!(word) });
+    let times = (0..).zip(times.map(|times| times.elsewhere));
+    times.filter(|(_, elsewhere)| *elsewhere != 0).collect()
+}
+
+/// A bucket of tracked flows.
+struct Bucket<'a>(RefCell<RefMut<'a, [u64; ENTRIES]>>);
+
+impl Entries for Bucket<'_> {
+    fn load(&self, index: usize) -> Tracked {
+        Tracked(self.0.borrow()[index])
+    }
+
+    fn replace(&self, index: usize, before: Tracked, after: Tracked) -> bool {
+        let entry = &mut self.0.borrow_mut()[index];
+        assert_eq!(*entry, before.0, "nobody else writes");
+        *entry = after.0;
+        true
     }
 }
 
@@ -292,6 +357,38 @@ impl Tables for HostTables<'_> {
 
     fn release(&self, key: &FlowKey) {
         self.host.flows.borrow_mut().remove(key);
+    }
+
+    fn tracked(&self, number: u32) -> Option<impl Entries> {
+        let number = number & self.image.constants.bucket_mask;
+        let tracked = self.host.tracked.borrow_mut();
+        let bucket = RefMut::filter_map(tracked, |tracked| tracked.get_mut(number as usize));
+        bucket.ok().map(|bucket| Bucket(RefCell::new(bucket)))
+    }
+
+    fn touch(&self, element: u32, index: u32) {
+        let mut times = self.host.times.borrow_mut();
+        let rows = times.get_mut((element + index / ROWS_PER_ELEMENT) as usize);
+        let word = rows.and_then(|rows| rows.get_mut((index % ROWS_PER_ELEMENT) as usize));
+        if let Some(word) = word {
+            let times = Times {
+                elsewhere: Times::at(self.clock()).elsewhere,
+                ..zerocopy::transmute!(*word)
+            };
+            *word = zerocopy::transmute!(times);
+        }
+    }
+
+    fn note_event(&self, event: TrackEvent) {
+        *self.host.events.borrow_mut().entry(event).or_default() += 1;
+    }
+
+    fn settled(&self, number: u64) -> u64 {
+        number
+    }
+
+    fn question(&self) -> Option<impl DerefMut<Target = Question>> {
+        Some(self.host.question.borrow_mut())
     }
 
     fn clock(&self) -> u32 {

@@ -18,10 +18,12 @@ use lb_common::{
     range::Ranges,
     route::Routes,
     row::ROWS_PER_ELEMENT,
+    tracked::ENTRIES,
+    verdict::TrackEvent,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use crate::image::Image;
+use crate::image::{self, Image};
 
 /// Interface that a test run's packets come in by: the namespace's loopback.
 pub const INGRESS: u32 = 1;
@@ -96,6 +98,8 @@ impl Kernel {
             .map_max_entries(maps::POOLS, image.pools.len().max(1) as u32)
             .map_max_entries(maps::PATHS, image.paths.len().max(1) as u32)
             .map_max_entries(maps::FLOWS, image.flows.max(1))
+            .map_max_entries(maps::TIMES, image.slots.len().max(1) as u32)
+            .map_max_entries(maps::TRACKED, image.tracked.len() as u32)
             .load(&object("xlb"))
             .expect("the object loads");
         let detours = load_programs(&mut ebpf, &image.constants);
@@ -209,6 +213,40 @@ impl Kernel {
                 let (key, flow) = entry.expect("nobody else writes");
                 (zerocopy::transmute!(key), zerocopy::transmute!(flow))
             })
+            .collect()
+    }
+
+    /// Tracked flows.
+    #[must_use]
+    pub fn tracked(&self) -> Vec<u64> {
+        self.words::<ENTRIES>(maps::TRACKED)
+    }
+
+    /// Seconds in which packets of moving rows went elsewhere, by the row's place in `SLOTS`.
+    #[must_use]
+    pub fn times(&self) -> BTreeMap<u32, u16> {
+        const WORDS: usize = ROWS_PER_ELEMENT as usize / 2;
+        let words = self.words::<WORDS>(maps::TIMES).into_iter();
+        image::elsewhere(words.flat_map(|word| -> [u32; 2] { zerocopy::transmute!(word) }))
+    }
+
+    /// What became of flows that were to be tracked.
+    #[must_use]
+    pub fn events(&self) -> BTreeMap<TrackEvent, u64> {
+        let counted = |event: &TrackEvent| (*event, self.reason(event.index()));
+        let counted = TrackEvent::ALL.iter().map(counted);
+        counted.filter(|(_, count)| *count > 0).collect()
+    }
+
+    /// An array's values of `N` words each, one after the other.
+    fn words<const N: usize>(&self, name: &str) -> Vec<u64>
+    where
+        [u64; N]: Pod,
+    {
+        let map = self.ebpf.map(name).expect("the map");
+        let map: Array<&MapData, [u64; N]> = Array::try_from(map).expect("its value's size");
+        map.iter()
+            .flat_map(|value| value.expect("an index within the map"))
             .collect()
     }
 

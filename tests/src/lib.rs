@@ -33,6 +33,8 @@
 )]
 
 #[cfg(feature = "system")]
+pub mod churn;
+#[cfg(feature = "system")]
 pub mod config;
 #[cfg(feature = "system")]
 pub mod counters;
@@ -64,6 +66,8 @@ pub mod random;
 pub mod sandbox;
 #[cfg(feature = "system")]
 pub mod servers;
+#[cfg(feature = "system")]
+mod store;
 #[cfg(feature = "system")]
 pub mod tap;
 #[cfg(feature = "system")]

@@ -4,7 +4,10 @@ mod directory;
 mod install;
 mod link;
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+};
 
 use lb_common::{
     address::Address,
@@ -13,6 +16,8 @@ use lb_common::{
     next_hop::NextHop,
     pool::{self, Pool},
     route::{self, Action, Route, Routes},
+    row::ROWS_PER_ELEMENT,
+    tracked::ENTRIES,
 };
 use zerocopy::FromZeros as _;
 
@@ -33,6 +38,8 @@ pub struct World {
     pub pools: Vec<Pool>,
     /// Flows that can be remembered; 0: 4,096.
     pub flows: u32,
+    /// Buckets of tracked flows, a power of two; 0: one.
+    pub buckets: u32,
     /// This host's addresses.
     pub local: Vec<IpAddr>,
     /// Prefix, its length, and what to do.
@@ -45,6 +52,15 @@ pub struct World {
     pub icmp_rate: u32,
     /// Seconds since the system started.
     pub clock: u32,
+}
+
+/// How a slot moves.
+#[derive(Clone, Copy, Debug)]
+pub struct Moving {
+    /// Who had it, as place in `backends`; `None`: nobody whose flows go on.
+    pub old: Option<u16>,
+    /// Whether all flows that it had are tracked.
+    pub learned: bool,
 }
 
 /// A service of a [`World`].
@@ -62,6 +78,10 @@ pub struct Service {
     pub log2: u32,
     /// Owner of each slot, as place in `backends`; `None`: nobody.
     pub owners: Vec<Option<u16>>,
+    /// Slots that move, and who had them before, in the same way.
+    pub moving: BTreeMap<u32, Moving>,
+    /// Seconds that its flows may be silent.
+    pub idle: u16,
     /// How the backends are reached, in their order; those beyond by [`Link::NAT`].
     pub links: Vec<Link>,
 }
@@ -86,6 +106,8 @@ impl Service {
             backends,
             log2,
             owners,
+            moving: BTreeMap::new(),
+            idle: 900,
             links: Vec::new(),
         }
     }
@@ -146,6 +168,7 @@ impl World {
         } = Installation::of(&self.services, &mut contents);
         let (entries, ranges) = contents.finish();
         let sets = directory::sets(&entries);
+        let rows = slots.len();
         let mut image = Image {
             constants: self.constants(sets),
             control: Control {
@@ -162,6 +185,8 @@ impl World {
             pools: self.pools.clone(),
             paths,
             flows: if self.flows == 0 { 4096 } else { self.flows },
+            times: vec![[0; ROWS_PER_ELEMENT as usize]; rows],
+            tracked: vec![[0; ENTRIES]; self.buckets.max(1) as usize],
         };
         directory::fill(&mut image, sets, &entries);
         image.control.front = self.front(&image);
@@ -198,7 +223,7 @@ impl World {
             modes: self.modes(),
             features: self.features | self.used(),
             icmp_rate: self.icmp_rate,
-            reserved: 0,
+            bucket_mask: self.buckets.max(1) - 1,
         }
     }
 
@@ -217,10 +242,15 @@ impl World {
         let ranges = !self.services.iter().all(Service::is_single);
         let clamps = self.all_links().any(|link| link.mss != 0);
         let shares = install::shares(&self.services);
+        let moves = self
+            .services
+            .iter()
+            .any(|service| !service.moving.is_empty());
         [
             (ranges, Feature::Ranges),
             (clamps, Feature::Mss),
             (shares, Feature::Shared),
+            (moves, Feature::Tracking),
         ]
         .into_iter()
         .filter(|(used, _)| *used)

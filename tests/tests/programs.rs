@@ -19,6 +19,7 @@ use lb_common::{
     maps::{Constants, Feature},
 };
 use lb_tests::kernel::object;
+use lb_userspace::dataplane::tracks_flows;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use zerocopy::{FromZeros as _, IntoBytes as _};
 
@@ -28,7 +29,11 @@ const BUDGET_INSTRUCTIONS: u32 = 750_000;
 
 #[test]
 fn every_program_loads_with_every_set_of_constants() {
-    for (n, (variant, constants)) in variants().into_iter().enumerate() {
+    for (n, (variant, mut constants)) in variants().into_iter().enumerate() {
+        // As the daemon does: wherever the kernel can.
+        if tracks_flows() {
+            constants.features |= Feature::Tracking as u32;
+        }
         let mut object = load(constants);
         for (name, program) in object.programs_mut() {
             let Program::Xdp(program) = program else {

@@ -5,6 +5,7 @@
 
 mod bench;
 mod build;
+mod churn;
 mod demo;
 mod disasm;
 mod fuzz;
@@ -64,6 +65,11 @@ enum Verb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Counts connections that break while backends and daemon come, go and change (root)
+    Churn {
+        /// Seed of the events, how many of them, how many connections
+        args: Vec<String>,
+    },
     /// Prints the instructions of the eBPF object
     Disasm {
         /// Names of functions; all without any
@@ -92,6 +98,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Fuzz(options) => return fuzz::run(&options),
         Verb::Lint => lint::run()?,
         Verb::Bench { args } => bench::run(&args)?,
+        Verb::Churn { args } => churn::run(&args)?,
         Verb::Disasm { functions } => disasm::run(&functions)?,
     }
     Ok(ExitCode::SUCCESS)

@@ -86,10 +86,18 @@ impl<V: Into<Verdict>> From<V> for Step {
     }
 }
 
+impl Step {
+    /// The program of this index goes on.
+    #[inline(always)]
+    pub(super) const fn detour(index: u32) -> Self {
+        Self(Self::DETOUR | index as u64)
+    }
+}
+
 impl From<Detour> for Step {
     #[inline(always)]
     fn from(detour: Detour) -> Self {
-        Self(Self::DETOUR | detour as u64)
+        Self::detour(detour as u32)
     }
 }
 
@@ -113,11 +121,13 @@ pub enum Detour {
     Tagged = 6,
     /// ICMPv6.
     Icmp6 = 7,
+    /// Who has a flow whose row moves.
+    Moving = 8,
 }
 
 impl Detour {
     /// Programs.
-    pub const COUNT: u32 = 8;
+    pub const COUNT: u32 = 9;
 
     /// Every program, in the order of the indices.
     pub const ALL: [Self; Self::COUNT as usize] = [
@@ -129,6 +139,7 @@ impl Detour {
         Self::Answer,
         Self::Tagged,
         Self::Icmp6,
+        Self::Moving,
     ];
 
     /// The program for ICMP in packets of a family.
@@ -149,6 +160,7 @@ impl Detour {
             Self::Flow => remembers,
             Self::Syn => constants.features & Feature::Mss as u32 != 0,
             Self::Answer => constants.icmp_rate != 0,
+            Self::Moving => constants.features & Feature::Tracking as u32 != 0,
         }
     }
 
@@ -164,6 +176,7 @@ impl Detour {
             Self::Syn => "xlb_syn",
             Self::Answer => "xlb_answer",
             Self::Tagged => "xlb_tagged",
+            Self::Moving => "xlb_moving",
         }
     }
 }

@@ -3,7 +3,11 @@
 //! The program does nothing else: the packet goes back to the common path, which finds the flow then.
 
 use super::{
-    Decision, Detour, Pass, Tables, full_nat, other, select, shared,
+    Decision, Detour, Pass, Step, Tables, full_nat,
+    moving::{self, Turn},
+    other,
+    select::{self, Selector},
+    shared,
     to_backend::{self, FULL_NAT},
 };
 use crate::{
@@ -73,9 +77,17 @@ impl Pass for Remember {
             protocol: transport.protocol,
             marks: transport.marks(),
         };
-        match remember(&asks, cursor.frame_len(), tables) {
+        let selector = Selector {
+            hash: select::hash(asks.client, asks.vip, asks.ports, asks.protocol, tables),
+            protocol: asks.protocol,
+            signal: moving::signal(&transport),
+            sequence: transport.sequence(),
+            turn: Turn::Follow,
+            program: Detour::Flow,
+        };
+        match remember(&asks, &selector, cursor.frame_len(), tables) {
             Ok(()) => Detour::Common.into(),
-            Err(reason) => reason.into(),
+            Err(step) => step.into(),
         }
     }
 }
@@ -83,12 +95,13 @@ impl Pass for Remember {
 #[inline(always)]
 fn remember<A: IpAddress, T: Tables>(
     asks: &Asks<A>,
+    selector: &Selector,
     len: usize,
     tables: &T,
-) -> Result<(), DropReason> {
+) -> Result<(), Step> {
     let service = select::service(asks.vip, asks.ports.destination, asks.protocol, tables)
         .ok_or(DropReason::NoSuchPort)?;
-    let made = try_remember(asks, service, tables);
+    let made = try_remember(asks, selector, service, tables);
     if made.is_err() {
         tables.count(Way::extent(service), super::Direction::Forward, len);
     }
@@ -98,22 +111,16 @@ fn remember<A: IpAddress, T: Tables>(
 #[inline(always)]
 fn try_remember<A: IpAddress, T: Tables>(
     asks: &Asks<A>,
+    selector: &Selector,
     service: u64,
     tables: &T,
-) -> Result<(), DropReason> {
-    let Asks {
-        client,
-        vip,
-        ports,
-        protocol,
-        ..
-    } = *asks;
-    let hash = select::hash(client, vip, ports, protocol, tables);
-    let pair = select::owner(hash, service, tables)?;
+) -> Result<(), Step> {
+    let pair = select::owner(selector, service, tables)?;
     let backend = tables.backend(pair).ok_or(DropReason::TableError)?;
     if to_backend::mode(backend, tables) == FULL_NAT {
-        full_nat::remember(asks, hash, pair, backend, tables)
+        full_nat::remember(asks, selector.hash, pair, backend, tables)?;
     } else {
-        shared::remember(asks, hash, service, tables)
+        shared::remember(asks, pair, selector.hash, service, tables)?;
     }
+    Ok(())
 }

@@ -5,7 +5,8 @@
 //! whose it is: it is dropped, and counted by a reason of its own.
 
 use super::{
-    Decision, Direction, Fate, Obstacle, Packet, Pass, Tables, balance, conclude, other, rewrite,
+    Decision, Detour, Direction, Fate, Obstacle, Packet, Pass, Tables, balance, conclude, other,
+    rewrite,
     to_backend::{self, FULL_NAT, GUE, IPIP, L2_DSR, NAT},
     to_client::{self, exit, is_genuine},
     tunnel,
@@ -79,6 +80,7 @@ fn first<'p, 't, I: Ip + 'p, C: Cursor<'p>, T: Tables>(
         len: cursor.frame_len(),
         transport_len: piece.payload.len,
         is_whole: !piece.more,
+        program: Detour::Fragment,
     };
     conclude(balance(packet, tables))
 }

@@ -70,11 +70,10 @@ pub(super) fn send<'t, I: Ip, T: Tables>(
 /// or the backend died, and another one has its slots.
 #[inline(always)]
 fn current<'t, T: Tables>(flow: &Flow, owner: u32, tables: &'t T) -> Option<&'t Backend> {
-    const DOWN: u32 = State::Down as u32;
     let backend = tables.backend(flow.pair)?;
     let is_same = to_backend::mode(backend, tables) == FULL_NAT
         && backend.address == flow.destination
-        && (backend.state != DOWN || flow.pair == owner);
+        && (!backend.standing.is(State::Down) || flow.pair == owner);
     is_same.then_some(backend)
 }
 

@@ -10,8 +10,8 @@
 //! its headers move.
 //!
 //! What needs more than that takes a [`Detour`] through another program: VLAN tags, which are taken off
-//! before the first pass and put back behind the last; ICMP, fragments, flows to be remembered, SYNs to be
-//! clamped, errors to be answered. There, the same steps are taken.
+//! before the first pass and put back behind the last; flows whose row moves; ICMP, fragments, flows to be
+//! remembered, SYNs to be clamped, errors to be answered. There, the same steps are taken.
 //!
 //! Nothing is written to the frame before it is certain that it will be sent (or, rewritten, given
 //! to the kernel to be sent): a packet that passes for another reason is as it came.
@@ -22,6 +22,7 @@ mod flow;
 mod fragment;
 mod full_nat;
 mod icmp;
+mod moving;
 mod obstacle;
 mod other;
 mod packet;
@@ -38,6 +39,7 @@ mod vlan;
 
 pub use detour::{Detour, Note, Step, StepKind};
 pub use flow::Draft;
+pub use moving::{Entries, Question};
 pub use packet::Packet;
 pub use tables::{Claim, Direction, Fib, Tables};
 pub(crate) use vlan::Tags;
@@ -94,6 +96,7 @@ pub fn forward<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Verdict {
             Detour::Flow => flow(frame, tables),
             Detour::Syn => syn(frame, tables),
             Detour::Answer => answer(frame, tables),
+            Detour::Moving => moving(frame, tables),
         };
         match step.unpacked() {
             Ok(verdict) => return verdict,
@@ -117,6 +120,12 @@ pub fn common<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Step {
 #[inline(always)]
 pub fn tagged<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Step {
     untagged::<Packets<Whole>, _, _>(frame, tables)
+}
+
+/// Who has a flow whose row moves.
+#[inline(always)]
+pub fn moving<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Step {
+    moving::Moving::run(frame, tables)
 }
 
 /// ICMP.
@@ -258,6 +267,7 @@ impl Pass for Whole {
             len: cursor.frame_len(),
             transport_len: payload.len,
             is_whole: true,
+            program: Detour::Common,
         };
         conclude(balance(packet, tables))
     }

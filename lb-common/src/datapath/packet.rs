@@ -1,6 +1,10 @@
 //! What the way holds of a packet.
 
-use super::{Direction, Tables};
+use super::{
+    Detour, Direction, Tables,
+    moving::{self, Turn},
+    select::{self, Selector},
+};
 use crate::{
     PassReason,
     flow::{FlowKey, Side},
@@ -23,6 +27,8 @@ pub struct Packet<'p, I> {
     pub transport_len: usize,
     /// Whether it is no fragment.
     pub is_whole: bool,
+    /// The program that sees it.
+    pub(super) program: Detour,
 }
 
 impl<I: Ip> Packet<'_, I> {
@@ -65,6 +71,25 @@ impl<I: Ip> Packet<'_, I> {
             born_ns: tables.now_ns(),
         };
         tables.remember(&draft.fragment_key, &draft.fragment);
+    }
+
+    /// What names its backend.
+    #[inline(always)]
+    pub(super) fn selector<T: Tables>(&self, tables: &T) -> Selector {
+        let protocol = self.transport.protocol;
+        let ends = (self.ip.source(), self.ip.destination());
+        Selector {
+            hash: select::hash(ends.0, ends.1, *self.transport.ports, protocol, tables),
+            protocol,
+            signal: moving::signal(&self.transport),
+            sequence: self.transport.sequence(),
+            turn: if self.is_whole {
+                Turn::Track
+            } else {
+                Turn::Follow
+            },
+            program: self.program,
+        }
     }
 
     /// Its key among remembered flows.

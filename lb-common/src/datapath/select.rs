@@ -1,6 +1,9 @@
 //! Which service, which backend: look-ups by address, port and protocol, and the slot of a flow.
 
-use super::Tables;
+use super::{
+    Detour, Step, Tables,
+    moving::{self, Question, Turn},
+};
 use crate::{
     DropReason, bits,
     directory::{Kind, Way},
@@ -71,15 +74,72 @@ pub(super) fn hash<A: IpAddress, T: Tables>(
     hash::flow(tables.hash_key(), source, destination, ports, protocol)
 }
 
-/// The pair that owns the flow's slot.
+/// What of a packet names its backend.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Selector {
+    /// The hash of its flow.
+    pub(super) hash: u64,
+    /// IP protocol number.
+    pub(super) protocol: u8,
+    /// [`Question::OPENS`] or [`Question::CLOSES`], or neither.
+    pub(super) signal: u8,
+    /// TCP's sequence number.
+    pub(super) sequence: u32,
+    /// What becomes of its flow where its row moves.
+    pub(super) turn: Turn,
+    /// The program that sees the packet.
+    pub(super) program: Detour,
+}
+
+impl Selector {
+    #[inline(always)]
+    const fn question(&self, service: u64) -> Question {
+        Question {
+            hash: self.hash,
+            service,
+            sequence: self.sequence,
+            protocol: self.protocol,
+            signal: self.signal,
+            turn: self.turn as u8,
+            back: self.program as u8,
+            owner: 0,
+            answered: 0,
+        }
+    }
+}
+
+/// The pair that has the flow.
+///
+/// # Errors
+///
+/// Where the row moves: the program that knows more.
 #[inline(always)]
-pub(super) fn owner<T: Tables>(hash: u64, service: u64, tables: &T) -> Result<u32, DropReason> {
-    let table = Way::table(service);
-    let row = tables
-        .row(table.element(), table.slot(hash))
-        .ok_or(DropReason::TableError)?;
-    match row.primary() {
+pub(super) fn owner<T: Tables>(packet: &Selector, service: u64, tables: &T) -> Result<u32, Step> {
+    let row = row(packet.hash, service, tables)?;
+    let owner = if row.is_stable() {
+        row.primary()
+    } else if row == Row::EMPTY {
+        return Err(DropReason::NoBackend.into());
+    } else if !tables.uses(Feature::Tracking) {
+        return Err(DropReason::TableError.into());
+    } else {
+        moving::owner(&packet.question(service), tables)?
+    };
+    Ok(Way::extent(service).wrapping_add(owner))
+}
+
+/// The pair that the row of a hash names.
+#[inline(always)]
+pub(super) fn primary<T: Tables>(hash: u64, service: u64, tables: &T) -> Result<u32, DropReason> {
+    match row(hash, service, tables)?.primary() {
         owner if owner == u32::from(Row::NONE) => Err(DropReason::NoBackend),
         owner => Ok(Way::extent(service).wrapping_add(owner)),
     }
+}
+
+#[inline(always)]
+fn row<T: Tables>(hash: u64, service: u64, tables: &T) -> Result<Row, DropReason> {
+    let table = Way::table(service);
+    let row = tables.row(table.element(), table.slot(hash));
+    row.ok_or(DropReason::TableError)
 }

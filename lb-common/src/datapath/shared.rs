@@ -2,7 +2,7 @@
 //!
 //! The service that the directory names for a reply is the default; flows of the others are remembered
 //! in `FLOWS`. Two flows of one client that would look alike to the backend cannot both go there: the
-//! later one takes another backend.
+//! later one takes another backend, which goes by its row alone.
 
 use super::{Claim, Detour, Fate, Packet, Tables, flow::Asks, select, to_backend};
 use crate::{
@@ -30,6 +30,7 @@ pub(super) fn is<T: Tables>(backend: &Backend, tables: &T) -> bool {
 #[inline(always)]
 pub(super) fn send<'t, I: Ip, T: Tables>(
     packet: Packet<'_, I>,
+    owner: u32,
     hash: u64,
     service: u64,
     tables: &'t T,
@@ -42,7 +43,7 @@ pub(super) fn send<'t, I: Ip, T: Tables>(
         marks: packet.transport.marks(),
     };
     let refresh = Some(asks.marks);
-    match choose(&asks, refresh, hash, service, tables)? {
+    match choose(&asks, refresh, owner, hash, service, tables)? {
         (pair, backend, Standing::Apart) => {
             to_backend::deliver(packet, hash, pair, backend, tables)
         }
@@ -54,11 +55,13 @@ pub(super) fn send<'t, I: Ip, T: Tables>(
 #[inline(always)]
 pub(super) fn remember<A: IpAddress, T: Tables>(
     asks: &Asks<A>,
+    owner: u32,
     hash: u64,
     service: u64,
     tables: &T,
 ) -> Result<(), DropReason> {
-    let (pair, backend, Standing::Unknown) = choose(asks, None, hash, service, tables)? else {
+    let (pair, backend, Standing::Unknown) = choose(asks, None, owner, hash, service, tables)?
+    else {
         return Ok(());
     };
     let mut draft = tables.draft().ok_or(DropReason::TableError)?;
@@ -91,24 +94,25 @@ pub(super) enum Standing {
     Unknown,
 }
 
-/// The first backend of the flow's row, and of rows that follow from it, where no other flow of the
-/// client looks the same.
+/// The first backend where no other flow of the client looks the same: that of its row, `owner`, and of
+/// rows that follow from it.
 #[inline(always)]
 pub(super) fn choose<'t, A: IpAddress, T: Tables>(
     asks: &Asks<A>,
     refresh: Option<u32>,
+    owner: u32,
     hash: u64,
     service: u64,
     tables: &'t T,
 ) -> Result<(u32, &'t Backend, Standing), DropReason> {
-    let mut key = hash;
+    let (mut pair, mut key) = (owner, hash);
     for _ in 0..TRIES {
-        let pair = select::owner(key, service, tables)?;
         let backend = tables.backend(pair).ok_or(DropReason::TableError)?;
         if let Some(standing) = standing(asks, refresh, pair, backend, tables) {
             return Ok((pair, backend, standing));
         }
         key = hash::mix(key.rotate_left(32));
+        pair = select::primary(key, service, tables)?;
     }
     Err(DropReason::NatCollision)
 }

@@ -2,7 +2,7 @@
 
 use core::ops::DerefMut;
 
-use super::{Draft, Note};
+use super::{Draft, Note, Question, moving::Entries};
 use crate::{
     backend::Backend,
     directory::{self, Filter, Way},
@@ -16,6 +16,7 @@ use crate::{
     range::Ranges,
     route::Routes,
     row::Row,
+    verdict::TrackEvent,
     wire::Ip,
 };
 
@@ -88,6 +89,19 @@ pub trait Tables {
     /// Forgets a flow.
     fn release(&self, key: &FlowKey);
 
+    /// A bucket of tracked flows: `number` modulo their number. `None`: a fault of xlb.
+    fn tracked(&self, number: u32) -> Option<impl Entries>;
+
+    /// Takes note that a packet of a row went elsewhere than to its primary owner.
+    fn touch(&self, element: u32, index: u32);
+
+    /// Counts what became of a flow to be tracked.
+    fn note_event(&self, event: TrackEvent);
+
+    /// The number itself, of which the kernel's verifier then knows nothing: ways that differ in it alone
+    /// are one to it.
+    fn settled(&self, number: u64) -> u64;
+
     /// Seconds since the system started, as the daemon last said.
     fn clock(&self) -> u32;
 
@@ -105,6 +119,9 @@ pub trait Tables {
 
     /// Where a flow is put together; `None`: a fault of xlb.
     fn draft(&self) -> Option<impl DerefMut<Target = Draft>>;
+
+    /// What the program of moving rows is asked; `None`: a fault of xlb.
+    fn question(&self) -> Option<impl DerefMut<Target = Question>>;
 
     /// What the program before left to be known.
     fn note(&self) -> Note;

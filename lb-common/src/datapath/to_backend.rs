@@ -31,7 +31,9 @@ pub(super) fn send<'t, I: Ip, T: Tables>(
         // Counted, or to be counted by the next program.
         Ok(_) => {}
         Err(Decision::Final(step))
-            if *step == Detour::Flow.into() || *step == Detour::Syn.into() => {}
+            if *step == Detour::Moving.into()
+                || *step == Detour::Flow.into()
+                || *step == Detour::Syn.into() => {}
         Err(_) => tables.count(Way::extent(service), Direction::Forward, len),
     }
     fate
@@ -40,20 +42,15 @@ pub(super) fn send<'t, I: Ip, T: Tables>(
 #[inline(always)]
 fn try_send<'t, I: Ip, T: Tables>(packet: Packet<'_, I>, service: u64, tables: &'t T) -> Fate<'t> {
     may_ask(packet.ip.source(), tables)?;
-    let hash = select::hash(
-        packet.ip.source(),
-        packet.ip.destination(),
-        *packet.transport.ports,
-        packet.transport.protocol,
-        tables,
-    );
-    let pair = select::owner(hash, service, tables)?;
+    let selector = packet.selector(tables);
+    let hash = selector.hash;
+    let pair = select::owner(&selector, service, tables)?;
     let backend = tables.backend(pair).ok_or(DropReason::TableError)?;
     if mode(backend, tables) == FULL_NAT && full_nat::is_used(tables) {
         return full_nat::send(packet, pair, tables);
     }
     if shared::is(backend, tables) {
-        return shared::send(packet, hash, service, tables);
+        return shared::send(packet, pair, hash, service, tables);
     }
     deliver(packet, hash, pair, backend, tables)
 }

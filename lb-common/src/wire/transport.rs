@@ -106,6 +106,8 @@ pub struct Transport<'p> {
     pub protocol: u8,
     /// Flags of TCP; 0 of UDP.
     flags: u8,
+    /// Sequence number of TCP, network byte order; 0 of UDP.
+    sequence: [u8; 4],
     /// Bytes that the checksum covers, network byte order: of UDP by its own account.
     covered: [u8; 2],
 }
@@ -120,14 +122,16 @@ impl<'p> Transport<'p> {
     #[inline(always)]
     pub fn take<C: Cursor<'p>>(payload: Payload, cursor: &mut C) -> Result<Self, Portless> {
         let protocol = payload.protocol;
-        let (ports, checksum, flags, covered) = if protocol == TCP {
+        let (ports, checksum, flags, sequence, covered) = if protocol == TCP {
             let tcp = header::<Tcp, _>(payload.len, cursor)?;
             let [_, flags, ..] = tcp.flags_window;
+            let [a, b, c, d, ..] = tcp.numbers;
+            let sequence = [a, b, c, d];
             let covered = bits::length(payload.len).to_be_bytes();
-            (&mut tcp.ports, &mut tcp.checksum, flags, covered)
+            (&mut tcp.ports, &mut tcp.checksum, flags, sequence, covered)
         } else if protocol == UDP {
             let udp = header::<Udp, _>(payload.len, cursor)?;
-            (&mut udp.ports, &mut udp.checksum, 0, udp.length)
+            (&mut udp.ports, &mut udp.checksum, 0, [0; 4], udp.length)
         } else {
             return Err(Portless::Other(protocol));
         };
@@ -136,6 +140,7 @@ impl<'p> Transport<'p> {
             checksum,
             protocol,
             flags,
+            sequence,
             covered,
         })
     }
@@ -146,6 +151,22 @@ impl<'p> Transport<'p> {
     #[must_use]
     pub const fn covers(&self, len: usize) -> bool {
         u16::from_be_bytes(self.covered) as usize == len
+    }
+
+    /// TCP's sequence number.
+    #[inline(always)]
+    #[must_use]
+    pub const fn sequence(&self) -> u32 {
+        u32::from_be_bytes(self.sequence)
+    }
+
+    /// Whether it opens a connection.
+    #[inline(always)]
+    #[must_use]
+    pub const fn opens(&self) -> bool {
+        const SYN: u8 = 2;
+        const ACK: u8 = 16;
+        self.flags & (SYN | ACK) == SYN
     }
 
     /// Whether it opens a connection or answers to that.

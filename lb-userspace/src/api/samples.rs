@@ -5,7 +5,7 @@ use lb_common::{AnswerReason, DropReason, PassReason};
 use super::types::{
     Admin, BackendEvents, BackendItem, BackendSetup, ConfigItem, Health, InterfaceItem, MapItem,
     Observation, OverrideItem, PlacesItem, ProbeCounts, ReasonItem, Schema, ServiceItem, Status,
-    TransitionCounts,
+    TrackingItem, TransitionCounts,
 };
 
 /// What the backends of [`observation`] need.
@@ -62,6 +62,10 @@ fn status() -> Status {
             warnings: Vec::new(),
         }],
         services: vec![service()],
+        tracking: TrackingItem {
+            supported: true,
+            ..TrackingItem::default()
+        },
         maps: vec![MapItem {
             name: "SLOTS".to_owned(),
             entries: 512,
@@ -86,6 +90,7 @@ fn service() -> ServiceItem {
         backends_up: 1,
         backends_total: 2,
         slots: 4096,
+        moving_slots: 0,
         table_checksum: "00c0ffee".to_owned(),
         packets: 7,
         bytes: 420,
@@ -108,6 +113,8 @@ fn backend(name: &str, address: &str, state: Health) -> BackendItem {
         return_packets: 0,
         return_bytes: 0,
         slots: if up { 4096 } else { 0 },
+        leaving_slots: 0,
+        flows_left: 0,
         share: if up { 1.0 } else { 0.0 },
         places: up.then_some(PlacesItem {
             total: 22_768,

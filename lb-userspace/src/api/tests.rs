@@ -62,6 +62,7 @@ fn change(request: &BackendRequest) -> Result<Changed, Error> {
         revision: 4,
         slots_moved: 10,
         slots: 4096,
+        keeps_flows: true,
         expires_in_seconds: request.for_seconds,
         undo: None,
     })

@@ -133,6 +133,12 @@ pub struct BackendItem {
     pub return_bytes: u64,
     /// Slots that it owns.
     pub slots: u32,
+    /// Slots that it had before and whose older flows it still may have.
+    #[serde(default)]
+    pub leaving_slots: u32,
+    /// About how many flows in those were seen in the last 15 seconds.
+    #[serde(default)]
+    pub flows_left: u64,
     /// Slots that it owns of all slots of its service, 0 to 1.
     pub share: f64,
     /// Full NAT: what its flows have as their source.
@@ -217,6 +223,9 @@ pub struct ServiceItem {
     pub backends_total: u32,
     /// Slots of its table.
     pub slots: u32,
+    /// Slots that changed hands and whose older flows go on elsewhere.
+    #[serde(default)]
+    pub moving_slots: u32,
     /// Checksum of its slot table, hexadecimal: equal where tables are equal.
     pub table_checksum: String,
     /// Packets towards its backends.
@@ -239,6 +248,19 @@ pub struct InterfaceItem {
     /// What keeps it from working as it is set up, each with the command that mends it.
     #[serde(default)]
     pub warnings: Vec<String>,
+}
+
+/// Flows that stay where they are while slots change hands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrackingItem {
+    /// Whether the kernel can: if not, connections of slots that change hands break.
+    pub supported: bool,
+    /// Flows that are tracked now, as of the last look, some seconds ago.
+    pub flows: u64,
+    /// Flows that found a place since the maps were made.
+    pub tracked_total: u64,
+    /// Those that found none and stayed with the backend before.
+    pub refused_total: u64,
 }
 
 /// A BPF map.
@@ -305,6 +327,9 @@ pub struct Status {
     pub interfaces: Vec<InterfaceItem>,
     /// Services.
     pub services: Vec<ServiceItem>,
+    /// Flows that stay where they are while slots change hands.
+    #[serde(default)]
+    pub tracking: TrackingItem,
     /// BPF maps.
     pub maps: Vec<MapItem>,
     /// Packets that the data path answered itself, every reason.
@@ -380,7 +405,11 @@ pub enum BackendVerb {
         weight: u16,
     },
     /// Take it out for good.
-    Remove,
+    Remove {
+        /// Without waiting for its flows to end.
+        #[serde(default)]
+        now: bool,
+    },
     /// Give it no flows; probes go on.
     Drain,
     /// Give it flows.
@@ -397,12 +426,18 @@ pub enum BackendVerb {
 }
 
 impl BackendVerb {
+    /// Whether the flows of the backend stay where they are.
+    #[must_use]
+    pub const fn keeps_flows(&self) -> bool {
+        !matches!(self, Self::Maint | Self::Remove { now: true })
+    }
+
     /// The word on the command line.
     #[must_use]
     pub const fn word(&self) -> &'static str {
         match self {
             Self::Add { .. } => "add",
-            Self::Remove => "remove",
+            Self::Remove { .. } => "remove",
             Self::Drain => "drain",
             Self::Ready => "ready",
             Self::Maint => "maint",
@@ -429,6 +464,9 @@ pub struct Changed {
     pub slots_moved: u32,
     /// Slots of the service.
     pub slots: u32,
+    /// Whether the flows in these slots stay where they are; else they are cut.
+    #[serde(default)]
+    pub keeps_flows: bool,
     /// Seconds until it is undone by itself.
     pub expires_in_seconds: Option<u64>,
     /// Words after `xlb` that undo it.

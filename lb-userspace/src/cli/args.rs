@@ -340,7 +340,7 @@ pub enum BackendVerb {
         /// Which one.
         #[command(flatten)]
         target: Target,
-        /// Cut its flows; until xlb tracks connections this is always so.
+        /// Cut its flows: do not wait for them to end.
         #[arg(long)]
         now: bool,
         /// How long, and whether against the guard.
@@ -355,6 +355,12 @@ pub enum BackendVerb {
         /// Which one.
         #[command(flatten)]
         target: Target,
+        /// Wait until its flows have ended; exit with 7 if that takes longer.
+        #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+        wait: Option<Duration>,
+        /// When the wait is over, cut what is left (as `maint` does).
+        #[arg(long, requires = "wait")]
+        deadline: bool,
         /// How long.
         #[command(flatten)]
         lasts: Lasts,

@@ -14,6 +14,7 @@ mod address;
 mod backend_address;
 mod backends;
 mod conflicts;
+mod connections;
 mod diagnostic;
 mod forwarding;
 mod icmp;

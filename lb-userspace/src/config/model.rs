@@ -109,9 +109,25 @@ pub struct Service {
     pub full_nat: FullNat,
     /// The largest TCP segment that a SYN may announce, in bytes; `None`: any.
     pub mss: Option<u16>,
+    /// How long a flow may be silent and still stays where it is when backends change.
+    pub idle: Duration,
+    /// How long flows of a backend that is to get no new ones stay there at most.
+    pub drain_deadline: Duration,
+    /// What becomes of the flows of a backend that is down.
+    pub on_down: OnDown,
     /// Backends; names and addresses are unique within the service. Of the VIP's address family,
     /// but in tunnels.
     pub backends: Vec<Backend>,
+}
+
+/// What becomes of the flows of a backend that is down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnDown {
+    /// They go to others, which know nothing of them: clients begin anew soon.
+    Rehash,
+    /// They stay, as in a drain.
+    Keep,
 }
 
 /// How packets reach backends.

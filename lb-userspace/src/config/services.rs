@@ -1,9 +1,12 @@
 //! `services:`.
 
+use std::time::Duration;
+
 use super::{
     backends::{self, BackendDraft},
+    connections,
     forwarding::{self, MODES},
-    model::{FullNat, Mode, Service, Tunnel, Vip},
+    model::{FullNat, Mode, OnDown, Service, Tunnel, Vip},
     probe,
     problems::{Finding, Problems, Reported},
     raw::{Node, Value},
@@ -12,7 +15,7 @@ use super::{
     values::{self, Choice, quoted},
 };
 
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 13] = [
     "name",
     "vip",
     "mode",
@@ -22,6 +25,9 @@ const KEYS: [&str; 10] = [
     "tunnel",
     "full_nat",
     "mss",
+    "idle",
+    "drain_deadline",
+    "on_down",
     "backends",
 ];
 
@@ -49,6 +55,9 @@ pub(super) struct ServiceDraft {
     pub(super) tunnel: Result<Option<Spanned<Tunnel>>, Reported>,
     pub(super) full_nat: Result<Option<Spanned<FullNat>>, Reported>,
     pub(super) mss: Result<Option<Spanned<u16>>, Reported>,
+    idle: Result<Option<Spanned<Duration>>, Reported>,
+    drain_deadline: Result<Option<Spanned<Duration>>, Reported>,
+    on_down: Result<OnDown, Reported>,
     pub(super) backends: Result<Vec<BackendDraft>, Reported>,
 }
 
@@ -84,6 +93,9 @@ impl ServiceDraft {
             tunnel: self.tunnel?.map(|tunnel| tunnel.value).unwrap_or_default(),
             full_nat: self.full_nat?.map(|pool| pool.value).unwrap_or_default(),
             mss: self.mss?.map(|mss| mss.value),
+            idle: value_or(self.idle?, connections::default_idle(vip.protocol)),
+            drain_deadline: value_or(self.drain_deadline?, connections::DEFAULT_DEADLINE),
+            on_down: self.on_down?,
             backends: backends.collect::<Result<_, _>>()?,
         })
     }
@@ -110,6 +122,9 @@ fn read_one(node: &Node, problems: &mut Problems) -> Result<ServiceDraft, Report
         .map_or(Ok(probe::Setting::Unsaid), |node| {
             probe::read(node, problems)
         });
+    let on_down = table.get("on_down").map_or(Ok(OnDown::Rehash), |node| {
+        connections::ON_DOWN.read(node, problems)
+    });
     let context = backends::Context {
         vip: vip.as_ref().ok().map(|vip| vip.value),
         mode,
@@ -127,10 +142,22 @@ fn read_one(node: &Node, problems: &mut Problems) -> Result<ServiceDraft, Report
         tunnel: optional(&table, "tunnel", forwarding::read_tunnel, problems),
         full_nat: optional(&table, "full_nat", forwarding::read_full_nat, problems),
         mss: optional(&table, "mss", forwarding::read_mss, problems),
+        idle: optional(&table, "idle", connections::read_idle, problems),
+        drain_deadline: optional(
+            &table,
+            "drain_deadline",
+            connections::read_deadline,
+            problems,
+        ),
+        on_down,
         backends,
     };
     draft.check(problems);
     Ok(draft)
+}
+
+fn value_or<T>(given: Option<Spanned<T>>, default: T) -> T {
+    given.map_or(default, |given| given.value)
 }
 
 /// The value of a key, if it is there, and where it stands.

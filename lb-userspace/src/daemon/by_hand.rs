@@ -75,7 +75,7 @@ impl Context<'_> {
         match &self.request.verb {
             BackendVerb::Add { name, weight } => self.add(name.as_deref(), *weight),
             BackendVerb::Reset => self.reset(),
-            BackendVerb::Remove => self.remove(self.known()?),
+            BackendVerb::Remove { .. } => self.remove(self.known()?),
             BackendVerb::Drain => Ok(self.administer(self.known()?, Admin::Drain)),
             BackendVerb::Maint => Ok(self.administer(self.known()?, Admin::Maint)),
             BackendVerb::Ready => Ok(self.administer(self.known()?, Admin::Ready)),

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     api::{
         Error,
-        types::{BackendRequest, Changed},
+        types::{BackendRequest, BackendVerb, Changed},
     },
     config::model::Service,
     health::Health,
@@ -34,7 +34,8 @@ impl Engine {
             guard::keeps_a_backend(&deed.service, &self.effective, &effective, is_up)?;
         }
         sources::refuse(&effective.config, &self.host, HostPorts::read)?;
-        let slots_moved = self.settle(&effective)?;
+        let cut = matches!(request.verb, BackendVerb::Remove { now: true });
+        let slots_moved = self.settle_but(&effective, cut.then_some(deed.address))?;
         self.adopt(effective);
         self.saved.overrides = overrides;
         self.saved.revision += 1;
@@ -53,6 +54,7 @@ impl Engine {
             revision: self.saved.revision,
             slots_moved: moved.unwrap_or(0),
             slots: service.map_or(0, Service::slots),
+            keeps_flows: self.dataplane.tracks() && request.verb.keeps_flows(),
             expires_in_seconds: request.for_seconds.filter(|_| moved.is_some()),
             undo: deed.undo.filter(|_| moved.is_some()),
         }

@@ -10,7 +10,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use lb_common::backend::State;
+use lb_common::backend::State as Standing;
 use tokio::{task::JoinSet, time::Instant};
 
 use super::{
@@ -25,7 +25,7 @@ use crate::{
     config::model::{Config, Vip},
     dataplane::{Dataplane, Summary},
     desired::{
-        self, Inputs,
+        self, Inputs, State,
         overrides::{Admin, Effective},
     },
     health::{Health, Prober, Reports},
@@ -79,6 +79,15 @@ impl Engine {
     /// Makes the maps say what `effective`, probes and network amount to; the number of slots that
     /// got another owner.
     pub(super) fn settle(&mut self, effective: &Effective) -> Result<u32, Error> {
+        self.settle_but(effective, None)
+    }
+
+    /// The same; the flows of a backend that is gone are cut, where it listens there.
+    pub(super) fn settle_but(
+        &mut self,
+        effective: &Effective,
+        cut: Option<SocketAddr>,
+    ) -> Result<u32, Error> {
         self.untidy = true;
         let names: HashMap<Vip, &str> = effective
             .config
@@ -94,14 +103,27 @@ impl Engine {
             effective,
             health,
             network: &self.host,
+            tracks: self.dataplane.tracks(),
         });
-        let state = state.map_err(anyhow::Error::new)?;
+        let state = State {
+            cut,
+            ..state.map_err(anyhow::Error::new)?
+        };
         let Summary { changes: _, rows } = self.dataplane.reconcile(&state)?;
         self.look_after_flows()?;
         if rows > 0 {
             self.generation += 1;
         }
         Ok(u32::try_from(rows).unwrap_or(u32::MAX))
+    }
+
+    /// Lets rows come to rest, and backends go that nobody names any more.
+    pub(super) fn let_rest(&mut self) -> Result<(), Error> {
+        if self.dataplane.let_rest()? {
+            let effective = Arc::clone(&self.effective);
+            self.settle(&effective)?;
+        }
+        Ok(())
     }
 
     fn look_after_flows(&mut self) -> Result<(), Error> {
@@ -139,9 +161,9 @@ impl Engine {
             backends.find(|(_, entry)| entry.address == address)
         });
         entry.map_or(Health::Unknown, |(_, entry)| match entry.state {
-            State::Up => Health::Up,
-            State::Down => Health::Down,
-            State::Free | State::Header | State::Unknown => Health::Unknown,
+            Standing::Up => Health::Up,
+            Standing::Down => Health::Down,
+            Standing::Free | Standing::Header | Standing::Unknown => Health::Unknown,
         })
     }
 

@@ -192,7 +192,7 @@ async fn run_loop(mut engine: Engine, mut inputs: Inputs, servers: Servers) {
                 Command::Setup(reply) => drop(reply.send(Ok(engine.backend_setup()))),
             },
             () = next_expiry(&engine) => log(engine.expire()),
-            _ = inputs.seconds.tick() => log(engine.tell_time()),
+            _ = inputs.seconds.tick() => log(engine.tell_time().and_then(|()| engine.let_rest())),
             _ = inputs.paths.tick() => log(engine.forget_old_paths()),
             _ = inputs.quiet.tick() => engine.tidy(),
             _ = inputs.looks.tick() => drop(inputs.inspections.spawn(engine.inspect())),

@@ -2,6 +2,8 @@
 
 use std::{collections::HashMap, net::SocketAddr};
 
+use lb_common::verdict::TrackEvent;
+
 use super::{
     engine::{Engine, next_second},
     words,
@@ -11,7 +13,7 @@ use crate::{
         Error,
         types::{
             Admin, BackendItem, ConfigItem, Health, InterfaceItem, MapItem, Observation,
-            PlacesItem, ReasonItem, Schema, ServiceItem, Status,
+            PlacesItem, ReasonItem, Schema, ServiceItem, Status, TrackingItem,
         },
     },
     config::model::{Backend, Mode, Service},
@@ -54,11 +56,26 @@ impl Engine {
             config: self.config_item(),
             interfaces: self.interface_items()?,
             services,
+            tracking: self.tracking_item(counters),
             maps: self.map_items(),
             answers: reasons(&counters.answered, |reason| reason.label()),
             drops: reasons(&counters.dropped, |reason| reason.label()),
             passes: reasons(&counters.passed, |reason| reason.label()),
         })
+    }
+
+    fn tracking_item(&self, counters: &Counters) -> TrackingItem {
+        let total = |wanted: TrackEvent| {
+            let mut events = counters.tracked.iter();
+            let found = events.find(|(event, _)| *event == wanted);
+            found.map_or(0, |(_, count)| *count)
+        };
+        TrackingItem {
+            supported: self.dataplane.tracks(),
+            flows: self.dataplane.tracked_flows(),
+            tracked_total: total(TrackEvent::Tracked),
+            refused_total: total(TrackEvent::Refused),
+        }
     }
 
     fn config_item(&self) -> ConfigItem {
@@ -104,13 +121,19 @@ impl Engine {
         let installed = self.dataplane.installed().service(service.vip);
         let pairs = installed.map(pairs).unwrap_or_default();
         let shares = installed.map(InstalledService::shares).unwrap_or_default();
+        let leaving = installed
+            .map(InstalledService::leaving_shares)
+            .unwrap_or_default();
+        let flows = installed.map(|installed| self.dataplane.flows_left(installed));
+        let flows = flows.unwrap_or_default();
         let now = next_second();
         let events = self.events();
         let item = |backend: &Backend| {
             let pair = pairs.get(&backend.address);
             let traffic = counted.backends.get(&backend.address);
             let traffic = traffic.copied().unwrap_or_default();
-            let slots = pair.and_then(|pair| shares.get(pair)).copied().unwrap_or(0);
+            let count = |of: &HashMap<u32, u32>| pair.and_then(|pair| of.get(pair)).copied();
+            let slots = count(&shares).unwrap_or(0);
             let report = self.reports.of(&service.name, backend.address);
             let by_hand = self.saved.overrides.of(&service.name, backend.address);
             BackendItem {
@@ -130,6 +153,8 @@ impl Engine {
                 return_packets: traffic.return_packets,
                 return_bytes: traffic.return_bytes,
                 slots,
+                leaving_slots: count(&leaving).unwrap_or(0),
+                flows_left: pair.and_then(|pair| flows.get(pair)).copied().unwrap_or(0),
                 share: f64::from(slots) / f64::from(service.slots().max(1)),
                 places: pair
                     .filter(|_| backend.mode == Mode::FullNat)
@@ -174,6 +199,7 @@ impl Engine {
             backends_up: count(backends.iter().filter(takes_flows)),
             backends_total: count(backends.iter()),
             slots: service.slots(),
+            moving_slots: installed.map_or(0, InstalledService::moving_rows),
             table_checksum: checksum.map_or_else(String::new, |sum| format!("{sum:016x}")),
             packets: total.packets,
             bytes: total.bytes,

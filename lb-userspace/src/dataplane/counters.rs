@@ -7,6 +7,7 @@ use lb_common::{
     AnswerReason, DropReason, PassReason,
     counters::Traffic,
     maps::{REASONS, STATS},
+    verdict::TrackEvent,
 };
 
 use super::{error::Error, maps::Maps, memory::MapValue};
@@ -26,6 +27,8 @@ pub struct Counters {
     pub answered: Vec<(AnswerReason, u64)>,
     /// Packets thrown away, every reason.
     pub dropped: Vec<(DropReason, u64)>,
+    /// What became of flows to be tracked.
+    pub tracked: Vec<(TrackEvent, u64)>,
 }
 
 /// Traffic of a service.
@@ -67,12 +70,21 @@ pub(super) fn read(maps: &Maps, installed: &Installed) -> Result<Counters, Error
     let dropped = DropReason::ALL
         .iter()
         .map(|reason| Ok((*reason, packets(reason.index())?)));
+    let tracked = TrackEvent::ALL
+        .iter()
+        .map(|it| Ok((*it, event(maps, *it)?)));
     Ok(Counters {
         services,
         passed: passed.collect::<Result<_, Error>>()?,
         answered: answered.collect::<Result<_, Error>>()?,
         dropped: dropped.collect::<Result<_, Error>>()?,
+        tracked: tracked.collect::<Result<_, Error>>()?,
     })
+}
+
+/// How often something became of a flow to be tracked.
+pub(super) fn event(maps: &Maps, event: TrackEvent) -> Result<u64, Error> {
+    read_reason(maps, event.index()).map_err(Error::map(REASONS))
 }
 
 fn read_service(maps: &Maps, service: &InstalledService) -> Result<ServiceCounters, MapError> {
@@ -88,6 +100,11 @@ fn read_service(maps: &Maps, service: &InstalledService) -> Result<ServiceCounte
 fn read_pair(maps: &Maps, pair: u32) -> Result<Traffic, MapError> {
     let values = maps.traffic.get(&pair, 0)?;
     Ok(sum(values.iter().map(|MapValue(traffic)| *traffic)))
+}
+
+/// Whether packets ever went to a pair; where the kernel does not tell, they may have.
+pub(super) fn has_traffic(maps: &Maps, pair: u32) -> bool {
+    read_pair(maps, pair).map_or(true, |traffic| traffic.packets > 0)
 }
 
 fn read_reason(maps: &Maps, reason: u32) -> Result<u64, MapError> {

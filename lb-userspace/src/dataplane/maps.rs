@@ -71,6 +71,12 @@ impl Maps {
         self.sizes.flows = flows;
     }
 
+    /// Puts another word in the place of `before`, if that is still there.
+    pub(super) fn replace(&self, region: Region, offset: usize, before: u64, after: u64) -> bool {
+        let mapped = self.regions.get(&region);
+        mapped.is_some_and(|mapped| mapped.replace(offset, before, after))
+    }
+
     /// CPUs that per-CPU maps have a value for.
     #[must_use]
     pub(super) const fn cpus(&self) -> usize {
@@ -200,6 +206,7 @@ pub(super) fn read_sizes(pins: &Pins) -> Result<Sizes, Error> {
         pools: entries(Region::Pools)?,
         paths: entries(Region::Paths)?,
         flows: flow_entries(pins)?,
+        buckets: entries(Region::Tracked)?,
     })
 }
 

@@ -68,6 +68,18 @@ impl Mapped {
         Some(())
     }
 
+    /// Puts another word in the place of `before`, if that is still there.
+    #[must_use]
+    pub fn replace(&self, offset: usize, before: u64, after: u64) -> bool {
+        let Some(place) = self.place::<u64>(offset) else {
+            return false;
+        };
+        // SAFETY: as in `load`.
+        let word = unsafe { AtomicU64::from_ptr(place) };
+        word.compare_exchange(before, after, Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok()
+    }
+
     /// Where a `T` stands: aligned, and inside as a whole.
     fn place<T>(&self, offset: usize) -> Option<*mut T> {
         let end = offset.checked_add(size_of::<T>())?;

@@ -25,6 +25,7 @@ pub mod seeds;
 pub mod sizes;
 #[cfg(test)]
 mod tests;
+mod tracked;
 mod upkeep;
 
 use std::{
@@ -34,6 +35,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use aya::util::KernelVersion;
 use lb_common::maps::{Constants, FLOWS, LAYOUT_VERSION, Meta};
 use zerocopy::FromZeros as _;
 
@@ -46,16 +48,17 @@ pub use pins::Pins;
 pub use program::{OBJECT, digest};
 
 use self::{
-    flows::Clock,
+    clock::DataTime,
     lock::Lock,
     maps::Maps,
     program::Program,
     seeds::Seeds,
     sizes::{Host, MapSize, Sizes},
+    tracked::Looked,
 };
 use crate::{
     config::model::{Config, Interface, Vip},
-    desired::{self, Change, Installed, Plan, Specialisation, State, Store as _},
+    desired::{self, Change, Installed, Moment, Plan, Specialisation, State, Store as _},
     health::Health,
 };
 
@@ -98,9 +101,18 @@ pub struct Dataplane {
     maps: Maps,
     meta: Meta,
     installed: Installed,
-    clock: Clock,
+    time: DataTime,
     usage: Usage,
+    tracks: Looked,
+    refused: Refused,
     _lock: Lock,
+}
+
+/// Flows that found no place among the tracked ones: how many, and when the last one.
+#[derive(Clone, Copy, Debug, Default)]
+struct Refused {
+    count: u64,
+    at: u32,
 }
 
 impl Dataplane {
@@ -150,7 +162,7 @@ impl Dataplane {
         program.keep_detours(&pins)?;
         program.pin(&pins)?;
         let mut maps = Maps::open(&pins)?;
-        let clock = Clock::resume(&mut maps)?;
+        let time = DataTime::resume(&mut maps)?;
         // Last: what has no word for the next daemon is debris.
         maps::write_meta(&pins, meta)?;
         Ok(Self {
@@ -158,8 +170,10 @@ impl Dataplane {
             pins,
             maps,
             meta,
-            clock,
+            time,
             usage: Usage::default(),
+            tracks: Looked::default(),
+            refused: Refused::default(),
             _lock: lock,
         })
     }
@@ -178,9 +192,11 @@ impl Dataplane {
             pins,
             meta,
             installed,
-            clock: Clock::resume(&mut maps)?,
+            time: DataTime::resume(&mut maps)?,
             maps,
             usage: Usage::default(),
+            tracks: Looked::default(),
+            refused: Refused::default(),
             _lock: lock,
         };
         dataplane.check(config)?;
@@ -228,7 +244,12 @@ impl Dataplane {
     /// # Errors
     /// Where the state does not fit into the maps, then nothing is changed; or the kernel refuses.
     pub fn reconcile(&mut self, desired: &State) -> Result<Summary, Error> {
-        let plan = desired::diff(&self.installed, desired)?;
+        let moment = Moment {
+            now: self.time.clock().now,
+            tracks: self.tracks.tracks(),
+            has_traffic: &|pair| counters::has_traffic(&self.maps, pair),
+        };
+        let plan = desired::diff(&self.installed, desired, &moment)?;
         let before = Specialisation::of_program(&self.meta.constants);
         let on_the_way = desired.specialisation.on_the_way_from(before);
         if desired.specialisation.remembers_flows() && !self.maps.sizes().remember_flows() {
@@ -255,6 +276,9 @@ impl Dataplane {
             }
         }
         self.installed = plan.after;
+        if plan.ends_flows {
+            self.time.advance(&mut self.maps)?;
+        }
         Ok(Summary {
             changes: plan.changes.len(),
             rows: plan.changes.iter().map(moved_rows).sum(),
@@ -345,6 +369,12 @@ impl Dataplane {
         &self.installed
     }
 
+    /// Whether flows of rows that change are tracked.
+    #[must_use]
+    pub const fn tracks(&self) -> bool {
+        self.maps.sizes().track_flows()
+    }
+
     /// The maps with their sizes.
     #[must_use]
     pub fn maps(&self) -> Vec<MapSize> {
@@ -403,9 +433,16 @@ fn host(config: &Config) -> Result<Host, Error> {
         highest_ifindex = highest_ifindex.max(links::ifindex(&interface.name)?);
     }
     Ok(Host {
+        tracks: tracks_flows(),
         addresses: u32::try_from(addresses.count()).unwrap_or(u32::MAX),
         highest_ifindex,
     })
+}
+
+/// Whether the kernel can track flows: compare and swap came with 5.12.
+#[must_use]
+pub fn tracks_flows() -> bool {
+    KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(5, 12, 0))
 }
 
 fn meta(seeds: Seeds, sizes: &Sizes, config: &Config) -> Meta {
@@ -414,6 +451,7 @@ fn meta(seeds: Seeds, sizes: &Sizes, config: &Config) -> Meta {
         hash_key,
         set_shift: u64::BITS - sizes.sets.ilog2(),
         fib: 1,
+        bucket_mask: sizes.buckets - 1,
         ..Constants::new_zeroed()
     };
     Meta {
@@ -421,7 +459,7 @@ fn meta(seeds: Seeds, sizes: &Sizes, config: &Config) -> Meta {
         sets: sizes.sets,
         hash_key,
         seed: slots,
-        constants: Specialisation::of(config).constants(unspecialised),
+        constants: Specialisation::of(config, sizes.track_flows()).constants(unspecialised),
         program: digest(),
     }
 }

@@ -27,10 +27,12 @@ pub const OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "
 
 /// The maps that are pinned, beside that of flows: not a program's constants, nor what its parts tell each
 /// other.
-const PINNED: [&str; 14] = [
+const PINNED: [&str; 16] = [
     maps::CONTROL,
     maps::DIRECTORY,
     maps::SLOTS,
+    maps::TIMES,
+    maps::TRACKED,
     maps::BACKENDS,
     maps::ROUTES,
     maps::INTERFACES,

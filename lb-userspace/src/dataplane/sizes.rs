@@ -40,6 +40,8 @@ pub struct Sizes {
     pub paths: u32,
     /// Entries of `FLOWS`.
     pub flows: u32,
+    /// Buckets of `TRACKED`: a power of two.
+    pub buckets: u32,
 }
 
 /// What the host has beside the configuration.
@@ -49,6 +51,8 @@ pub struct Host {
     pub addresses: u32,
     /// The largest index of an interface of the configuration.
     pub highest_ifindex: u32,
+    /// Whether its kernel can track flows.
+    pub tracks: bool,
 }
 
 /// A map and its size.
@@ -76,6 +80,8 @@ const POOLS_A_SERVICE: u32 = 16;
 /// Addresses that a pool is meant to have.
 const ADDRESSES: u32 = 4;
 
+/// Buckets of tracked flows: 2 MiB, 262,144 flows. The row of a flow that finds no place moves later.
+const BUCKETS: u32 = 32_768;
 /// Entries of `FLOWS` where no flow is remembered.
 const NO_FLOWS: u32 = 64;
 /// And where some are: at least, at most, and for NAT backends that services share.
@@ -93,6 +99,12 @@ impl Sizes {
     #[must_use]
     pub const fn remember_flows(&self) -> bool {
         self.flows > NO_FLOWS
+    }
+
+    /// Whether flows of rows that change can be tracked.
+    #[must_use]
+    pub const fn track_flows(&self) -> bool {
+        self.buckets > 1
     }
 
     /// Sizes for a configuration.
@@ -124,6 +136,7 @@ impl Sizes {
             pools: pools * HEADROOM + SPARE,
             paths: paths * HEADROOM + SPARE,
             flows: flows(config),
+            buckets: if host.tracks { BUCKETS } else { 1 },
         }
     }
 
@@ -133,7 +146,8 @@ impl Sizes {
         match region {
             Region::Control => 1,
             Region::Directory => self.sets * 2,
-            Region::Slots => self.elements,
+            Region::Slots | Region::Times => self.elements,
+            Region::Tracked => self.buckets,
             Region::Backends => self.backends,
             Region::Routes => route::LEN * 4,
             Region::Interfaces => self.interfaces,

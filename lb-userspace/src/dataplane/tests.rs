@@ -14,9 +14,10 @@ use lb_common::{
 use super::*;
 use crate::{
     config::model::{
-        self, FullNat, Icmp, Mode as Forwarding, PortRange, Ports, Protocol, Role, Tunnel, XdpMode,
+        self, FullNat, Icmp, Mode as Forwarding, OnDown, PortRange, Ports, Protocol, Role, Tunnel,
+        XdpMode,
     },
-    desired::{Backend, Pool, Refused, Region, Routes, Service, TunnelSource},
+    desired::{Backend, Patience, Pool, Refused, Region, Routes, Service, TunnelSource},
     net::sandbox,
 };
 
@@ -236,6 +237,7 @@ fn counters_are_read_for_every_reason_and_backend() {
         passed,
         answered,
         dropped,
+        tracked,
     } = dataplane.counters().unwrap();
     assert_eq!(services[&vip()].backends.len(), 2);
     assert_eq!(services[&vip()].total().packets, 0);
@@ -243,6 +245,7 @@ fn counters_are_read_for_every_reason_and_backend() {
     assert_eq!(passed.iter().map(|(_, packets)| packets).sum::<u64>(), 1);
     assert_eq!(answered.iter().map(|(_, packets)| packets).sum::<u64>(), 0);
     assert_eq!(dropped.iter().map(|(_, packets)| packets).sum::<u64>(), 0);
+    assert_eq!(tracked.iter().map(|(_, flows)| flows).sum::<u64>(), 0);
 }
 
 #[test]
@@ -319,7 +322,7 @@ fn a_path_is_forgotten_after_ten_minutes() {
     dataplane.reconcile(&state).unwrap();
     let index = dataplane.installed().paths().next().unwrap();
     let offset = Region::Paths.offset(index.into());
-    let now = clock::seconds();
+    let now = dataplane.time.clock().now;
     for (learned, stays) in [(now, true), (now.saturating_sub(600), false)] {
         let path = lb_common::path::Path::new(1400, learned);
         dataplane
@@ -353,7 +356,7 @@ impl Remembered {
             destination,
             ports,
             pair,
-            seen: clock::seconds().saturating_sub(idle),
+            seen: dataplane.time.clock().now.saturating_sub(idle),
             ..Flow::default()
         };
         let key = |side: Side, source, destination, ports| FlowKey {
@@ -426,7 +429,7 @@ fn full_nat_state(backends: u8) -> State {
         backend.forwarding = desired::Forwarding::FullNat(0);
     }
     state.flows = sizes::flows(&full_nat_config());
-    state.specialisation = Specialisation::of(&full_nat_config());
+    state.specialisation = Specialisation::of(&full_nat_config(), true);
     state
 }
 
@@ -469,6 +472,9 @@ fn config(interfaces: &[&str]) -> Config {
             tunnel: Tunnel::default(),
             full_nat: FullNat::default(),
             mss: None,
+            idle: Duration::from_mins(15),
+            drain_deadline: Duration::from_hours(1),
+            on_down: OnDown::Rehash,
             backends: backends.collect(),
         }],
     }
@@ -482,6 +488,8 @@ fn state(backends: u8) -> State {
         weight: 1,
         health: Health::Up,
         live: true,
+        keeps: true,
+        leaving: false,
         next_hop: NextHop::UNRESOLVED,
         mtu: 1500,
     };
@@ -490,6 +498,10 @@ fn state(backends: u8) -> State {
             vip: vip(),
             slots: 1 << 12,
             mss: 0,
+            patience: Patience {
+                idle: 900,
+                deadline: 3600,
+            },
             backends: (1..=backends).map(backend).collect(),
         }],
         addresses: [(vip().address, lb_common::directory::VIP)].into(),
@@ -497,6 +509,8 @@ fn state(backends: u8) -> State {
         interfaces: BTreeMap::new(),
         routes: Routes::default(),
         flows: 0,
-        specialisation: Specialisation::of(&config(&[])),
+        tracks: false,
+        cut: None,
+        specialisation: Specialisation::of(&config(&[]), true),
     }
 }

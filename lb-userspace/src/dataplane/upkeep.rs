@@ -1,14 +1,16 @@
 //! What the data path needs from time to time: the time itself, an end to flows that are over, and paths
 //! that are found out anew.
 
-use lb_common::path::Path;
+use std::collections::HashMap;
+
+use lb_common::{path::Path, verdict::TrackEvent};
 
 use super::{
-    Dataplane, Error, clock,
+    Dataplane, Error, Refused, clock, counters,
     flows::{Sweeper, Usage},
     maps,
 };
-use crate::desired::{FlowOwners, Region, Store as _};
+use crate::desired::{self, FlowOwners, InstalledService, Region, Store as _};
 
 impl Dataplane {
     /// Leads remembered flows to the entries of their backends, before others may have those that they
@@ -26,7 +28,7 @@ impl Dataplane {
     /// # Errors
     /// Where the map is not as it was.
     pub fn tell_time(&mut self) -> Result<(), Error> {
-        Ok(clock::tell(&mut self.maps, clock::seconds())?)
+        Ok(clock::tell(&mut self.maps, self.time.clock().now)?)
     }
 
     /// Forgets what routers said of paths 10 minutes ago (RFC 1191, §6.3): the next packet that is too
@@ -35,7 +37,7 @@ impl Dataplane {
     /// # Errors
     /// Where the map is not as it was.
     pub fn forget_old_paths(&mut self) -> Result<(), Error> {
-        let now = clock::seconds();
+        let now = self.time.clock().now;
         for index in self.installed.paths() {
             let offset = Region::Paths.offset(index.into());
             let path = self.maps.load(Region::Paths, offset).map(Path);
@@ -57,7 +59,60 @@ impl Dataplane {
             return Ok(None);
         }
         let flows = maps::flows(&self.pins, sizes)?;
-        Ok(Some(Sweeper::new(flows, self.clock, self.usage.clone())))
+        Ok(Some(Sweeper::new(flows, self.time, self.usage.clone())))
+    }
+
+    /// Lets rows come to rest whose flows are where the rows say, and looks through the tracked ones; whether
+    /// backends that are on their way out may be done. To be called every second.
+    ///
+    /// # Errors
+    /// Where a map is not as it was.
+    pub fn let_rest(&mut self) -> Result<bool, Error> {
+        let now = self.time.clock().now;
+        let lingers = self.installed.lingers();
+        let is_moving = self.installed.is_moving();
+        if is_moving || lingers || !self.tracks.is_empty() {
+            let idle = self.installed.longest_idle();
+            self.tracks.refresh(&self.maps, now, idle);
+        }
+        self.note_refusals(now)?;
+        if !is_moving {
+            return Ok(lingers);
+        }
+        let (changes, after) = {
+            let times = |element: u32, slot: u32| self.maps.times(element, slot);
+            desired::rest(&self.installed, times, now, self.refused.at)
+        };
+        for change in &changes {
+            change.apply(&mut self.maps)?;
+        }
+        self.installed = after;
+        Ok(lingers || !changes.is_empty())
+    }
+
+    /// Flows that found no place among the tracked ones keep rows from learning.
+    fn note_refusals(&mut self, now: u32) -> Result<(), Error> {
+        let count = counters::event(&self.maps, TrackEvent::Refused)?;
+        if count != self.refused.count {
+            self.refused = Refused { count, at: now };
+        }
+        Ok(())
+    }
+
+    /// About how many flows backends have in slots that others own now, by the index of their counters:
+    /// of those that were seen in the last quarter of a minute.
+    #[must_use]
+    pub fn flows_left(&self, service: &InstalledService) -> HashMap<u32, u64> {
+        const OF_LATE: u16 = 15;
+        let now = self.time.clock().now;
+        let is_busy = |element, slot| self.maps.times(element, slot).quiet(now) < OF_LATE;
+        service.flows_left(is_busy)
+    }
+
+    /// Live entries among the tracked flows, as of the last look.
+    #[must_use]
+    pub const fn tracked_flows(&self) -> u64 {
+        self.tracks.live()
     }
 
     /// What the sweeper counted last.

@@ -4,7 +4,10 @@
 //! backend that was on its way out counts as installed, so that the next [`diff`](super::diff) takes
 //! it out.
 
-use std::{collections::HashMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::IpAddr,
+};
 
 use lb_common::{
     address::Address,
@@ -26,7 +29,7 @@ use super::{
     lists::List,
     placement::{Directory, Place},
     routes,
-    state::{Forwarding, Route},
+    state::{Forwarding, Patience, Route},
     store::{Region, Store},
 };
 use crate::{
@@ -149,8 +152,7 @@ impl<S: Store> Reader<'_, S> {
         let extent = Way::extent(value);
         let table = Way::table(value);
         let header = self.store.read::<Header>(Region::Backends, extent);
-        let Some(header) = header.filter(|h| h.state == State::Header as u32 && h.length > 0)
-        else {
+        let Some(header) = header.filter(|h| h.standing.is(State::Header) && h.length > 0) else {
             return inconsistent(format!("entry {extent} of BACKENDS is no service's header"));
         };
         let vip = vip(&header)?;
@@ -174,6 +176,11 @@ impl<S: Store> Reader<'_, S> {
             table,
             entries,
             rows: self.rows(table).into(),
+            patience: Patience {
+                idle: header.idle,
+                deadline: header.deadline,
+            },
+            lingering: BTreeMap::new(),
             owners: None,
         };
         self.installed.services.insert(vip, service);

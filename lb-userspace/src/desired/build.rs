@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, HashSet},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
 };
 
 use ipnet::IpNet;
@@ -17,10 +18,10 @@ use super::{
     claims::{self, Claim},
     overrides::{Admin, Effective},
     specialisation::Specialisation,
-    state::{Action, Backend, Forwarding, Pool, Routes, Service, State, TunnelSource},
+    state::{Action, Backend, Forwarding, Patience, Pool, Routes, Service, State, TunnelSource},
 };
 use crate::{
-    config::model::{self, Mode, Role, Vip},
+    config::model::{self, Mode, OnDown, Role, Vip},
     dataplane::sizes,
     health::Health,
     net::client_routes::TooManyDirect,
@@ -87,6 +88,8 @@ pub struct Inputs<'a, H, N> {
     pub health: H,
     /// The host's network.
     pub network: &'a N,
+    /// Whether the kernel can track the flows of rows that change.
+    pub tracks: bool,
 }
 
 /// Builds the state. A backend takes flows while it is up (or not probed), ready, and of a weight
@@ -115,7 +118,9 @@ where
         interfaces: BTreeMap::new(),
         routes: inputs.network.client_routes(&config.direct)?,
         flows: sizes::flows(config),
-        specialisation: Specialisation::of(config),
+        tracks: inputs.tracks,
+        cut: None,
+        specialisation: Specialisation::of(config, inputs.tracks),
     };
     state.interfaces = interfaces(config, &state, inputs.network);
     Ok(state)
@@ -139,6 +144,10 @@ where
             vip: service.vip,
             slots: service.slots(),
             mss: service.mss.unwrap_or(0),
+            patience: Patience {
+                idle: seconds(service.idle),
+                deadline: seconds(service.drain_deadline),
+            },
             backends: backends.map(|b| self.backend(service, b)).collect(),
         }
     }
@@ -164,6 +173,9 @@ where
             weight: backend.weight,
             health,
             live: health == Health::Up && admin == Admin::Ready && backend.weight > 0,
+            keeps: admin != Admin::Maint
+                && (health != Health::Down || service.on_down == OnDown::Keep),
+            leaving: false,
             next_hop: self.next_hop(forwarding, way),
             mtu: way.mtu.saturating_sub(overhead),
         }
@@ -214,6 +226,11 @@ where
             NextHop::UNRESOLVED
         }
     }
+}
+
+/// Configured times fit.
+fn seconds(time: Duration) -> u16 {
+    u16::try_from(time.as_secs()).unwrap_or(u16::MAX)
 }
 
 /// What the file says for the family of the VIP, else the host's address towards the backend.

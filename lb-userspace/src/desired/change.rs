@@ -1,7 +1,7 @@
 //! One step of a change of the maps.
 
 use lb_common::{
-    backend::{Backend, Header, State},
+    backend::{Backend, Header, Standing, State},
     directory::{Key, Seed, Table, Way},
     interface::Interface,
     maps::Control,
@@ -10,7 +10,7 @@ use lb_common::{
     pool::Pool,
     range::Ranges,
     route::Route,
-    row::{ROWS_PER_ELEMENT, Row},
+    row::{ROWS_PER_ELEMENT, Row, Times},
 };
 
 use super::{
@@ -73,7 +73,7 @@ pub enum Change {
         /// Its index.
         index: u16,
     },
-    /// Marks a backend's entry as free.
+    /// Marks a backend's entry as free, and its flows as nobody's.
     Free {
         /// Its index.
         pair: u32,
@@ -134,7 +134,14 @@ pub enum Change {
         /// The route.
         value: Route,
     },
-    /// Single rows of a table in use.
+    /// Rows that come to rest, or that have learned their flows.
+    Rest {
+        /// The table's first element.
+        element: u32,
+        /// Slots and their rows.
+        rows: Vec<(u32, Row)>,
+    },
+    /// Single rows of a table in use, with the time where they move.
     Rows {
         /// The table's first element.
         element: u32,
@@ -168,12 +175,19 @@ pub enum Change {
         /// [`Backend::mss`].
         mss: u16,
     },
-    /// What probes say of a backend.
-    SetState {
+    /// How long a service's flows keep its rows moving.
+    SetPatience {
+        /// Index of the service's header.
+        extent: u32,
+        /// The header, with both times.
+        header: Header,
+    },
+    /// What probes say of a backend, and since when its flows count.
+    SetStanding {
         /// Its index.
         pair: u32,
-        /// The state.
-        state: State,
+        /// Both.
+        standing: Standing,
     },
     /// Where a service's table is, for the next daemon.
     SetTable {
@@ -195,11 +209,14 @@ const DIRECTORY: usize = core::mem::offset_of!(Control, directory);
 const ADDRESSES: usize = core::mem::offset_of!(Control, addresses);
 const FRONT: usize = core::mem::offset_of!(Control, front);
 const ROUTES: usize = core::mem::offset_of!(Control, routes);
-const STATE: usize = core::mem::offset_of!(Backend, state);
+const CLOCK: usize = core::mem::offset_of!(Control, clock);
+const STANDING: usize = core::mem::offset_of!(Backend, standing);
 const NEXT_HOP: usize = core::mem::offset_of!(Backend, next_hop);
 const WEIGHT: usize = core::mem::offset_of!(Backend, weight);
 const MODE: usize = core::mem::offset_of!(Backend, mode);
 const TABLE: usize = core::mem::offset_of!(Header, table);
+const LAST_PORT: usize = core::mem::offset_of!(Header, last_port);
+const DEADLINE: usize = core::mem::offset_of!(Header, deadline);
 const COUNT: usize = core::mem::offset_of!(Pool, count);
 const TAG: usize = core::mem::offset_of!(Way, tag);
 const VALUE: usize = core::mem::offset_of!(Way, value);
@@ -227,13 +244,16 @@ impl Change {
             }
             Self::Front { way } => store.store_u64(Region::Control, FRONT, *way),
             Self::ForgetPath { index } => put(store, Region::Paths, *index, Path::UNKNOWN.0),
-            Self::Free { pair } => set_entry(store, *pair, STATE, State::Free as u32),
+            Self::Free { pair } => {
+                let standing = Standing::new(State::Free, now(store));
+                set_entry(store, *pair, STANDING, standing.0)
+            }
             Self::Grace => store.grace_period(),
             Self::Interface { index, value } => put(store, Region::Interfaces, *index, value.0),
             Self::Leave { place } => store.store_u64(Region::Directory, place.offset() + TAG, 0),
             Self::List { element, value } => store.write(Region::Ranges, *element, &**value, 0),
             Self::NewBackend { pair, backend } => {
-                store.write(Region::Backends, *pair, backend, STATE)
+                store.write(Region::Backends, *pair, backend, STANDING)
             }
             Self::NewTable { element, rows } => fill_table(store, *element, rows),
             Self::Pool { index, pool } => {
@@ -243,7 +263,12 @@ impl Change {
                 store.store_u64(Region::Directory, place.offset() + VALUE, *value)
             }
             Self::Route { index, value } => store.write(Region::Routes, *index, value, 0),
-            Self::Rows { element, rows } => set_rows(store, *element, rows),
+            Self::Rest { element, rows } => set_rows(store, *element, rows),
+            Self::Rows { element, rows } => {
+                let moving = rows.iter().filter(|(_, row)| row.is_moving());
+                set_times(store, *element, moving.map(|(slot, _)| *slot))?;
+                set_rows(store, *element, rows)
+            }
             Self::SetLimits {
                 pair,
                 mode,
@@ -257,7 +282,8 @@ impl Change {
             Self::SetShare { pair, weight, mss } => {
                 set_entry(store, *pair, WEIGHT, share(*weight, *mss))
             }
-            Self::SetState { pair, state } => set_entry(store, *pair, STATE, *state as u32),
+            Self::SetPatience { extent, header } => set_patience(store, *extent, header),
+            Self::SetStanding { pair, standing } => set_entry(store, *pair, STANDING, standing.0),
             Self::SetTable { extent, table } => set_entry(store, *extent, TABLE, table.0),
             Self::Traffic { pair, inherit } => store.reset_traffic(*pair, *inherit),
         }
@@ -312,17 +338,50 @@ fn fill_extent<S: Store>(
 ) -> Result<(), StoreError> {
     for (entry, pair) in entries.iter().zip(index + 1..) {
         match entry {
-            Some(backend) => store.write(Region::Backends, pair, backend, STATE)?,
-            None => set_entry(store, pair, STATE, State::Free as u32)?,
+            Some(backend) => store.write(Region::Backends, pair, backend, STANDING)?,
+            None => set_entry(store, pair, STANDING, Standing::default().0)?,
         }
     }
-    store.write(Region::Backends, index, header, STATE)
+    store.write(Region::Backends, index, header, STANDING)
 }
 
 fn fill_table<S: Store>(store: &mut S, element: u32, rows: &[Row]) -> Result<(), StoreError> {
+    let moving = (0..).zip(rows).filter(|(_, row)| row.is_moving());
+    set_times(store, element, moving.map(|(slot, _)| slot))?;
     let begin = Region::Slots.offset(element);
     let bytes = zerocopy::IntoBytes::as_bytes(rows);
     write_bytes(store, Region::Slots, begin, bytes, 0)
+}
+
+/// The second, as the data path counts.
+fn now<S: Store>(store: &S) -> u32 {
+    let now = store.load(Region::Control, CLOCK).unwrap_or(0);
+    u32::try_from(now).unwrap_or(u32::MAX)
+}
+
+/// Takes note that rows change now.
+fn set_times<S: Store>(
+    store: &mut S,
+    element: u32,
+    slots: impl Iterator<Item = u32>,
+) -> Result<(), StoreError> {
+    let begin = Region::Times.offset(element);
+    let now: u32 = zerocopy::transmute!(Times::at(now(store)));
+    for slot in slots {
+        store.store_u32(Region::Times, begin + slot as usize * ROW_BYTES, now)?;
+    }
+    Ok(())
+}
+
+fn set_patience<S: Store>(store: &mut S, extent: u32, header: &Header) -> Result<(), StoreError> {
+    let bytes = zerocopy::IntoBytes::as_bytes(header);
+    for field in [LAST_PORT, DEADLINE] {
+        let word = bytes
+            .get(field..field + 4)
+            .and_then(|word| word.try_into().ok());
+        set_entry(store, extent, field, word.map_or(0, u32::from_ne_bytes))?;
+    }
+    Ok(())
 }
 
 fn set_rows<S: Store>(store: &mut S, element: u32, rows: &[(u32, Row)]) -> Result<(), StoreError> {
@@ -348,5 +407,7 @@ fn set_entry<S: Store>(
 
 const _: () = assert!((ROWS_PER_ELEMENT as usize * ROW_BYTES).is_multiple_of(8));
 const _: () = assert!(core::mem::offset_of!(Backend, mss) == WEIGHT + 2);
+const _: () = assert!(core::mem::offset_of!(Header, idle) == LAST_PORT + 2);
+const _: () = assert!(size_of::<Times>() == ROW_BYTES);
 const _: () = assert!(core::mem::offset_of!(Backend, flags) == MODE + 1);
 const _: () = assert!(core::mem::offset_of!(Backend, mtu) == MODE + 2);

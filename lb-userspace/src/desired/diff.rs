@@ -18,6 +18,7 @@ use super::{
     change::Change,
     claims::claims,
     installed::Installed,
+    leaving::{Moment, with_leaving},
     placement::Place,
     routes,
     state::{Route, Routes, Service, State},
@@ -34,6 +35,8 @@ pub struct Plan {
     pub after: Installed,
     /// Whether entries of `BACKENDS` are free then that flows may name.
     pub frees_entries: bool,
+    /// Whether flows that were seen until now do not count any more: time must go on before others are.
+    pub ends_flows: bool,
 }
 
 /// Why a state cannot be installed; nothing is changed.
@@ -88,8 +91,9 @@ pub enum Refused {
 ///
 /// # Errors
 /// Where `desired` does not fit into the maps.
-pub fn diff(installed: &Installed, desired: &State) -> Result<Plan, Refused> {
-    let mut planner = Planner::new(installed.clone());
+pub fn diff(installed: &Installed, desired: &State, moment: &Moment<'_>) -> Result<Plan, Refused> {
+    let desired = &with_leaving(installed, desired, moment.tracks);
+    let mut planner = Planner::new(installed.clone(), *moment, desired.tracks);
     planner.routes(&desired.routes)?;
     planner.interfaces(&desired.interfaces)?;
     planner.indexed(desired)?;
@@ -100,8 +104,7 @@ pub fn diff(installed: &Installed, desired: &State) -> Result<Plan, Refused> {
 }
 
 /// A plan in the making: steps by the time at which they come.
-#[derive(Debug)]
-pub(super) struct Planner {
+pub(super) struct Planner<'a> {
     /// What the maps say after the plan, but that nothing is free yet that was in use before.
     pub(super) next: Installed,
     /// Writes that nothing names yet, and single words that may change at any time.
@@ -117,6 +120,9 @@ pub(super) struct Planner {
     needs_grace: bool,
     /// Whether the directory may have to change.
     pub(super) structural: bool,
+    pub(super) moment: Moment<'a>,
+    /// Whether rows that change keep their flows where they are.
+    pub(super) tracks: bool,
 }
 
 /// What nothing names any more after the plan.
@@ -171,8 +177,8 @@ impl Freed {
     }
 }
 
-impl Planner {
-    fn new(next: Installed) -> Self {
+impl<'a> Planner<'a> {
+    fn new(next: Installed, moment: Moment<'a>, tracks: bool) -> Self {
         Self {
             next,
             prepare: Vec::new(),
@@ -184,6 +190,8 @@ impl Planner {
             pool_indices: Vec::new(),
             needs_grace: false,
             structural: false,
+            moment,
+            tracks,
         }
     }
 
@@ -288,12 +296,16 @@ impl Planner {
         let frees = !self.release.is_empty() || !self.freed.is_empty();
         let grace = (frees || self.needs_grace).then_some(Change::Grace);
         self.freed.release(&mut self.next);
+        let now = self.moment.now;
+        let ends = |change: &Change| matches!(change, Change::SetStanding { standing, .. } if standing.since() == now);
+        let ends_flows = frees_entries || self.prepare.iter().any(ends);
         let phases = [self.prepare, self.enter, self.rows, self.leave];
         let changes = phases.into_iter().flatten();
         Plan {
             changes: changes.chain(grace).chain(self.release).collect(),
             after: self.next,
             frees_entries,
+            ends_flows,
         }
     }
 }

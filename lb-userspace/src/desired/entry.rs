@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use lb_common::{
     address::Address,
-    backend::{self, Mode, State, Tunnel},
+    backend::{self, Mode, Standing, State, Tunnel},
     checksum::{self, Delta},
     next_hop::NextHop,
 };
@@ -31,6 +31,8 @@ pub struct Entry {
     pub mss: u16,
     /// What probes say.
     pub state: State,
+    /// Its flows that were seen last until this second are not its own any more.
+    pub since: u32,
     /// The way there.
     pub next_hop: NextHop,
     /// Bytes of the longest IP packet that may go there.
@@ -48,8 +50,8 @@ const IPV6_INSIDE: u8 = 41;
 const UDP: u8 = 17;
 
 impl Entry {
-    /// What the maps must say of a backend.
-    pub(super) const fn new(backend: &Backend, mss: u16, path: u16) -> Self {
+    /// What the maps must say of a backend whose entry is made now.
+    pub(super) const fn new(backend: &Backend, mss: u16, path: u16, now: u32) -> Self {
         let Backend {
             address,
             forwarding,
@@ -57,6 +59,8 @@ impl Entry {
             weight,
             health,
             live: _,
+            keeps: _,
+            leaving: _,
             next_hop,
             mtu,
         } = *backend;
@@ -67,6 +71,7 @@ impl Entry {
             weight,
             mss,
             state: health_word(health),
+            since: now.saturating_sub(1),
             next_hop,
             mtu,
             path,
@@ -83,7 +88,7 @@ impl Entry {
     /// # Errors
     /// The number of a mode that there is not.
     pub(super) fn read(entry: &backend::Backend, vip: Vip) -> Result<Option<Self>, u8> {
-        let state = State::try_from(entry.state);
+        let state = entry.standing.state();
         let Some(state) = state.ok().filter(|state| health_of(*state).is_some()) else {
             return Ok(None);
         };
@@ -95,6 +100,7 @@ impl Entry {
             weight: entry.weight,
             mss: entry.mss,
             state,
+            since: entry.standing.since(),
             next_hop: entry.next_hop,
             mtu: entry.mtu,
             path: match forwarding {
@@ -118,13 +124,18 @@ impl Entry {
         };
         backend::Backend {
             next_hop: self.next_hop,
-            state: self.state as u32,
+            standing: self.standing(),
             weight: self.weight,
             mss: self.mss,
             mode: self.forwarding.mode() as u8,
             mtu: self.mtu,
             ..fixed
         }
+    }
+
+    /// State and age, as one word.
+    pub(super) const fn standing(self) -> Standing {
+        Standing::new(self.state, self.since)
     }
 
     fn rewritten(self, vip: Vip) -> backend::Backend {

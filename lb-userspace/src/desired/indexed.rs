@@ -106,7 +106,7 @@ pub(super) const fn far_end(address: IpAddr, forwarding: Forwarding) -> Option<F
     Some(FarEnd { address, is_gue })
 }
 
-impl Planner {
+impl Planner<'_> {
     /// Writes pools that are new, and clears paths that are.
     pub(super) fn indexed(&mut self, desired: &State) -> Result<(), Refused> {
         self.pools(&desired.pools)?;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use lb_common::{
-    backend::{Header, State},
+    backend::{Header, Standing, State},
     directory::{Filter, Table, Way},
     interface::Interface,
     row::Row,
@@ -22,7 +22,7 @@ use super::{
     indexed::{FarEnd, Indexed},
     lists::Lists,
     placement::Directory,
-    state::{Forwarding, Pool, Route},
+    state::{Forwarding, Patience, Pool, Route},
 };
 use crate::{
     config::model::Vip,
@@ -80,6 +80,11 @@ pub struct Service {
     /// Its extent; the first entry is the header's and always empty.
     pub(super) entries: Vec<Option<Entry>>,
     pub(super) rows: Arc<Vec<Row>>,
+    /// How long its flows keep rows moving.
+    pub(super) patience: Patience,
+    /// Entries on their way out that no row names any more, by their distance from the header, and since
+    /// when.
+    pub(super) lingering: BTreeMap<u16, u32>,
     /// Who owns the slots; `None` after adoption, until the first change.
     pub(super) owners: Option<Arc<Owners>>,
 }
@@ -129,6 +134,38 @@ impl Installed {
         let mut pools = self.pools.iter();
         let (pool, _) = pools.find(|(_, index)| *index == wanted)?;
         Some(pool.places())
+    }
+
+    /// Where a pool of `POOLS` stands among others, at their end where it does not yet.
+    pub(super) fn pool_place(&self, index: u16, pools: &mut Vec<Pool>) -> Option<u16> {
+        let (pool, _) = self.pools.iter().find(|(_, other)| *other == index)?;
+        let known = pools.iter().position(|other| other == pool);
+        let place = known.unwrap_or_else(|| {
+            pools.push(pool.clone());
+            pools.len() - 1
+        });
+        u16::try_from(place).ok()
+    }
+
+    /// Whether a service has rows that move.
+    #[must_use]
+    pub fn is_moving(&self) -> bool {
+        self.services.values().any(Service::is_moving)
+    }
+
+    /// Whether backends are on their way out that only flows name.
+    #[must_use]
+    pub fn lingers(&self) -> bool {
+        self.services
+            .values()
+            .any(|service| !service.lingering.is_empty())
+    }
+
+    /// The longest idle time of a service's flows.
+    #[must_use]
+    pub fn longest_idle(&self) -> u32 {
+        let idle = self.services.values().map(|service| service.patience.idle);
+        idle.max().unwrap_or(0).into()
     }
 
     /// The indices of tunnels' paths in `PATHS`.
@@ -183,11 +220,50 @@ impl Service {
         Some(self.owners.as_ref()?.slots.checksum())
     }
 
+    /// Rows whose flows may be elsewhere than with their owner.
+    #[must_use]
+    pub fn moving_rows(&self) -> u32 {
+        let moving = self.rows.iter().filter(|row| row.is_moving());
+        u32::try_from(moving.count()).unwrap_or(u32::MAX)
+    }
+
+    /// Slots that each backend had before and whose older flows it may have, by the index of its
+    /// counters.
+    #[must_use]
+    pub fn leaving_shares(&self) -> HashMap<u32, u32> {
+        let mut shares = HashMap::new();
+        let moving = self.rows.iter().filter(|row| row.is_moving());
+        for row in moving.filter(|row| row.old() != row.primary()) {
+            *shares.entry(self.extent + row.old()).or_insert(0) += 1;
+        }
+        shares
+    }
+
+    /// About how many flows each backend has in slots that others own now, by the index of its counters:
+    /// as many as make so many of its slots busy by chance ("linear counting": Whang, Vander-Zanden,
+    /// Taylor, 1990). `is_busy`: whether a packet of a slot went elsewhere of late, by the first element of
+    /// the table and the slot.
+    #[must_use]
+    pub fn flows_left(&self, is_busy: impl Fn(u32, u32) -> bool) -> HashMap<u32, u64> {
+        let mut slots = HashMap::<u32, (u32, u32)>::new();
+        let moving = (0..)
+            .zip(self.rows.iter())
+            .filter(|(_, row)| row.is_moving());
+        for (slot, row) in moving.filter(|(_, row)| row.old() != row.primary()) {
+            let (all, busy) = slots.entry(self.extent + row.old()).or_default();
+            *all += 1;
+            *busy += u32::from(is_busy(self.table.element(), slot));
+        }
+        let estimate = |(pair, (all, busy))| (pair, linear_count(all, busy));
+        slots.into_iter().map(estimate).collect()
+    }
+
     /// Slots that each backend owns, by the index of its counters.
     #[must_use]
     pub fn shares(&self) -> HashMap<u32, u32> {
         let mut shares = HashMap::new();
-        for row in self.rows.iter().filter(|row| **row != Row::EMPTY) {
+        let is_owned = |row: &&Row| row.primary() != u32::from(Row::NONE);
+        for row in self.rows.iter().filter(is_owned) {
             *shares.entry(self.extent + row.primary()).or_insert(0) += 1;
         }
         shares
@@ -209,7 +285,35 @@ impl Service {
         header.protocol = vip.protocol.number();
         header.length = self.length();
         header.table = self.table.0;
-        header.state = State::Header as u32;
+        header.idle = self.patience.idle;
+        header.deadline = self.patience.deadline;
+        header.standing = Standing::new(State::Header, 0);
         header
+    }
+}
+
+/// How many things, each of which marks one of `all` places by chance, leave `marked` of them marked.
+fn linear_count(all: u32, marked: u32) -> u64 {
+    let (places, free) = (f64::from(all), f64::from(all - marked).max(0.5));
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "an estimate of at most some millions"
+    )]
+    let things = (places * (places / free).ln()).round() as u64;
+    things
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_marks_are_as_many_things_and_many_are_more() {
+        assert_eq!(linear_count(0, 0), 0);
+        assert_eq!(linear_count(1000, 0), 0);
+        assert_eq!(linear_count(1000, 10), 10);
+        assert_eq!(linear_count(1000, 632), 1000);
+        assert!(linear_count(1000, 1000) > 5000);
     }
 }

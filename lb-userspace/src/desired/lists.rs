@@ -27,7 +27,7 @@ pub(super) struct List {
 /// By the key that names the element.
 pub(super) type Lists = BTreeMap<Key, List>;
 
-impl Planner {
+impl Planner<'_> {
     /// Writes the lists that differ into elements that nothing names; what the directory must say of
     /// all of them.
     pub(super) fn lists(&mut self) -> Result<BTreeMap<Key, u64>, Refused> {

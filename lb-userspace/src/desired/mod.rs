@@ -25,17 +25,20 @@ mod indexed;
 mod installed;
 #[cfg(test)]
 mod laws;
+mod leaving;
 mod lists;
 pub mod overrides;
 mod placement;
 #[cfg(test)]
 mod ram;
+mod rest;
 mod routes;
 mod services;
 mod slots;
 mod specialisation;
 mod state;
 mod store;
+mod transition;
 
 pub use adopt::{Inconsistent, adopt};
 pub use build::{Inputs, Link, Network, Way, build};
@@ -45,9 +48,13 @@ pub use diff::{Plan, Refused, diff};
 pub use entry::Entry;
 pub use flow_owners::{FlowOwners, Standing};
 pub use installed::{Installed, Service as InstalledService};
+pub use leaving::{Moment, Tracks};
 pub use placement::Place;
+pub use rest::rest;
 pub use specialisation::Specialisation;
-pub use state::{Action, Backend, Forwarding, Pool, Route, Routes, Service, State, TunnelSource};
+pub use state::{
+    Action, Backend, Forwarding, Patience, Pool, Route, Routes, Service, State, TunnelSource,
+};
 pub use store::{Region, Store, StoreError};
 
 use crate::health::Health;

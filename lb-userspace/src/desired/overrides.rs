@@ -228,7 +228,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::model::{FullNat, Icmp, Mode, Ports, Protocol, Tunnel, Vip};
+    use crate::config::model::{FullNat, Icmp, Mode, OnDown, Ports, Protocol, Tunnel, Vip};
 
     const A: &str = "10.0.0.1:80";
     const B: &str = "10.0.0.2:80";
@@ -344,6 +344,9 @@ mod tests {
                 tunnel: Tunnel::default(),
                 full_nat: FullNat::default(),
                 mss: None,
+                idle: Duration::from_mins(15),
+                drain_deadline: Duration::from_hours(1),
+                on_down: OnDown::Rehash,
                 backends: vec![backend("a", A), backend("b", B)],
             }],
         }

@@ -1,7 +1,8 @@
 //! The part of [`diff`](super::diff) that is about services: extents, backends, tables and rows.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     net::SocketAddr,
     sync::Arc,
 };
@@ -15,8 +16,9 @@ use super::{
     indexed::far_end,
     installed::Service,
     slots::Touched,
-    state::{self, Forwarding},
+    state::{self, Forwarding, Patience},
     store::Region,
+    transition,
 };
 use crate::{
     config::model::Vip,
@@ -26,7 +28,7 @@ use crate::{
 /// The largest number of backends: the distances from a header that a row can hold.
 const MAX_BACKENDS: usize = Row::NONE as usize - 1;
 
-impl Planner {
+impl<'m> Planner<'m> {
     pub(super) fn services(&mut self, desired: &[state::Service]) -> Result<(), Refused> {
         let wanted: BTreeSet<Vip> = desired.iter().map(|service| service.vip).collect();
         let gone: Vec<_> = self
@@ -47,29 +49,34 @@ impl Planner {
         let installed = self.next.services.remove(&vip);
         let is_new = installed.is_none();
         let mut service = installed.unwrap_or_else(Service::nowhere);
+        let extent = service.extent;
         let fresh_table = is_new || service.slots() != wanted.slots;
         if fresh_table {
             self.place_table(&mut service, wanted.slots, is_new)?;
         }
-        let entries = self.entries(wanted);
+        self.set_patience(&mut service, wanted, is_new);
+        let entries = self.entries(&service, wanted);
         let are_new = self.place_backends(&mut service, vip, &entries)?;
         let touched = match service.assign_slots(wanted, self.next.seed) {
             // A backend may have another entry and the same slots.
             _ if are_new => Touched::All,
             touched => touched,
         };
+        let keeping = self.keeping(&service, &entries, wanted, extent);
         if fresh_table {
-            self.fill_table(&mut service, &entries);
+            self.fill_table(&mut service, &entries, &keeping);
         } else {
-            self.move_rows(&mut service, &entries, touched);
+            self.move_rows(&mut service, &entries, touched, &keeping);
         }
         self.remove_backends(&mut service, &entries);
+        service.note_lingering(wanted, self.moment.now);
         self.next.services.insert(vip, service);
         Ok(())
     }
 
     /// The entries of a service's backends, pools and paths by their indices.
-    fn entries(&self, service: &state::Service) -> Vec<Entry> {
+    fn entries(&self, installed: &Service, service: &state::Service) -> Vec<Entry> {
+        let offsets = installed.offsets();
         let entry = |backend: &state::Backend| {
             let end = far_end(backend.address.ip(), backend.forwarding);
             let path = end.and_then(|end| self.next.paths.index(&end));
@@ -80,12 +87,56 @@ impl Planner {
                 }
                 other => other,
             };
-            Entry {
+            let entry = Entry {
                 forwarding,
-                ..Entry::new(backend, service.mss, path.unwrap_or(0))
+                ..Entry::new(backend, service.mss, path.unwrap_or(0), self.moment.now)
+            };
+            let before = offsets.get(&entry.identity());
+            let before = before.and_then(|offset| installed.entries.get(*offset as usize));
+            Entry {
+                since: before.copied().flatten().map_or(entry.since, |before| {
+                    since(&before, &entry, backend.keeps, self.moment.now)
+                }),
+                ..entry
             }
         };
         service.backends.iter().map(entry).collect()
+    }
+
+    /// Backends that keep the flows that they have. `extent`: where their counters are before the change.
+    fn keeping(
+        &self,
+        service: &Service,
+        entries: &[Entry],
+        wanted: &state::Service,
+        extent: u32,
+    ) -> Keeping<'m> {
+        let offsets = service.offsets();
+        let backends = entries.iter().zip(&wanted.backends);
+        let keeping = backends.filter(|(_, backend)| self.tracks && backend.keeps);
+        let offset = |(entry, _): (&Entry, _)| {
+            let offset = offsets.get(&entry.identity())?;
+            u16::try_from(*offset).ok()
+        };
+        Keeping {
+            owners: keeping.filter_map(offset).collect(),
+            extent,
+            has_traffic: self.moment.has_traffic,
+            known: RefCell::default(),
+        }
+    }
+
+    fn set_patience(&mut self, service: &mut Service, wanted: &state::Service, is_new: bool) {
+        if service.patience == wanted.patience {
+            return;
+        }
+        service.patience = wanted.patience;
+        if !is_new {
+            self.prepare.push(Change::SetPatience {
+                extent: service.extent,
+                header: service.header(wanted.vip),
+            });
+        }
     }
 
     /// Finds room for a table of another size.
@@ -177,9 +228,9 @@ impl Planner {
             };
             when.push(limits(pair, wanted));
         }
-        if installed.state != wanted.state {
-            let state = wanted.state;
-            self.prepare.push(Change::SetState { pair, state });
+        if installed.standing() != wanted.standing() {
+            let standing = wanted.standing();
+            self.prepare.push(Change::SetStanding { pair, standing });
         }
         *installed = wanted;
     }
@@ -241,8 +292,16 @@ impl Planner {
         });
     }
 
-    fn fill_table(&mut self, service: &mut Service, wanted: &[Entry]) {
-        let rows: Vec<Row> = service.wanted_rows(wanted).collect();
+    /// Fills a table that nothing names. What had another size had its flows where the row of the same
+    /// hash says.
+    fn fill_table(&mut self, service: &mut Service, wanted: &[Entry], keeping: &Keeping<'_>) {
+        let owners: Vec<u16> = service.wanted_owners(wanted).collect();
+        let keeps = |owner| keeping.keeps(owner);
+        let row = |(slot, owner): (usize, &u16)| {
+            let before = service.rows.get(slot * service.rows.len() / owners.len());
+            transition::next(before.copied().unwrap_or(Row::EMPTY), *owner, keeps)
+        };
+        let rows: Vec<Row> = owners.iter().enumerate().map(row).collect();
         service.rows = Arc::new(rows.clone());
         self.prepare.push(Change::NewTable {
             element: service.table.element(),
@@ -250,24 +309,28 @@ impl Planner {
         });
     }
 
-    fn move_rows(&mut self, service: &mut Service, wanted: &[Entry], touched: Touched) {
+    fn move_rows(
+        &mut self,
+        service: &mut Service,
+        wanted: &[Entry],
+        touched: Touched,
+        keeping: &Keeping<'_>,
+    ) {
+        let keeps = |owner| keeping.keeps(owner);
         let rows = match touched {
-            Touched::All => service.changed_rows((0..).zip(service.wanted_rows(wanted))),
-            Touched::Some(slots) => {
+            Touched::Some(slots) if !service.is_astray(keeps) => {
                 let offsets = service.member_offsets(wanted);
-                let row = |slot: u32| (slot, service.wanted_row(slot, &offsets));
-                service.changed_rows(slots.into_iter().map(row))
+                let owner = |slot: u32| (slot, service.wanted_owner(slot, &offsets));
+                service.changed_rows(slots.into_iter().map(owner), keeps)
+            }
+            Touched::All | Touched::Some(_) => {
+                service.changed_rows((0..).zip(service.wanted_owners(wanted)), keeps)
             }
         };
         if rows.is_empty() {
             return;
         }
-        let installed = Arc::make_mut(&mut service.rows);
-        for &(slot, row) in &rows {
-            if let Some(place) = installed.get_mut(slot as usize) {
-                *place = row;
-            }
-        }
+        service.set_rows(&rows);
         self.rows.push(Change::Rows {
             element: service.table.element(),
             rows,
@@ -283,6 +346,39 @@ impl Planner {
                 self.release.push(Change::Free { pair });
             }
         }
+    }
+}
+
+/// Who keeps the flows that there are.
+struct Keeping<'a> {
+    /// As rows name them.
+    owners: HashSet<u16>,
+    extent: u32,
+    has_traffic: &'a dyn Fn(u32) -> bool,
+    /// Whether owners ever had any.
+    known: RefCell<HashMap<u16, bool>>,
+}
+
+impl Keeping<'_> {
+    /// Whether an owner has flows, and keeps them.
+    fn keeps(&self, owner: u16) -> bool {
+        let has_flows = || {
+            let mut known = self.known.borrow_mut();
+            let pair = self.extent + u32::from(owner);
+            *known
+                .entry(owner)
+                .or_insert_with(|| (self.has_traffic)(pair))
+        };
+        self.owners.contains(&owner) && has_flows()
+    }
+}
+
+/// The last second whose flows an entry does not count: it loses them as it dies.
+fn since(before: &Entry, wanted: &Entry, keeps: bool, now: u32) -> u32 {
+    if before.state != wanted.state && !keeps {
+        now
+    } else {
+        before.since
     }
 }
 
@@ -315,6 +411,11 @@ impl Service {
             table: Table::new(0, 1),
             entries: Vec::new(),
             rows: Arc::default(),
+            patience: Patience {
+                idle: 0,
+                deadline: 0,
+            },
+            lingering: BTreeMap::new(),
             owners: None,
         }
     }
@@ -341,6 +442,36 @@ impl Service {
         let same = |entry: &Option<Entry>| entry.is_some_and(|entry| entry.address == address);
         let mut same = others.filter(|(_, entry)| same(entry));
         same.next().map(|(pair, _)| pair)
+    }
+
+    /// Whether flows may be with an owner that keeps none.
+    fn is_astray(&self, keeps: impl Fn(u16) -> bool) -> bool {
+        let mut moving = self.rows.iter().filter(|row| row.is_moving());
+        moving.any(|row| {
+            let old = u16::try_from(row.old()).unwrap_or(Row::NONE);
+            old != Row::NONE && !keeps(old)
+        })
+    }
+
+    /// Takes note of entries on their way out that no row names.
+    fn note_lingering(&mut self, wanted: &state::Service, now: u32) {
+        if !wanted.backends.iter().any(|backend| backend.leaving) {
+            return self.lingering.clear();
+        }
+        let named = self.named();
+        let stays = |entry: &Entry| {
+            let mut staying = wanted.backends.iter().filter(|backend| !backend.leaving);
+            staying.any(|backend| {
+                backend.address == entry.address
+                    && backend.forwarding.mode() == entry.forwarding.mode()
+            })
+        };
+        let entries = (0u16..).zip(&self.entries);
+        let entries = entries.filter_map(|(offset, entry)| Some((offset, (*entry)?)));
+        let gone = entries.filter(|(offset, entry)| !named.contains(offset) && !stays(entry));
+        let before = std::mem::take(&mut self.lingering);
+        let since = |offset| before.get(&offset).copied().unwrap_or(now);
+        self.lingering = gone.map(|(offset, _)| (offset, since(offset))).collect();
     }
 
     fn is_occupied(&self, offset: u32) -> bool {

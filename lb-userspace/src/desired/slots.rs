@@ -7,7 +7,7 @@ use lb_common::row::Row;
 use super::{
     entry::Entry,
     installed::{Owners, Service},
-    state,
+    state, transition,
 };
 use crate::slot_table::{Member, SlotTable};
 
@@ -51,27 +51,37 @@ impl Service {
         members.map(offset).collect()
     }
 
-    pub(super) fn wanted_rows(&self, wanted: &[Entry]) -> impl Iterator<Item = Row> + use<'_> {
+    /// Who is to own each slot, as rows name them.
+    pub(super) fn wanted_owners(&self, wanted: &[Entry]) -> impl Iterator<Item = u16> + use<'_> {
         let offsets = self.member_offsets(wanted);
         let owners = self.owners.iter().flat_map(|owners| owners.slots.owners());
-        owners.map(move |owner| row(owner, &offsets))
+        owners.map(move |owner| offset(owner, &offsets))
     }
 
-    pub(super) fn wanted_row(&self, slot: u32, offsets: &[u16]) -> Row {
+    /// The same of one slot.
+    pub(super) fn wanted_owner(&self, slot: u32, offsets: &[u16]) -> u16 {
         let owners = self.owners.as_ref();
-        row(owners.and_then(|owners| owners.slots.owner(slot)), offsets)
+        offset(owners.and_then(|owners| owners.slots.owner(slot)), offsets)
     }
 
-    pub(super) fn changed_rows(&self, wanted: impl Iterator<Item = (u32, Row)>) -> Vec<(u32, Row)> {
-        wanted
-            .filter(|(slot, row)| self.rows.get(*slot as usize) != Some(row))
-            .collect()
+    /// The rows of slots that are to have these owners, where they are others than before.
+    pub(super) fn changed_rows(
+        &self,
+        owners: impl Iterator<Item = (u32, u16)>,
+        keeps: impl Fn(u16) -> bool,
+    ) -> Vec<(u32, Row)> {
+        let changed = owners.filter_map(|(slot, owner)| {
+            let row = *self.rows.get(slot as usize)?;
+            let next = transition::next(row, owner, &keeps);
+            (next != row).then_some((slot, next))
+        });
+        changed.collect()
     }
 }
 
-fn row(owner: Option<u16>, offsets: &[u16]) -> Row {
+fn offset(owner: Option<u16>, offsets: &[u16]) -> u16 {
     let offset = owner.and_then(|owner| offsets.get(usize::from(owner)));
-    Row::stable(offset.copied().unwrap_or(Row::NONE))
+    offset.copied().unwrap_or(Row::NONE)
 }
 
 /// The members of a service's slot table, in the order of addresses: that of the file may change
@@ -82,7 +92,8 @@ fn members(service: &state::Service) -> Vec<Member> {
         weight: backend.weight,
         live: backend.live,
     };
-    let mut members: Vec<Member> = service.backends.iter().map(member).collect();
+    let staying = service.backends.iter().filter(|backend| !backend.leaving);
+    let mut members: Vec<Member> = staying.map(member).collect();
     members.sort_unstable_by_key(|member| member.address);
     members
 }

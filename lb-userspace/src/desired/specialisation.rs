@@ -27,9 +27,9 @@ pub struct Specialisation {
 const OF_TABLES: u32 = Feature::Ranges as u32 | Feature::Mss as u32 | Feature::Shared as u32;
 
 impl Specialisation {
-    /// What a configuration (with its overrides) needs.
+    /// What a configuration (with its overrides) needs. `tracks`: whether the kernel can track flows.
     #[must_use]
-    pub fn of(config: &Config) -> Self {
+    pub fn of(config: &Config, tracks: bool) -> Self {
         let services = &config.services;
         let serves = |v6| services.iter().any(|s| s.vip.address.is_ipv6() == v6);
         let backends = services.iter().flat_map(|service| &service.backends);
@@ -37,7 +37,7 @@ impl Specialisation {
             ipv4: serves(false),
             ipv6: serves(true),
             modes: backends.fold(0, |modes, b| modes | mode(b.mode).bit()),
-            features: features(config),
+            features: features(config) | u32::from(tracks) * Feature::Tracking as u32,
             icmp_rate: config.icmp.rate,
         }
     }

@@ -31,6 +31,10 @@ pub struct State {
     pub routes: Routes,
     /// Entries of `FLOWS`, where flows have to be remembered.
     pub flows: u32,
+    /// Whether rows that change keep their flows where they are: what the kernel must be able to.
+    pub tracks: bool,
+    /// Where a backend listens that is gone and whose flows are cut.
+    pub cut: Option<SocketAddr>,
     /// What the program must be able to do.
     pub specialisation: Specialisation,
 }
@@ -44,8 +48,19 @@ pub struct Service {
     pub slots: u32,
     /// The largest TCP segment that a SYN may announce; 0: any.
     pub mss: u16,
+    /// How long its flows keep rows moving.
+    pub patience: Patience,
     /// Its backends, each address once, live or not.
     pub backends: Vec<Backend>,
+}
+
+/// How long flows keep rows moving, in seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// A flow that was silent for so long is over.
+    pub idle: u16,
+    /// A row that changed so long ago comes to rest, whatever flows it has; 0: never.
+    pub deadline: u16,
 }
 
 /// A backend of a service.
@@ -63,6 +78,10 @@ pub struct Backend {
     pub health: Health,
     /// Whether it takes flows.
     pub live: bool,
+    /// Whether the flows that it has stay with it.
+    pub keeps: bool,
+    /// Whether it is on its way out: no member of the slot table any more.
+    pub leaving: bool,
     /// The way there.
     pub next_hop: NextHop,
     /// Bytes of the longest IP packet that may go this way, before it is encapsulated.

@@ -15,6 +15,7 @@ use lb_common::{
     range::Ranges,
     route::Route,
     row::ROWS_PER_ELEMENT,
+    tracked::Bucket,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -27,6 +28,10 @@ pub enum Region {
     Directory,
     /// Slot tables.
     Slots,
+    /// Times of their rows.
+    Times,
+    /// Flows of moving rows.
+    Tracked,
     /// Backends of services.
     Backends,
     /// Routes to clients.
@@ -43,10 +48,12 @@ pub enum Region {
 
 impl Region {
     /// Every region.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Control,
         Self::Directory,
         Self::Slots,
+        Self::Times,
+        Self::Tracked,
         Self::Backends,
         Self::Routes,
         Self::Interfaces,
@@ -62,6 +69,8 @@ impl Region {
             Self::Control => maps::CONTROL,
             Self::Directory => maps::DIRECTORY,
             Self::Slots => maps::SLOTS,
+            Self::Times => maps::TIMES,
+            Self::Tracked => maps::TRACKED,
             Self::Backends => maps::BACKENDS,
             Self::Routes => maps::ROUTES,
             Self::Interfaces => maps::INTERFACES,
@@ -77,7 +86,8 @@ impl Region {
         match self {
             Self::Control => size_of::<Control>(),
             Self::Directory => size_of::<Set>(),
-            Self::Slots => ROWS_PER_ELEMENT as usize * size_of::<u32>(),
+            Self::Slots | Self::Times => ROWS_PER_ELEMENT as usize * size_of::<u32>(),
+            Self::Tracked => size_of::<Bucket>(),
             Self::Backends => size_of::<Backend>(),
             Self::Routes => size_of::<Route>(),
             Self::Interfaces => size_of::<Interface>(),

@@ -108,12 +108,31 @@ fn data_path(status: &Status) -> Vec<MetricFamily> {
         entries.add(&[("map", &map.name)], map.entries);
         bytes.add(&[("map", &map.name)], map.bytes);
     }
-    [attached, dropped, passed, answered, entries, bytes]
-        .map(Family::finish)
-        .into()
+    let tracking = &status.tracking;
+    let supported = gauge(
+        "xlb_tracking_supported",
+        "Whether the kernel can keep connections where they are while slots change hands.",
+    )
+    .sample(&[], tracking.supported);
+    let flows = gauge(
+        "xlb_tracked_flows",
+        "Flows that are tracked as their slot moves.",
+    )
+    .sample(&[], tracking.flows);
+    let mut tracked = counter(
+        "xlb_track_requests_total",
+        "Flows that were to be tracked as their slot moves.",
+    );
+    tracked.add(&[("result", "tracked")], tracking.tracked_total);
+    tracked.add(&[("result", "refused")], tracking.refused_total);
+    [
+        attached, dropped, passed, answered, entries, bytes, supported, flows, tracked,
+    ]
+    .map(Family::finish)
+    .into()
 }
 
-fn services(services: &[ServiceItem]) -> [MetricFamily; 4] {
+fn services(services: &[ServiceItem]) -> [MetricFamily; 5] {
     let mut info = gauge("xlb_service_info", "1; what a service is.");
     let mut up = gauge("xlb_service_up", "Whether a backend takes the flows.");
     let mut dropped = counter(
@@ -121,8 +140,13 @@ fn services(services: &[ServiceItem]) -> [MetricFamily; 4] {
         "Packets for a service that were thrown away.",
     );
     let mut slots = gauge("xlb_service_slots", "Slots of a service's table.");
+    let mut moving = gauge(
+        "xlb_moving_rows",
+        "Slots that changed hands and whose older flows go on elsewhere.",
+    );
     for service in services {
         let name = [("service", service.name.as_str())];
+        moving.add(&name, service.moving_slots);
         info.add(
             &[
                 ("service", &service.name),
@@ -136,7 +160,7 @@ fn services(services: &[ServiceItem]) -> [MetricFamily; 4] {
         dropped.add(&name, service.dropped_packets);
         slots.add(&name, service.slots);
     }
-    [info, up, dropped, slots].map(Family::finish)
+    [info, up, dropped, slots, moving].map(Family::finish)
 }
 
 fn service_backends(services: &[ServiceItem], backends: &[BackendItem]) -> MetricFamily {

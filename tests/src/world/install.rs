@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::SocketAddr};
 
 use lb_common::{
-    backend::{Backend, Mode},
+    backend::{Backend, Header, Mode},
     directory::{Key, Kind, Table, Way},
     path::Path,
     row::{ROWS_PER_ELEMENT, Row},
@@ -48,7 +48,9 @@ impl Installation {
         contents: &mut Contents,
     ) {
         let extent = self.backends.len() as u32;
-        self.backends.push(Backend::new_zeroed());
+        let mut header = Header::new_zeroed();
+        header.idle = service.idle;
+        self.backends.push(zerocopy::transmute!(header));
         for ((address, next_hop), link) in service.backends.iter().zip(service.links()) {
             let index = indices.get(&path_key(*address, link)).copied();
             let mut entry = link.entry(service.vip, *address, *next_hop, index.unwrap_or(0));
@@ -64,23 +66,32 @@ impl Installation {
             self.backends.push(entry);
         }
         let table = Table::new(self.slots.len() as u32, service.log2);
-        self.install_rows(&service.owners);
+        self.install_rows(service);
         let kinds = (Kind::Service, Kind::Ranges);
         let ports = (service.vip.port(), service.last_port);
         let value = Way::service(table, extent);
         contents.add_ports(kinds, (service.vip.ip(), service.protocol), ports, value);
     }
 
-    fn install_rows(&mut self, owners: &[Option<u16>]) {
-        for rows in owners.chunks(ROWS_PER_ELEMENT as usize) {
+    fn install_rows(&mut self, service: &Service) {
+        let rows: Vec<u32> = (0..)
+            .zip(&service.owners)
+            .map(|(slot, owner)| row(service, slot, *owner).0)
+            .collect();
+        for rows in rows.chunks(ROWS_PER_ELEMENT as usize) {
             self.slots.push(std::array::from_fn(|i| {
-                rows.get(i)
-                    .copied()
-                    .flatten()
-                    .map_or(Row::EMPTY, |owner| Row::stable(owner + 1))
-                    .0
+                rows.get(i).copied().unwrap_or(Row::EMPTY.0)
             }));
         }
+    }
+}
+
+fn row(service: &Service, slot: u32, owner: Option<u16>) -> Row {
+    let offset = |owner: Option<u16>| owner.map_or(Row::NONE, |owner| owner + 1);
+    match service.moving.get(&slot) {
+        None => Row::stable(offset(owner)),
+        Some(moving) if moving.learned => Row::moving(offset(owner), offset(moving.old)).learned(),
+        Some(moving) => Row::moving(offset(owner), offset(moving.old)),
     }
 }
 

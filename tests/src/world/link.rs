@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use lb_common::{
     address::Address,
-    backend::{Backend, Mode, State, Tunnel},
+    backend::{Backend, Mode, Standing, State, Tunnel},
     checksum::{self, Delta},
     next_hop::NextHop,
 };
@@ -89,7 +89,7 @@ impl Link {
             header_sum: checksum::sum(&fixed.concat()),
             address_sum: checksum::sum(&addresses),
             next_hop,
-            state: State::Up as u32,
+            standing: Standing::new(State::Up, 0),
             weight: 1,
             mss: 0,
             mode: 0,
@@ -116,7 +116,7 @@ pub fn backend(vip: SocketAddr, address: SocketAddr, next_hop: NextHop) -> Backe
         ip_delta: Delta::of(&from.0, &to.0).0,
         l4_delta: Delta::of(&ends(&from, ports.0), &ends(&to, ports.1)).0,
         next_hop,
-        state: State::Up as u32,
+        standing: Standing::new(State::Up, 0),
         weight: 1,
         mss: 0,
         mode: Mode::Nat as u8,

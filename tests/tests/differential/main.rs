@@ -21,6 +21,8 @@ use std::{collections::BTreeMap, time::SystemTime};
 use packets::History;
 
 use lb_common::{AnswerReason, DropReason, PassReason, Verdict, datapath::Fib};
+use lb_userspace::dataplane::tracks_flows;
+
 use lb_tests::{
     counters::Counters,
     fixture::{difference, hex},
@@ -45,6 +47,8 @@ struct Tally {
     returned: usize,
     /// Flows that were remembered in the end.
     remembered: usize,
+    /// Flows that were to be tracked, by what became of them.
+    tracked: BTreeMap<&'static str, u64>,
     /// Paths of tunnels of which something was known in the end.
     learned: usize,
     /// Answered, left to the kernel or dropped, by the reason's label.
@@ -75,6 +79,8 @@ fn kernel_and_host_agree_on_random_packets_in_random_worlds() {
     }
     assert!(tally.remembered > worlds, "few flows are remembered");
     assert!(tally.learned > 0, "no path is learned");
+    let fates = if tracks_flows() { 2 } else { 0 };
+    assert_eq!(tally.tracked.len(), fates, "some find a place, some do not");
     for label in labels() {
         assert!(tally.reasons.contains_key(label), "{label}: never seen");
     }
@@ -142,6 +148,12 @@ fn in_a_world(random: &mut Random, packets: usize, mut tally: Tally) -> Tally {
     assert!(difference.is_empty(), "{difference}in {world:#?}");
     assert_eq!(kernel.flows(), host.flows(), "flows in {world:#?}");
     assert_eq!(kernel.paths(), host.paths(), "paths in {world:#?}");
+    assert_eq!(kernel.tracked(), host.tracked(), "tracked in {world:#?}");
+    assert_eq!(kernel.times(), host.times(), "times in {world:#?}");
+    assert_eq!(kernel.events(), host.events(), "events in {world:#?}");
+    for (event, count) in host.events() {
+        *tally.tracked.entry(event.label()).or_default() += count;
+    }
     tally.remembered += host.flows().len();
     tally.learned += host.paths().iter().filter(|path| path.mtu() != 0).count();
     tally

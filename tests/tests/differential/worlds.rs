@@ -1,9 +1,12 @@
 //! Random contents of the maps, sound ones and broken ones.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+};
 
 use lb_common::{
-    backend::Mode,
+    backend::{Mode, Standing},
     maps::Feature,
     next_hop::NextHop,
     pool::{self, Pool},
@@ -14,8 +17,9 @@ use lb_tests::{
     kernel::INGRESS,
     packet::{OUR_MAC, TCP, UDP},
     random::Random,
-    world::{Link, Service, World, pool},
+    world::{Link, Moving, Service, World, pool},
 };
+use lb_userspace::dataplane::tracks_flows;
 
 /// Ports of services and backends: few, so that some collide.
 pub(crate) const PORTS: [u16; 5] = [53, 80, 443, 8080, 65535];
@@ -59,12 +63,13 @@ pub(crate) fn world(random: &mut Random) -> (World, Image) {
         routes: routes(random),
         hash_key: [random.bits(), random.bits()],
         features: random.pick(&[0, Feature::Echo as u32]),
+        buckets: random.pick(&[1, 4, 64]),
         // As many as are asked for, or none: what depends on time is not to be compared.
         icmp_rate: random.pick(&[0, 1_000_000, 1_000_000]),
         clock: random.bits() as u32,
     };
     let mut image = world.image();
-    specialise(random, &mut image);
+    specialise(random, &mut image, tracks_flows());
     if random.chance(25) {
         corrupt(random, &mut image);
     }
@@ -72,9 +77,11 @@ pub(crate) fn world(random: &mut Random) -> (World, Image) {
 }
 
 /// Programs for other configurations than this one: features that are not used, or not there.
-const fn specialise(random: &mut Random, image: &mut Image) {
+const fn specialise(random: &mut Random, image: &mut Image, tracks: bool) {
     if random.chance(15) {
-        image.constants.features = random.below(16) as u32;
+        // Of those that all kernels have, and of others that this one has.
+        let mask = if tracks { 31 } else { 15 };
+        image.constants.features = random.bits() as u32 & mask;
     }
     if random.chance(15) {
         image.constants.modes |= random.below(32) as u32;
@@ -144,6 +151,8 @@ fn service(random: &mut Random, v6: bool, crowded: bool, pools: &[Pool]) -> Serv
     let service = Service::new(vip, protocol, backends, 4 + random.below(5) as u32).up_to(last);
     Service {
         owners: owners(random, &service),
+        moving: moving(random, &service),
+        idle: random.pick(&[60, 900]),
         links: links(random, &service, pools),
         ..service
     }
@@ -209,6 +218,25 @@ fn owners(random: &mut Random, service: &Service) -> Vec<Option<u16>> {
         2..8 => (0..slots).map(|_| holes(random)).collect(),
         _ => service.owners.clone(),
     }
+}
+
+/// Mostly none; else about half of the slots, which were others' before.
+fn moving(random: &mut Random, service: &Service) -> BTreeMap<u32, Moving> {
+    if random.chance(60) || !tracks_flows() {
+        return BTreeMap::new();
+    }
+    let slots = (0..service.owners.len() as u32).filter(|_| random.chance(50));
+    let slots: Vec<u32> = slots.collect();
+    let backends = service.backends.len();
+    let moving = slots.into_iter().map(|slot| {
+        let old = (backends > 0).then(|| random.below(backends) as u16);
+        let moving = Moving {
+            old: old.filter(|_| random.chance(90)),
+            learned: random.chance(30),
+        };
+        (slot, moving)
+    });
+    moving.collect()
 }
 
 /// This host's addresses: some of its own, and sometimes a VIP or a backend's.
@@ -299,7 +327,7 @@ fn corrupt(random: &mut Random, image: &mut Image) {
             backend.mode = random.below(8) as u8;
         }
         if random.chance(5) {
-            backend.state = random.below(6) as u32;
+            backend.standing = Standing(random.bits() as u32);
         }
         if random.chance(5) {
             backend.flags = random.bits() as u8;

@@ -28,5 +28,6 @@ mod ports;
 mod reload;
 mod restart;
 mod site;
+mod transitions;
 mod tunnels;
 mod vlan;

@@ -2,9 +2,13 @@
 
 use super::{
     super::{
-        Decision, Direction, Fate, Obstacle, Tables,
+        Decision, Detour, Direction, Fate, Obstacle, Tables,
         flow::Asks,
-        full_nat, owner, rewrite, select, shared,
+        full_nat,
+        moving::Turn,
+        owner, rewrite,
+        select::{self, Selector},
+        shared,
         to_backend::{self, FULL_NAT, GUE, IPIP, L2_DSR, NAT},
         to_client::{self, Exit},
         tunnel,
@@ -138,7 +142,15 @@ impl<I: Ip> Report<'_, I> {
         let (client, vip) = (self.quoted.ip.destination(), self.quoted.ip.source());
         let (ports, protocol) = (self.quoted.ports.reversed(), self.quoted.protocol);
         let hash = select::hash(client, vip, ports, protocol, tables);
-        let pair = select::owner(hash, service, tables)?;
+        let selector = Selector {
+            hash,
+            protocol,
+            signal: 0,
+            sequence: 0,
+            turn: Turn::Ask,
+            program: Detour::icmp::<I>(),
+        };
+        let pair = select::owner(&selector, service, tables)?;
         let backend = tables.backend(pair).ok_or(DropReason::TableError)?;
         if full_nat::is_used(tables) && to_backend::mode(backend, tables) == FULL_NAT {
             let key = self.turned_key(Side::Client);
@@ -154,7 +166,7 @@ impl<I: Ip> Report<'_, I> {
                 protocol,
                 marks: 0,
             };
-            let (pair, backend, _) = shared::choose(&asks, None, hash, service, tables)?;
+            let (pair, backend, _) = shared::choose(&asks, None, pair, hash, service, tables)?;
             return self.deliver(hash, pair, backend, tables);
         }
         self.deliver(hash, pair, backend, tables)

@@ -2,21 +2,27 @@
 
 use std::time::Duration;
 
+use tokio::time::{Instant, sleep};
+
 use super::super::{
     Context, DONE,
     args::{self, Force, Lasts, Target},
     format::{percent, seconds, si},
+    output::talk,
     table::{self, left, or_dash, right},
 };
 use crate::api::{
-    Error, resolve,
+    Code, Error,
+    client::Client,
+    resolve,
     types::{BackendItem, BackendRequest, BackendVerb, Changed, List, Observation, OverrideItem},
 };
 
 pub(super) fn run(context: &Context, verb: Option<args::BackendVerb>) -> Result<u8, Error> {
     match verb.map_or(Deed::List(None), deed) {
         Deed::List(service) => list(context, service.as_deref()),
-        Deed::Change(request) => change(context, &request),
+        Deed::Change(request) => change(context, &request).map(drop),
+        Deed::Drain(request, patience) => drain(context, &request, patience),
     }?;
     Ok(DONE)
 }
@@ -24,6 +30,7 @@ pub(super) fn run(context: &Context, verb: Option<args::BackendVerb>) -> Result<
 enum Deed {
     List(Option<String>),
     Change(BackendRequest),
+    Drain(BackendRequest, Patience),
 }
 
 fn deed(verb: args::BackendVerb) -> Deed {
@@ -44,12 +51,24 @@ fn deed(verb: args::BackendVerb) -> Deed {
         }
         Verb::Remove {
             target,
-            now: _,
+            now,
             lasts,
             force,
-        } => (target, BackendVerb::Remove, lasts, force),
+        } => (target, BackendVerb::Remove { now }, lasts, force),
         Verb::Drain {
             target,
+            wait: Some(wait),
+            deadline,
+            lasts,
+            force,
+        } => {
+            let request = request(target, BackendVerb::Drain, lasts.lasts, force.force);
+            return Deed::Drain(request, Patience { wait, deadline });
+        }
+        Verb::Drain {
+            target,
+            wait: None,
+            deadline: _,
             lasts,
             force,
         } => (target, BackendVerb::Drain, lasts, force),
@@ -145,14 +164,69 @@ fn override_text(overridden: &OverrideItem) -> String {
     }
 }
 
-fn change(context: &Context, request: &BackendRequest) -> Result<(), Error> {
+fn change(context: &Context, request: &BackendRequest) -> Result<Changed, Error> {
     let changed = context.ask(async |client| client.change(request).await)?;
     let undo = changed.undo.as_deref().map(|words| context.command(words));
     context
         .output
         .result(&List::new(vec![changed.clone()]), || {
             describe(&changed, &request.verb, undo.as_deref())
-        })
+        })?;
+    Ok(changed)
+}
+
+/// How long a drain is waited for, and whether what is left then is cut.
+struct Patience {
+    wait: Duration,
+    deadline: bool,
+}
+
+const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
+
+fn drain(context: &Context, request: &BackendRequest, patience: Patience) -> Result<(), Error> {
+    let drained = change(context, request)?;
+    let waited = context.ask(async |client| until_empty(&client, &drained, patience.wait).await);
+    match waited {
+        Err(error) if error.code == Code::Timeout && patience.deadline => {
+            let cut = BackendRequest {
+                verb: BackendVerb::Maint,
+                ..request.clone()
+            };
+            change(context, &cut).map(drop)
+        }
+        waited => waited,
+    }
+}
+
+/// Looks again until a backend has no flows, and tells how many there are.
+async fn until_empty(client: &Client, drained: &Changed, wait: Duration) -> Result<(), Error> {
+    let deadline = Instant::now() + wait;
+    let mut told = None;
+    loop {
+        let seen = client.observe().await?;
+        let is_it =
+            |it: &&BackendItem| (&it.service, &it.name) == (&drained.service, &drained.backend);
+        let left = seen
+            .backends
+            .iter()
+            .find(is_it)
+            .map_or(0, |it| it.flows_left);
+        if left == 0 {
+            return Ok(());
+        }
+        let who = format!("{} of {}", drained.backend, drained.service);
+        if told != Some(left) {
+            talk(&format!("{who}: about {left} flows left\n"));
+            told = Some(left);
+        }
+        if Instant::now() >= deadline {
+            let waited = seconds(wait.as_secs());
+            let message = format!("waited {waited} in vain: {who} has about {left} flows left");
+            return Err(Error::new(Code::Timeout, message)
+                .hint("wait longer, or cut them: `--wait 60s --deadline`"));
+        }
+        sleep(BETWEEN_LOOKS).await;
+    }
 }
 
 fn describe(changed: &Changed, verb: &BackendVerb, undo: Option<&str>) -> String {
@@ -162,7 +236,7 @@ fn describe(changed: &Changed, verb: &BackendVerb, undo: Option<&str>) -> String
     }
     let done = match verb {
         BackendVerb::Add { weight, .. } => format!("added {who} with weight {weight}"),
-        BackendVerb::Remove => format!("removed {who}"),
+        BackendVerb::Remove { .. } => format!("removed {who}"),
         BackendVerb::Drain => format!("drained {who}: it gets no flows"),
         BackendVerb::Ready => format!("{who} is ready for flows"),
         BackendVerb::Maint => format!("{who} is in maintenance: no flows, no probes"),
@@ -172,32 +246,29 @@ fn describe(changed: &Changed, verb: &BackendVerb, undo: Option<&str>) -> String
     let until = changed
         .expires_in_seconds
         .map(|left| format!(", for {}", seconds(left)));
-    let note = match verb {
-        BackendVerb::Remove => "without --now it is the same: nothing waits for flows to end\n",
-        _ => "",
-    };
     let undo = undo.map(|undo| format!("undo: {undo}\n"));
     format!(
-        "{done}{}\n{}{note}{}",
+        "{done}{}\n{}{}",
         until.unwrap_or_default(),
         moved(changed),
         undo.unwrap_or_default()
     )
 }
 
-/// What the change means for flows. Connections are not tracked: a row that moves takes its flows
-/// along, and the new owner does not know them.
+/// What the change means for flows.
 fn moved(changed: &Changed) -> String {
     let Changed {
-        slots_moved, slots, ..
+        slots_moved,
+        slots,
+        keeps_flows,
+        ..
     } = changed;
-    if *slots_moved == 0 {
-        return "no slot moved: no flow is cut\n".to_owned();
-    }
-    format!(
-        "{slots_moved} of {slots} slots moved at once, and the flows in them are cut: \
-         xlb does not track connections yet\n"
-    )
+    let flows = match (slots_moved, keeps_flows) {
+        (0, _) => return "no slot moved: no flow is cut\n".to_owned(),
+        (_, true) => "new flows go there, and those that there are stay where they are",
+        (_, false) => "the flows in them are cut",
+    };
+    format!("{slots_moved} of {slots} slots moved: {flows}\n")
 }
 
 #[cfg(test)]
@@ -228,6 +299,7 @@ mod tests {
             revision: 4,
             slots_moved,
             slots: 4096,
+            keeps_flows: true,
             expires_in_seconds: Some(1800),
             undo: None,
         }
@@ -243,17 +315,24 @@ mod tests {
         assert_eq!(
             text,
             "drained b1 of web: it gets no flows, for 30m00s\n\
-             1366 of 4096 slots moved at once, and the flows in them are cut: xlb does not track connections yet\n\
+             1366 of 4096 slots moved: new flows go there, and those that there are stay where they are\n\
              undo: xlb backend ready web b1\n"
         );
     }
 
     #[test]
     fn nothing_is_claimed_to_be_cut_where_nothing_moved() {
-        let text = describe(&changed(0), &BackendVerb::Remove, None);
-        assert!(
-            text.contains("no flow is cut") && text.contains("without --now"),
-            "{text}"
-        );
+        let text = describe(&changed(0), &BackendVerb::Drain, None);
+        assert!(text.contains("no flow is cut"), "{text}");
+    }
+
+    #[test]
+    fn what_is_cut_is_said_to_be() {
+        let changed = Changed {
+            keeps_flows: false,
+            ..changed(1366)
+        };
+        let text = describe(&changed, &BackendVerb::Remove { now: true }, None);
+        assert!(text.contains("the flows in them are cut"), "{text}");
     }
 }

@@ -47,7 +47,7 @@ fn undo(overrides: &mut Overrides, words: &[String]) {
         ["backend", "drain", "web", backend] => (BackendVerb::Drain, backend),
         ["backend", "maint", "web", backend] => (BackendVerb::Maint, backend),
         ["backend", "ready", "web", backend] => (BackendVerb::Ready, backend),
-        ["backend", "remove", "web", backend] => (BackendVerb::Remove, backend),
+        ["backend", "remove", "web", backend] => (BackendVerb::Remove { now: false }, backend),
         ["backend", "reset", "web", backend] => (BackendVerb::Reset, backend),
         other => panic!("{other:?} is no command"),
     };
@@ -64,11 +64,15 @@ fn every_undo_undoes() {
         (vec![], BackendVerb::Drain, "b1"),
         (vec![], BackendVerb::Maint, "10.0.0.11"),
         (vec![], BackendVerb::Weight { weight: 7 }, "b2"),
-        (vec![], BackendVerb::Remove, "b2"),
+        (vec![], BackendVerb::Remove { now: false }, "b2"),
         (vec![], add(), "10.0.0.13:8080"),
         (vec![(BackendVerb::Drain, "b1")], BackendVerb::Ready, "b1"),
         (vec![(BackendVerb::Maint, "b1")], BackendVerb::Drain, "b1"),
-        (vec![(add(), "10.0.0.13:8080")], BackendVerb::Remove, "b3"),
+        (
+            vec![(add(), "10.0.0.13:8080")],
+            BackendVerb::Remove { now: false },
+            "b3",
+        ),
         (
             vec![(BackendVerb::Weight { weight: 7 }, "b1")],
             BackendVerb::Weight { weight: 9 },
@@ -104,7 +108,7 @@ fn what_is_already_so_leaves_nothing_behind() {
 #[test]
 fn a_removed_backend_is_found_by_reset_only() {
     let mut overrides = Overrides::default();
-    act(&mut overrides, BackendVerb::Remove, "b1").unwrap();
+    act(&mut overrides, BackendVerb::Remove { now: false }, "b1").unwrap();
     let error = act(&mut overrides, BackendVerb::Drain, "b1").unwrap_err();
     assert_eq!(error.code, Code::NotFound);
     assert_eq!(error.hint.as_deref(), Some("backends are b2"));

@@ -13,7 +13,6 @@ use lb_common::{
     wire::Ports,
 };
 
-pub(super) use self::idle::Clock;
 pub use self::sweep::{Sweeper, Usage};
 use super::{error::Error, memory::MapValue};
 use crate::desired::{FlowOwners, Standing};

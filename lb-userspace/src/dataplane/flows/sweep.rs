@@ -11,7 +11,8 @@ use aya::maps::MapError;
 use lb_common::flow::{Flow, FlowKey, Side};
 use tokio::time::sleep;
 
-use super::{Clock, Flows, idle::is_over, other_side};
+use super::{Flows, idle::is_over, other_side};
+use crate::dataplane::clock::{Clock, DataTime};
 
 /// Entries that are looked at in a row.
 const AT_A_TIME: usize = 256;
@@ -44,6 +45,7 @@ impl Usage {
 #[derive(Debug)]
 pub struct Sweeper {
     flows: Flows,
+    time: DataTime,
     clock: Clock,
     usage: Usage,
 }
@@ -69,10 +71,11 @@ enum Flowing {
 
 impl Sweeper {
     /// A sweeper of these flows; `usage` is told what it counts.
-    pub(in crate::dataplane) const fn new(flows: Flows, clock: Clock, usage: Usage) -> Self {
+    pub(in crate::dataplane) fn new(flows: Flows, time: DataTime, usage: Usage) -> Self {
         Self {
             flows,
-            clock,
+            time,
+            clock: time.clock(),
             usage,
         }
     }
@@ -89,7 +92,7 @@ impl Sweeper {
 
     async fn walk(&mut self) -> Result<(), MapError> {
         let mut found = Found::default();
-        self.clock.now = super::super::clock::seconds();
+        self.clock = self.time.clock();
         for (number, entry) in self.flows.entries().enumerate() {
             let (key, flow) = entry?;
             self.judge(&mut found, key, &flow)?;

@@ -26,8 +26,6 @@ const BEAT: Duration = Duration::from_millis(50);
 pub(in super::super) struct Flow {
     /// Who is at the other end.
     pub(in super::super) backend: String,
-    /// The client's end.
-    pub(in super::super) from: SocketAddr,
     broken: OnceLock<io::Error>,
 }
 
@@ -85,24 +83,6 @@ impl Held {
     }
 }
 
-/// Connects once more from where each of these came: who answers to the same five-tuple.
-pub(in super::super) fn ask_again(
-    client: &Client,
-    interrupt: &Interrupt,
-    to: SocketAddr,
-    flows: &[&Flow],
-) -> Result<Vec<String>> {
-    let from: Vec<_> = flows.iter().map(|flow| flow.from).collect();
-    let names = client.run(interrupt, async move {
-        let mut names = Vec::with_capacity(from.len());
-        for from in from {
-            names.push(connect(to, Some(from)).await?.name);
-        }
-        Ok::<_, io::Error>(names)
-    })?;
-    names.with_context(|| format!("cannot connect to {to} from a port that was used before"))
-}
-
 type Opened = Vec<(Arc<Flow>, Connection)>;
 
 async fn open(to: SocketAddr, ports: Range<u16>) -> io::Result<Opened> {
@@ -111,7 +91,6 @@ async fn open(to: SocketAddr, ports: Range<u16>) -> io::Result<Opened> {
         let connection = connect(to, Some(any(to, port))).await?;
         let flow = Flow {
             backend: connection.name.clone(),
-            from: connection.stream.get_ref().local_addr()?,
             broken: OnceLock::new(),
         };
         opened.push((Arc::new(flow), connection));

@@ -139,6 +139,14 @@ impl Journal {
         self.0.iter().filter(|attempt| attempt.answer.is_err())
     }
 
+    /// Why, of the first, after a colon; nothing where none did.
+    pub(in super::super) fn reason(&self) -> String {
+        let mut errors = self.0.iter().filter_map(|it| it.answer.as_ref().err());
+        errors
+            .next()
+            .map_or_else(String::new, |error| format!(": {error}"))
+    }
+
     /// When the last one failed.
     pub(in super::super) fn last_failure(&self) -> Option<Instant> {
         self.failed().map(|attempt| attempt.ended).max()

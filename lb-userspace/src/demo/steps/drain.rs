@@ -45,17 +45,14 @@ fn report_held(stage: &Stage<'_>, figures: &mut Figures, held: &Held) -> Result<
         let flows = held.to("b3", is);
         flows.iter().filter(|flow| flow.is_broken()).count()
     };
-    let cut = broken(true);
-    let others = broken(false);
+    let (drained, others) = (broken(true), broken(false));
+    figures.none("drain b3: connections to it broken", drained);
     figures.none("drain b3: connections to b1 and b2 broken", others);
     stage.screen.line(&format!(
-        "held connections: {others} of {} to b1 and b2 broken, {cut} of {} to b3 cut",
+        "held connections: {others} of {} to b1 and b2 broken, {drained} of {} to b3",
         held.to("b3", false).len(),
         held.to("b3", true).len()
-    ))?;
-    stage
-        .screen
-        .line("this version has no drain that lets connections finish first")
+    ))
 }
 
 fn ready(stage: &Stage<'_>, figures: &mut Figures) -> Result<()> {

@@ -38,8 +38,9 @@ pub(super) fn run(stage: &mut Stage<'_>, figures: &mut Figures) -> Result<()> {
         status.adopted,
     );
     stage.screen.line(&format!(
-        "new connections: {failed} of {} failed; held connections: {broken} of {} broken",
+        "new connections: {failed} of {} failed{}; held connections: {broken} of {} broken",
         grouped(journal.count()),
+        journal.reason(),
         held.flows().count()
     ))
 }

@@ -134,6 +134,7 @@ fn backend_in(mode: Mode, address: &str, tunnel_source: Option<&str>) -> Backend
         effective: &Overrides::default().apply(&config),
         health: |_, _| Health::Up,
         network: &Host,
+        tracks: true,
     });
     state.unwrap().services.remove(0).backends.remove(0)
 }
@@ -154,6 +155,7 @@ fn state(probe: Option<Probe>, health: Health, admin: Admin, weight: u16) -> Sta
         effective: &overrides.apply(&config),
         health: |_, _| health,
         network: &Host,
+        tracks: true,
     })
     .unwrap()
 }
@@ -181,6 +183,9 @@ fn config(probe: Option<Probe>, weight: u16) -> Config {
             tunnel: Tunnel::default(),
             full_nat: FullNat::default(),
             mss: None,
+            idle: Duration::from_mins(15),
+            drain_deadline: Duration::from_hours(1),
+            on_down: OnDown::Rehash,
             backends: vec![model::Backend {
                 name: "b1".into(),
                 address: SocketAddr::new(ip("10.0.0.11"), 8080),
@@ -192,7 +197,7 @@ fn config(probe: Option<Probe>, weight: u16) -> Config {
 }
 
 fn probe() -> Probe {
-    let second = std::time::Duration::from_secs(1);
+    let second = Duration::from_secs(1);
     Probe {
         port: None,
         interval: second,

@@ -24,6 +24,8 @@ pub(super) fn said(installed: &Installed) -> State {
                 weight: entry.weight,
                 health,
                 live: service.shares().contains_key(&pair),
+                keeps: health != Health::Down,
+                leaving: false,
                 next_hop: entry.next_hop,
                 mtu: entry.mtu,
             }
@@ -39,6 +41,7 @@ pub(super) fn said(installed: &Installed) -> State {
             .map(|(vip, service)| Service {
                 vip: *vip,
                 slots: service.slots(),
+                patience: service.patience,
                 mss: service.backends().next().map_or(0, |(_, entry)| entry.mss),
                 backends: backends(service),
             })
@@ -51,6 +54,8 @@ pub(super) fn said(installed: &Installed) -> State {
             v6: installed.routes.v6.clone(),
         },
         flows: 0,
+        tracks: false,
+        cut: None,
         specialisation: Specialisation::default(),
     }
 }

@@ -24,6 +24,11 @@ pub(super) fn vip(number: u8) -> Vip {
 
 pub(super) const SERVICES: u8 = 11;
 
+pub(super) const PATIENCE: Patience = Patience {
+    idle: 900,
+    deadline: 3600,
+};
+
 /// Backends of all services of a family are the same machines.
 pub(super) fn backend_address(service: u8, number: u8) -> SocketAddr {
     let ip = match service % 2 {
@@ -46,6 +51,8 @@ pub(super) fn service(number: u8, slots: u32, backends: std::ops::Range<u8>) -> 
         weight: 1,
         health: Health::Up,
         live: true,
+        keeps: true,
+        leaving: false,
         next_hop: next_hop(i, true),
         mtu: 1500,
     };
@@ -53,6 +60,7 @@ pub(super) fn service(number: u8, slots: u32, backends: std::ops::Range<u8>) -> 
         vip: vip(number),
         slots,
         mss: 0,
+        patience: PATIENCE,
         backends: backends.map(backend).collect(),
     }
 }
@@ -86,6 +94,8 @@ prop_compose! {
             interfaces: macs.into_iter().map(interface).collect(),
             routes: Routes { v4: routes.into_iter().map(route).collect(), v6: Vec::new() },
             flows: 0,
+            tracks: false,
+            cut: None,
             specialisation: Specialisation::default(),
         }
     }
@@ -142,7 +152,13 @@ prop_compose! {
         backends in prop::collection::btree_map(0u8..24, any_backend(), 0..12),
     ) -> Service {
         let backends = backends.into_iter().map(|(i, backend)| at(number, i, backend));
-        Service { vip: vip(number), slots: 1 << log2, mss, backends: backends.collect() }
+        Service {
+            vip: vip(number),
+            slots: 1 << log2,
+            mss,
+            patience: PATIENCE,
+            backends: backends.collect(),
+        }
     }
 }
 
@@ -176,6 +192,8 @@ prop_compose! {
             weight,
             health,
             live: health == Health::Up && weight > 0,
+            keeps: health != Health::Down,
+            leaving: false,
             next_hop: hop.map_or(NextHop::UNRESOLVED, |(hop, on_link)| next_hop(hop, on_link)),
             mtu,
         }

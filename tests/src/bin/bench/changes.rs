@@ -125,6 +125,7 @@ impl Balancer {
                 }
             },
             network: &self.host,
+            tracks: true,
         });
         let state = state.expect("no `direct` prefixes");
         self.dataplane.reconcile(&state).expect("it fits").rows

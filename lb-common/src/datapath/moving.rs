@@ -1,0 +1,302 @@
+//! Rows that move: a flow goes where its entry among the tracked ones says, and without one to the row's
+//! `old` owner, which is alive. Only packets that open a flow go to `primary`, once they are tracked.
+//!
+//! | the packet | tracked | not tracked |
+//! |---|---|---|
+//! | a SYN | to its owner, unless that flow was ended | tracked, to `primary`; no room: to `old` |
+//! | another TCP packet | to its owner; does not follow the SYN: to `old` | to `old` |
+//! | UDP, the row still learns | to its owner | tracked, to `old` |
+//! | UDP, the row has learned | to its owner | tracked, to `primary` |
+//!
+//! Nothing is tracked where both owners are the same, but in the place of a flow that was ended: without an entry
+//! a flow goes there anyway. So that
+//! the daemon knows when the row may be stable again, a packet that goes elsewhere than to `primary`
+//! leaves its time.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use super::{Detour, Program, Step, Tables};
+use crate::{
+    DropReason,
+    backend::Header,
+    directory::Way,
+    flow::Flow,
+    row::Row,
+    tracked::{ENTRIES, Place, Tracked},
+    verdict::TrackEvent,
+    wire::{Frame, Transport, transport::UDP},
+};
+
+/// Asked of the program of moving rows, and answered: the only value of this CPU in the map `QUESTION`.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C, align(8))]
+pub struct Question {
+    /// The hash of the packet's flow.
+    pub hash: u64,
+    /// What the directory says of its service.
+    pub service: u64,
+    /// TCP's sequence number.
+    pub sequence: u32,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// [`Question::OPENS`] or [`Question::CLOSES`], or neither.
+    pub signal: u8,
+    /// A [`Turn`] as number.
+    pub turn: u8,
+    /// The program that asks: a [`Detour`] as number.
+    pub back: u8,
+    /// The owner, as rows name it.
+    pub owner: u32,
+    /// 1 where that is the answer, else 0.
+    pub answered: u32,
+}
+
+/// What the answer does to the flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Turn {
+    /// It is tracked, or seen.
+    Track = 0,
+    /// Nothing; but a packet of it goes there.
+    Follow = 1,
+    /// Nothing: an error is about it.
+    Ask = 2,
+}
+
+impl Question {
+    /// A SYN: it opens a connection.
+    pub const OPENS: u8 = 1;
+    /// A FIN or RST.
+    pub const CLOSES: u8 = 2;
+
+    #[inline(always)]
+    const fn opens(&self) -> bool {
+        self.signal == Self::OPENS
+    }
+
+    /// The answer, once: the next packet of the flow asks anew.
+    #[inline(always)]
+    fn answer(&mut self, asked: &Self) -> Option<u32> {
+        if self.answered == 0 || self.hash != asked.hash {
+            return None;
+        }
+        self.answered = 0;
+        Some(self.owner)
+    }
+
+    #[inline(always)]
+    const fn turn(&self) -> Turn {
+        match self.turn {
+            0 => Turn::Track,
+            1 => Turn::Follow,
+            _ => Turn::Ask,
+        }
+    }
+}
+
+/// What a packet says of its connection.
+#[inline(always)]
+pub(super) const fn signal(transport: &Transport<'_>) -> u8 {
+    if transport.opens() {
+        Question::OPENS
+    } else if transport.marks() == Flow::CLOSING {
+        Question::CLOSES
+    } else {
+        0
+    }
+}
+
+/// The owner of a moving row that a packet goes to, as the row would name it.
+///
+/// # Errors
+///
+/// The program that answers the question, or that nobody has the flow.
+#[inline(always)]
+pub(super) fn owner<T: Tables>(asked: &Question, tables: &T) -> Result<u32, Step> {
+    let mut question = tables.question().ok_or(DropReason::TableError)?;
+    match question.answer(asked) {
+        Some(owner) if owner == u32::from(Row::NONE) => Err(DropReason::NoBackend.into()),
+        Some(owner) => Ok(owner),
+        None => {
+            *question = *asked;
+            Err(Detour::Moving.into())
+        }
+    }
+}
+
+/// The program of moving rows: it sees the question, not the packet.
+pub(super) struct Moving;
+
+impl Program for Moving {
+    #[inline(always)]
+    fn run<F: Frame, T: Tables>(_: &mut F, tables: &T) -> Step {
+        let Some(mut question) = tables.question() else {
+            return DropReason::TableError.into();
+        };
+        match choose(&question, tables) {
+            Ok(owner) => {
+                question.owner = owner;
+                question.answered = 1;
+                Step::detour(question.back.into())
+            }
+            Err(reason) => reason.into(),
+        }
+    }
+}
+
+/// The entries of a bucket.
+pub trait Entries {
+    /// One of them.
+    fn load(&self, index: usize) -> Tracked;
+
+    /// Puts another entry in the place of `before`, if that is still there.
+    fn replace(&self, index: usize, before: Tracked, after: Tracked) -> bool;
+}
+
+#[inline(always)]
+fn choose<T: Tables>(question: &Question, tables: &T) -> Result<u32, DropReason> {
+    let Question { hash, service, .. } = *question;
+    let table = Way::table(service);
+    let (element, slot) = (table.element(), table.slot(hash));
+    let row = tables.row(element, slot).ok_or(DropReason::TableError)?;
+    // It may have come to rest meanwhile.
+    let owner = if row.is_moving() {
+        let header = tables.backend(Way::extent(service));
+        let header: &Header = zerocopy::transmute_ref!(header.ok_or(DropReason::TableError)?);
+        let place = Place::of(hash);
+        let bucket = tables.tracked(place.bucket).ok_or(DropReason::TableError)?;
+        let seeker = Seeker {
+            question,
+            row,
+            bucket,
+            tag: place.tag,
+            now: tables.clock(),
+            idle: header.idle.into(),
+        };
+        seeker.owner(tables)
+    } else {
+        row.primary()
+    };
+    if owner != row.primary() && question.turn() != Turn::Ask {
+        tables.touch(element, slot);
+    }
+    Ok(owner)
+}
+
+/// Looks for a flow's entry in a bucket.
+struct Seeker<'q, B> {
+    question: &'q Question,
+    row: Row,
+    bucket: B,
+    tag: u64,
+    now: u32,
+    idle: u32,
+}
+
+impl<B: Entries> Seeker<'_, B> {
+    #[inline(always)]
+    fn owner<T: Tables>(&self, tables: &T) -> u32 {
+        let (index, entry) = self.find();
+        // One way for the verifier, not one for each place.
+        let index = tables.settled(index);
+        let gives_way = self.question.opens() && entry.is_closing();
+        if index < ENTRIES as u64 && !gives_way && self.is_current(entry, tables) {
+            self.of_entry(index as usize, entry)
+        } else {
+            self.of_none(gives_way, tables)
+        }
+    }
+
+    /// The first live entry with the tag; [`ENTRIES`] where there is none.
+    #[inline(always)]
+    fn find(&self) -> (u64, Tracked) {
+        let mut found = (ENTRIES as u64, Tracked::FREE);
+        for index in (0..ENTRIES).rev() {
+            let entry = self.bucket.load(index);
+            if entry.tag() == self.tag && entry.is_live(self.now, self.idle) {
+                found = (index as u64, entry);
+            }
+        }
+        found
+    }
+
+    /// Whether an entry's backend is still the one that the flow was with: it may have died since.
+    #[inline(always)]
+    fn is_current<T: Tables>(&self, entry: Tracked, tables: &T) -> bool {
+        let pair = Way::extent(self.question.service).wrapping_add(entry.owner());
+        let backend = tables.backend(pair);
+        backend.is_some_and(|backend| entry.is_since(backend.standing.since(), self.now))
+    }
+
+    /// Where a flow goes that has an entry.
+    #[inline(always)]
+    fn of_entry(&self, index: usize, entry: Tracked) -> u32 {
+        let asked = self.question;
+        let after = if !entry.is_confirmed() && asked.opens() {
+            Tracked::half_open(self.tag, entry.owner(), self.now, asked.sequence)
+        } else if entry.is_confirmed() || entry.is_followed_by(asked.sequence) {
+            entry.seen_at(self.now, asked.signal == Question::CLOSES)
+        } else {
+            return self.row.old();
+        };
+        if asked.turn() == Turn::Track && after != entry {
+            // Another CPU may be faster, with another packet of the flow.
+            let _replaced = self.bucket.replace(index, entry, after);
+        }
+        entry.owner()
+    }
+
+    /// Where a flow goes that has none, and gets one where it may. `supersedes`: in the place of one that was
+    /// ended, which it must not be taken for.
+    #[inline(always)]
+    fn of_none<T: Tables>(&self, supersedes: bool, tables: &T) -> u32 {
+        let asked = self.question;
+        let (primary, old) = (self.row.primary(), self.row.old());
+        let (entry, otherwise) = if asked.opens() {
+            let entry = Tracked::half_open(self.tag, primary, self.now, asked.sequence);
+            (entry, old)
+        } else if asked.protocol != UDP {
+            return old;
+        } else if self.row.misses_are_new() {
+            (Tracked::confirmed(self.tag, primary, self.now), primary)
+        } else {
+            (Tracked::confirmed(self.tag, old, self.now), old)
+        };
+        let is_needed = primary != old || supersedes;
+        if !is_needed || entry.owner() == u32::from(Row::NONE) {
+            return entry.owner();
+        }
+        if asked.turn() != Turn::Track {
+            return otherwise;
+        }
+        let owner = self.insert(entry);
+        let event = match owner {
+            Some(_) => TrackEvent::Tracked,
+            None => TrackEvent::Refused,
+        };
+        tables.note_event(event);
+        owner.unwrap_or(otherwise)
+    }
+
+    /// Puts an entry in the first place that is free; who has the flow then.
+    #[inline(always)]
+    fn insert(&self, entry: Tracked) -> Option<u32> {
+        for index in 0..ENTRIES {
+            let before = self.bucket.load(index);
+            if before.is_live(self.now, self.idle) && before.tag() != self.tag {
+                continue;
+            }
+            if self.bucket.replace(index, before, entry) {
+                return Some(entry.owner());
+            }
+            // Another CPU was faster: maybe with the same flow.
+            let theirs = self.bucket.load(index);
+            if theirs.tag() == self.tag {
+                return Some(theirs.owner());
+            }
+        }
+        None
+    }
+}

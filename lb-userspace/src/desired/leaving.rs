@@ -1,0 +1,117 @@
+//! Backends that are not wanted any more and still have flows: they go on until nobody names them.
+
+use std::collections::HashSet;
+
+use lb_common::{backend::State as Word, row::Row};
+
+use super::{
+    entry::Entry,
+    health_of,
+    installed::{Installed, Service},
+    state::{self, Forwarding, State},
+};
+
+/// What a change of the maps goes by beside what is installed and what is desired.
+#[expect(missing_debug_implementations, reason = "a function has none")]
+#[derive(Clone, Copy)]
+pub struct Moment<'a> {
+    /// The second, as the data path counts.
+    pub now: u32,
+    /// What is known of tracked flows.
+    pub tracks: &'a Tracks,
+    /// Whether packets ever went to a pair: without any it has no flows.
+    pub has_traffic: &'a dyn Fn(u32) -> bool,
+}
+
+/// What is known of tracked flows: the last look at all of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tracks {
+    /// The second in which it began.
+    pub began: u32,
+    /// Who has flows, as rows name them: of which service, an entry does not say.
+    pub owners: HashSet<u16>,
+}
+
+/// The state with the backends that have to stay for their flows' sake.
+pub(super) fn with_leaving(installed: &Installed, desired: &State, tracks: &Tracks) -> State {
+    let mut state = desired.clone();
+    if !state.tracks {
+        return state;
+    }
+    let State {
+        services,
+        pools,
+        cut,
+        ..
+    } = &mut state;
+    for service in services {
+        let Some(installed_service) = installed.services.get(&service.vip) else {
+            continue;
+        };
+        let leaving = installed_service.leaving(service, tracks);
+        for entry in leaving
+            .into_iter()
+            .filter(|entry| Some(entry.address) != *cut)
+        {
+            let forwarding = match entry.forwarding {
+                Forwarding::FullNat(index) => {
+                    let Some(place) = installed.pool_place(index, pools) else {
+                        continue;
+                    };
+                    Forwarding::FullNat(place)
+                }
+                other => other,
+            };
+            service.backends.extend(backend(entry, forwarding));
+        }
+    }
+    state
+}
+
+fn backend(entry: Entry, forwarding: Forwarding) -> Option<state::Backend> {
+    Some(state::Backend {
+        address: entry.address,
+        forwarding,
+        shared: entry.shared,
+        weight: 0,
+        health: health_of(entry.state)?,
+        live: false,
+        keeps: true,
+        leaving: true,
+        next_hop: entry.next_hop,
+        mtu: entry.mtu,
+    })
+}
+
+impl Service {
+    /// Its entries that are not wanted and that a row or a flow may name. What died has none.
+    fn leaving(&self, wanted: &state::Service, tracks: &Tracks) -> Vec<Entry> {
+        let in_rows = self.named();
+        let is_wanted = |entry: &Entry| {
+            let mut wanted = wanted.backends.iter();
+            wanted.any(|b| {
+                b.address == entry.address && b.forwarding.mode() == entry.forwarding.mode()
+            })
+        };
+        let is_named = |offset: u16| {
+            in_rows.contains(&offset)
+                || self.lingering.get(&offset).is_none_or(|since| {
+                    tracks.began <= since + 1 || tracks.owners.contains(&offset)
+                })
+        };
+        let entries = (0u16..).zip(&self.entries);
+        let entries = entries.filter_map(|(offset, entry)| Some((offset, (*entry)?)));
+        entries
+            .filter(|(_, entry)| entry.state != Word::Down && !is_wanted(entry))
+            .filter(|(offset, _)| is_named(*offset))
+            .map(|(_, entry)| entry)
+            .collect()
+    }
+
+    /// Who is named by rows.
+    pub(super) fn named(&self) -> HashSet<u16> {
+        let owners = |row: &Row| [row.primary(), row.old()];
+        let all = self.rows.iter().flat_map(owners);
+        all.filter_map(|owner| u16::try_from(owner).ok()).collect()
+    }
+}

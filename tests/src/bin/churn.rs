@@ -1,0 +1,45 @@
+//! `cargo xtask churn`: real connections through the data path while backends and daemon come, go and change;
+//! how many broke, and at which event.
+#![expect(clippy::print_stdout, reason = "a report is printed")]
+
+use std::{process::ExitCode, time::Duration};
+
+use anyhow::{Context as _, Result};
+use lb_tests::churn::{self, Plan};
+use nix::sys::resource::{Resource, setrlimit};
+
+/// Open files: a socket at each end of every connection.
+const FILES: u64 = 65_536;
+
+fn main() -> Result<ExitCode> {
+    let mut args = std::env::args().skip(1);
+    let mut number = |default: u64| {
+        let text = args.next();
+        text.map_or(Ok(default), |text| {
+            text.parse()
+                .with_context(|| format!("{text}: expected a number"))
+        })
+    };
+    let (seed, events, connections) = (number(1)?, number(40)?, number(5000)?);
+    setrlimit(Resource::RLIMIT_NOFILE, FILES, FILES).context("cannot open more files")?;
+    let plan = Plan {
+        seed,
+        connections: usize::try_from(connections)?,
+        more: 50,
+        datagrams: 200,
+        events: usize::try_from(events)?,
+        pause: Duration::from_secs(1),
+    };
+    println!("{plan:?}");
+    let report = churn::play(plan)?;
+    println!("{report}");
+    for broken in report.broken.iter().chain(&report.datagrams.1).take(20) {
+        println!("  {:?}: {}", broken.event, broken.failure);
+    }
+    let is_good = report.broken.is_empty() && report.datagrams.1.is_empty();
+    Ok(if is_good {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
