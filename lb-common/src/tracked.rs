@@ -126,7 +126,7 @@ impl Tracked {
     pub const fn seen_at(self, now: u32, closes: bool) -> Self {
         let seen = Self::confirmed(self.tag(), self.owner(), now).0;
         let closing = closes || self.is_closing();
-        Self(seen | closing as u64 * Self::CLOSING)
+        Self(seen | (closing as u64 * Self::CLOSING))
     }
 
     /// Whether its client ended it.

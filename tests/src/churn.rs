@@ -334,7 +334,7 @@ impl<'t> Stage<'t> {
                 self.change("ready", number, &[])?;
             }
             Event::Weigh(number, weight) => {
-                self.change("weight", number, &[&weight.to_string()])?
+                self.change("weight", number, &[&weight.to_string()])?;
             }
             Event::Remove(number) => {
                 backends[backend(number)].is_there = false;

@@ -8,6 +8,7 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::print_stdout,
     reason = "tests panic, so that the place is known; numbers are small"
 )]
 
@@ -114,9 +115,7 @@ fn udp_flows_stay_though_the_table_has_no_room() {
     });
 }
 
-/// What the figures in the documentation are of.
 #[test]
-#[ignore = "takes minutes: `cargo xtask model`"]
 fn a_million_flows_and_a_thousand_changes() {
     Model::play(Scale {
         seed: 5,
@@ -344,7 +343,7 @@ impl Model {
         let mut flows = std::mem::take(&mut self.flows);
         flows.retain_mut(|flow| {
             // Seconds may be left out.
-            if (self.now + flow.number) % beat != 0 && self.now < flow.seen + beat {
+            if !(self.now + flow.number).is_multiple_of(beat) && self.now < flow.seen + beat {
                 return true;
             }
             let server = self.servers[usize::from(flow.server)];
@@ -438,7 +437,7 @@ impl Model {
         }
         self.installed = after;
         let service = self.installed.service(vip(self.scale.protocol));
-        let moving = service.map_or(0, |service| service.moving_rows());
+        let moving = service.map_or(0, desired::InstalledService::moving_rows);
         self.stats.most_moving = self.stats.most_moving.max(moving);
         if self.installed.lingers() || !changes.is_empty() {
             self.install();
@@ -490,7 +489,7 @@ fn vip(protocol: u8) -> Vip {
     }
 }
 
-fn address(number: u8) -> SocketAddr {
+const fn address(number: u8) -> SocketAddr {
     SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, number)), 8080)
 }
 
@@ -529,7 +528,7 @@ fn frame(protocol: u8, flow: u32, signal: Signal) -> Vec<u8> {
     frame.bytes()
 }
 
-fn sizes(buckets: u32) -> Sizes {
+const fn sizes(buckets: u32) -> Sizes {
     Sizes {
         sets: 64,
         elements: 2 * SLOTS / ROWS_PER_ELEMENT,

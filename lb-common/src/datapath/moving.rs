@@ -19,6 +19,7 @@ use super::{Detour, Program, Step, Tables};
 use crate::{
     DropReason,
     backend::Header,
+    bits,
     directory::Way,
     flow::Flow,
     row::Row,
@@ -78,7 +79,7 @@ impl Question {
 
     /// The answer, once: the next packet of the flow asks anew.
     #[inline(always)]
-    fn answer(&mut self, asked: &Self) -> Option<u32> {
+    const fn answer(&mut self, asked: &Self) -> Option<u32> {
         if self.answered == 0 || self.hash != asked.hash {
             return None;
         }
@@ -203,7 +204,7 @@ impl<B: Entries> Seeker<'_, B> {
         let index = tables.settled(index);
         let gives_way = self.question.opens() && entry.is_closing();
         if index < ENTRIES as u64 && !gives_way && self.is_current(entry, tables) {
-            self.of_entry(index as usize, entry)
+            self.of_entry(bits::low_half(index) as usize, entry)
         } else {
             self.of_none(gives_way, tables)
         }

@@ -1,12 +1,10 @@
 //! `services:`.
 
-use std::time::Duration;
-
 use super::{
     backends::{self, BackendDraft},
-    connections,
+    connections::{self, Connections},
     forwarding::{self, MODES},
-    model::{FullNat, Mode, OnDown, Service, Tunnel, Vip},
+    model::{FullNat, Mode, Service, Tunnel, Vip},
     probe,
     problems::{Finding, Problems, Reported},
     raw::{Node, Value},
@@ -55,9 +53,7 @@ pub(super) struct ServiceDraft {
     pub(super) tunnel: Result<Option<Spanned<Tunnel>>, Reported>,
     pub(super) full_nat: Result<Option<Spanned<FullNat>>, Reported>,
     pub(super) mss: Result<Option<Spanned<u16>>, Reported>,
-    idle: Result<Option<Spanned<Duration>>, Reported>,
-    drain_deadline: Result<Option<Spanned<Duration>>, Reported>,
-    on_down: Result<OnDown, Reported>,
+    connections: connections::Draft,
     pub(super) backends: Result<Vec<BackendDraft>, Reported>,
 }
 
@@ -83,6 +79,11 @@ impl ServiceDraft {
         // There is one scheduler only, so the model does not name it.
         self.scheduler?;
         let vip = self.vip?.value;
+        let Connections {
+            idle,
+            drain_deadline,
+            on_down,
+        } = self.connections.finish(vip.protocol)?;
         let backends = self.backends?.into_iter().map(BackendDraft::finish);
         Ok(Service {
             name: self.name?.value,
@@ -93,9 +94,9 @@ impl ServiceDraft {
             tunnel: self.tunnel?.map(|tunnel| tunnel.value).unwrap_or_default(),
             full_nat: self.full_nat?.map(|pool| pool.value).unwrap_or_default(),
             mss: self.mss?.map(|mss| mss.value),
-            idle: value_or(self.idle?, connections::default_idle(vip.protocol)),
-            drain_deadline: value_or(self.drain_deadline?, connections::DEFAULT_DEADLINE),
-            on_down: self.on_down?,
+            idle,
+            drain_deadline,
+            on_down,
             backends: backends.collect::<Result<_, _>>()?,
         })
     }
@@ -122,9 +123,6 @@ fn read_one(node: &Node, problems: &mut Problems) -> Result<ServiceDraft, Report
         .map_or(Ok(probe::Setting::Unsaid), |node| {
             probe::read(node, problems)
         });
-    let on_down = table.get("on_down").map_or(Ok(OnDown::Rehash), |node| {
-        connections::ON_DOWN.read(node, problems)
-    });
     let context = backends::Context {
         vip: vip.as_ref().ok().map(|vip| vip.value),
         mode,
@@ -142,22 +140,11 @@ fn read_one(node: &Node, problems: &mut Problems) -> Result<ServiceDraft, Report
         tunnel: optional(&table, "tunnel", forwarding::read_tunnel, problems),
         full_nat: optional(&table, "full_nat", forwarding::read_full_nat, problems),
         mss: optional(&table, "mss", forwarding::read_mss, problems),
-        idle: optional(&table, "idle", connections::read_idle, problems),
-        drain_deadline: optional(
-            &table,
-            "drain_deadline",
-            connections::read_deadline,
-            problems,
-        ),
-        on_down,
+        connections: connections::Draft::read(&table, problems),
         backends,
     };
     draft.check(problems);
     Ok(draft)
-}
-
-fn value_or<T>(given: Option<Spanned<T>>, default: T) -> T {
-    given.map_or(default, |given| given.value)
 }
 
 /// The value of a key, if it is there, and where it stands.

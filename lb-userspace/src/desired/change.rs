@@ -238,16 +238,10 @@ impl Change {
             } => fill_extent(store, *index, header, entries),
             Self::FlipDirectory { seed } => store.store_u64(Region::Control, DIRECTORY, seed.0),
             Self::FlipRoutes { half } => store.store_u64(Region::Control, ROUTES, u64::from(*half)),
-            Self::Addresses { word, bits } => {
-                let offset = ADDRESSES + word * size_of::<u64>();
-                store.store_u64(Region::Control, offset, *bits)
-            }
+            Self::Addresses { word, bits } => set_addresses(store, *word, *bits),
             Self::Front { way } => store.store_u64(Region::Control, FRONT, *way),
             Self::ForgetPath { index } => put(store, Region::Paths, *index, Path::UNKNOWN.0),
-            Self::Free { pair } => {
-                let standing = Standing::new(State::Free, now(store));
-                set_entry(store, *pair, STANDING, standing.0)
-            }
+            Self::Free { pair } => free(store, *pair),
             Self::Grace => store.grace_period(),
             Self::Interface { index, value } => put(store, Region::Interfaces, *index, value.0),
             Self::Leave { place } => store.store_u64(Region::Directory, place.offset() + TAG, 0),
@@ -264,11 +258,7 @@ impl Change {
             }
             Self::Route { index, value } => store.write(Region::Routes, *index, value, 0),
             Self::Rest { element, rows } => set_rows(store, *element, rows),
-            Self::Rows { element, rows } => {
-                let moving = rows.iter().filter(|(_, row)| row.is_moving());
-                set_times(store, *element, moving.map(|(slot, _)| *slot))?;
-                set_rows(store, *element, rows)
-            }
+            Self::Rows { element, rows } => move_rows(store, *element, rows),
             Self::SetLimits {
                 pair,
                 mode,
@@ -382,6 +372,22 @@ fn set_patience<S: Store>(store: &mut S, extent: u32, header: &Header) -> Result
         set_entry(store, extent, field, word.map_or(0, u32::from_ne_bytes))?;
     }
     Ok(())
+}
+
+fn move_rows<S: Store>(store: &mut S, element: u32, rows: &[(u32, Row)]) -> Result<(), StoreError> {
+    let moving = rows.iter().filter(|(_, row)| row.is_moving());
+    set_times(store, element, moving.map(|(slot, _)| *slot))?;
+    set_rows(store, element, rows)
+}
+
+fn free<S: Store>(store: &mut S, pair: u32) -> Result<(), StoreError> {
+    let standing = Standing::new(State::Free, now(store));
+    set_entry(store, pair, STANDING, standing.0)
+}
+
+fn set_addresses<S: Store>(store: &mut S, word: usize, bits: u64) -> Result<(), StoreError> {
+    let offset = ADDRESSES + word * size_of::<u64>();
+    store.store_u64(Region::Control, offset, bits)
 }
 
 fn set_rows<S: Store>(store: &mut S, element: u32, rows: &[(u32, Row)]) -> Result<(), StoreError> {

@@ -37,7 +37,7 @@ impl Specialisation {
             ipv4: serves(false),
             ipv6: serves(true),
             modes: backends.fold(0, |modes, b| modes | mode(b.mode).bit()),
-            features: features(config) | u32::from(tracks) * Feature::Tracking as u32,
+            features: features(config) | (u32::from(tracks) * Feature::Tracking as u32),
             icmp_rate: config.icmp.rate,
         }
     }

@@ -64,6 +64,10 @@ pub struct Patience {
 }
 
 /// A backend of a service.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each says one thing of its own, and most of them go together"
+)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backend {
     /// Where it listens.

@@ -30,7 +30,7 @@ const PAUSE: Duration = Duration::from_millis(2);
 const NAMES: [&str; 3] = ["b1", "b2", "b3"];
 
 /// Asserts that nothing broke; how many are open to each backend.
-fn unbroken(held: Held) -> [usize; 3] {
+fn unbroken(held: &Held) -> [usize; 3] {
     assert!(held.broken.is_empty(), "{:?}", held.broken);
     NAMES.map(|name| held.open_to(name))
 }
@@ -65,7 +65,7 @@ fn a_drain_breaks_nothing_and_ends_when_its_flows_do() {
     let tracked = "xlb_track_requests_total{result=\"tracked\"}";
     assert!(sample(&xlb, tracked) > 0);
 
-    assert_eq!(unbroken(held.stop().unwrap()), before);
+    assert_eq!(unbroken(&held.stop().unwrap()), before);
     let rest = || (moving_rows(&xlb) == 0).then_some(());
     eventually("the rows come to rest", SOON, rest).unwrap();
     let forgotten = || (sample(&xlb, "xlb_tracked_flows") == 0).then_some(());
@@ -108,7 +108,7 @@ fn many_changes_in_a_few_seconds_break_nothing() {
     let fresh = fresh.stop().unwrap();
     assert!(fresh.failed.is_empty(), "{:?}", fresh.failed);
     for held in late.into_iter().chain([early]) {
-        unbroken(held.stop().unwrap());
+        unbroken(&held.stop().unwrap());
     }
     nothing_was_dropped(&xlb);
 }
@@ -142,7 +142,7 @@ fn what_a_file_does_not_name_any_more_keeps_its_connections() {
     fs::write(xlb.config_file(), config::yaml(&topology, &[SHORT])).unwrap();
     xlb.json(&["apply"]).unwrap();
     wait_until_whole(&xlb);
-    assert_eq!(unbroken(held.stop().unwrap()), before);
+    assert_eq!(unbroken(&held.stop().unwrap()), before);
     nothing_was_dropped(&xlb);
 }
 
@@ -168,8 +168,8 @@ fn a_drain_goes_on_while_the_daemon_is_killed() {
     assert!(moving_rows(&xlb) > 0);
     change(&xlb, &["ready", "web", "b2"]);
     thread::sleep(Duration::from_secs(3));
-    assert_eq!(unbroken(held.stop().unwrap()), before);
-    unbroken(late.stop().unwrap());
+    assert_eq!(unbroken(&held.stop().unwrap()), before);
+    unbroken(&late.stop().unwrap());
     nothing_was_dropped(&xlb);
 }
 
@@ -227,7 +227,7 @@ fn a_service_may_keep_the_flows_of_what_is_down() {
     thread::sleep(Duration::from_secs(4));
     b2.run(["nft", "delete table inet deaf"]).unwrap();
     wait_for_state(&xlb, "web", "b2", "up");
-    assert_eq!(unbroken(held.stop().unwrap()), before);
+    assert_eq!(unbroken(&held.stop().unwrap()), before);
 }
 
 /// `cargo xtask churn` is this with thousands of connections.

@@ -30,7 +30,7 @@ pub(super) fn run(context: &Context, verb: Option<args::BackendVerb>) -> Result<
 enum Deed {
     List(Option<String>),
     Change(BackendRequest),
-    Drain(BackendRequest, Patience),
+    Drain(BackendRequest, Option<Patience>),
 }
 
 fn deed(verb: args::BackendVerb) -> Deed {
@@ -57,21 +57,14 @@ fn deed(verb: args::BackendVerb) -> Deed {
         } => (target, BackendVerb::Remove { now }, lasts, force),
         Verb::Drain {
             target,
-            wait: Some(wait),
+            wait,
             deadline,
             lasts,
             force,
         } => {
             let request = request(target, BackendVerb::Drain, lasts.lasts, force.force);
-            return Deed::Drain(request, Patience { wait, deadline });
+            return Deed::Drain(request, wait.map(|wait| Patience { wait, deadline }));
         }
-        Verb::Drain {
-            target,
-            wait: None,
-            deadline: _,
-            lasts,
-            force,
-        } => (target, BackendVerb::Drain, lasts, force),
         Verb::Ready { target } => (target, BackendVerb::Ready, FOR_GOOD, UNGUARDED),
         Verb::Maint {
             target,
@@ -176,6 +169,7 @@ fn change(context: &Context, request: &BackendRequest) -> Result<Changed, Error>
 }
 
 /// How long a drain is waited for, and whether what is left then is cut.
+#[derive(Clone, Copy)]
 struct Patience {
     wait: Duration,
     deadline: bool,
@@ -183,8 +177,15 @@ struct Patience {
 
 const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 
-fn drain(context: &Context, request: &BackendRequest, patience: Patience) -> Result<(), Error> {
+fn drain(
+    context: &Context,
+    request: &BackendRequest,
+    patience: Option<Patience>,
+) -> Result<(), Error> {
     let drained = change(context, request)?;
+    let Some(patience) = patience else {
+        return Ok(());
+    };
     let waited = context.ask(async |client| until_empty(&client, &drained, patience.wait).await);
     match waited {
         Err(error) if error.code == Code::Timeout && patience.deadline => {

@@ -15,22 +15,9 @@ pub(super) fn said(installed: &Installed) -> State {
         u16::try_from(place).unwrap()
     };
     let backends = |service: &super::super::installed::Service| {
-        let entries = service.backends().map(|(pair, entry)| {
-            let health = health_of(entry.state).unwrap();
-            Backend {
-                address: entry.address,
-                forwarding: renumbered(entry.forwarding, place),
-                shared: entry.shared,
-                weight: entry.weight,
-                health,
-                live: service.shares().contains_key(&pair),
-                keeps: health != Health::Down,
-                leaving: false,
-                next_hop: entry.next_hop,
-                mtu: entry.mtu,
-            }
-        });
-        let mut backends: Vec<_> = entries.collect();
+        let shares = service.shares();
+        let backend = |(pair, entry)| said_of(entry, shares.contains_key(&pair), place);
+        let mut backends: Vec<_> = service.backends().map(backend).collect();
         backends.sort_by_key(|backend| backend.address);
         backends
     };
@@ -57,6 +44,22 @@ pub(super) fn said(installed: &Installed) -> State {
         tracks: false,
         cut: None,
         specialisation: Specialisation::default(),
+    }
+}
+
+fn said_of(entry: &Entry, live: bool, place: impl Fn(u16) -> u16) -> Backend {
+    let health = health_of(entry.state).unwrap();
+    Backend {
+        address: entry.address,
+        forwarding: renumbered(entry.forwarding, place),
+        shared: entry.shared,
+        weight: entry.weight,
+        health,
+        live,
+        keeps: health != Health::Down,
+        leaving: false,
+        next_hop: entry.next_hop,
+        mtu: entry.mtu,
     }
 }
 
