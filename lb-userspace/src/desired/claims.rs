@@ -67,7 +67,8 @@ pub(super) fn claims(before: &Claims, desired: &State) -> Claims {
     claims
 }
 
-fn wanted(desired: &State) -> impl Iterator<Item = Claim> {
+/// Every NAT backend of a state.
+pub(super) fn wanted(desired: &State) -> impl Iterator<Item = Claim> {
     desired.services.iter().flat_map(|service| {
         let vip = service.vip;
         let backends = service.backends.iter();

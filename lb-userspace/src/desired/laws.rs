@@ -16,7 +16,7 @@ use lb_common::{
     next_hop::NextHop,
     pool,
     range::{self, Ranges},
-    row::Row,
+    row::{Row, Times},
 };
 use proptest::prelude::*;
 
@@ -29,6 +29,7 @@ use super::{
     installed::Installed,
     leaving::{Moment, Tracks},
     ram::{Event, Ram},
+    rest::rest,
     specialisation::Specialisation,
     state::{
         Action, Backend, Forwarding, Patience, Pool, Route, Routes, Service, State, TunnelSource,
@@ -261,9 +262,13 @@ fn a_shared_backend_answers_for_the_service_that_was_there_first() {
 }
 
 fn plan(installed: &Installed, state: &State) -> Result<Plan, Refused> {
+    plan_after(installed, state, &Tracks::default())
+}
+
+fn plan_after(installed: &Installed, state: &State, tracks: &Tracks) -> Result<Plan, Refused> {
     let moment = Moment {
         now: NOW,
-        tracks: &Tracks::default(),
+        tracks,
         has_traffic: &|_| true,
     };
     diff(installed, state, &moment)
@@ -274,7 +279,77 @@ fn replan(installed: &Installed, state: &State) -> Vec<Change> {
     plan(installed, state).unwrap().changes
 }
 
+/// What is not configured any more stays for its flows' sake: its entry, the rows' history and the way back.
+#[test]
+fn a_backend_that_is_removed_stays_until_nobody_names_it() {
+    let mut maps = Maps::new();
+    let mut state = State {
+        tracks: true,
+        ..State::default()
+    };
+    state.services.push(service(0, 64, 0..3));
+    maps.install(&state);
+    state.services[0].backends.pop();
+    maps.install(&state);
+    let there = |maps: &Maps| {
+        let service = maps.installed.service(vip(0)).unwrap();
+        (service.moving_rows() > 0, service.backends().count())
+    };
+    assert_eq!(there(&maps), (true, 3));
+    assert_eq!(
+        there(&Maps {
+            installed: maps.adopted(),
+            ..maps.clone()
+        }),
+        (true, 3)
+    );
+    assert_eq!(owner_of_reply(&maps, 2), Some(backend_address(0, 2)));
+
+    // Rows at rest name nobody, and so do flows, as a later look says.
+    let late = NOW + 5000;
+    let (changes, after) = rest(&maps.installed, |_, _| Times::at(NOW), late, 0);
+    for change in &changes {
+        change.apply(&mut maps.ram).unwrap();
+    }
+    maps.installed = after;
+    maps.install(&state);
+    assert_eq!(there(&maps), (false, 3), "a flow may name it");
+    let looked = Tracks {
+        began: NOW + 2,
+        ..Tracks::default()
+    };
+    maps.install_after(&state, &looked);
+    assert_eq!(there(&maps), (false, 2));
+}
+
+/// Its replies can be those of one service only.
+#[test]
+fn a_backend_that_another_service_gets_does_not_stay() {
+    let mut maps = Maps::new();
+    let mut state = State {
+        tracks: true,
+        ..State::default()
+    };
+    let mut other = service(2, 64, 1..3);
+    state.services = vec![service(0, 64, 0..2), other.clone()];
+    state.services[0].backends[1].address = backend_address(0, 9);
+    maps.install(&state);
+    other.backends[0].address = backend_address(0, 9);
+    state.services[0].backends.pop();
+    state.services[1] = other;
+    maps.install(&state);
+    let first = maps.installed.service(vip(0)).unwrap();
+    assert_eq!(first.backends().count(), 1);
+    assert_eq!(first.moving_rows(), 0);
+}
+
+fn owner_of_reply(maps: &Maps, backend: u8) -> Option<SocketAddr> {
+    let pair = reply_pair(&maps.ram, backend_address(0, backend))?;
+    Some(maps.installed.owner(pair).backend)
+}
+
 /// Maps in plain memory, and what the planner believes of them.
+#[derive(Clone)]
 struct Maps {
     ram: Ram,
     installed: Installed,
@@ -289,8 +364,13 @@ impl Maps {
     }
 
     fn install(&mut self, state: &State) {
+        self.install_after(state, &Tracks::default());
+    }
+
+    fn install_after(&mut self, state: &State, tracks: &Tracks) {
         self.ram.forget();
-        let Plan { changes, after, .. } = plan(&self.installed, state).unwrap();
+        let plan = plan_after(&self.installed, state, tracks);
+        let Plan { changes, after, .. } = plan.unwrap();
         for change in changes {
             change.apply(&mut self.ram).unwrap();
         }

@@ -5,11 +5,13 @@ use std::collections::HashSet;
 use lb_common::{backend::State as Word, row::Row};
 
 use super::{
+    claims::{self, Claim},
     entry::Entry,
     health_of,
     installed::{Installed, Service},
     state::{self, Forwarding, State},
 };
+use crate::config::model::Vip;
 
 /// What a change of the maps goes by beside what is installed and what is desired.
 #[expect(missing_debug_implementations, reason = "a function has none")]
@@ -38,6 +40,7 @@ pub(super) fn with_leaving(installed: &Installed, desired: &State, tracks: &Trac
     if !state.tracks {
         return state;
     }
+    let claimed: Vec<Claim> = claims::wanted(desired).collect();
     let State {
         services,
         pools,
@@ -48,11 +51,11 @@ pub(super) fn with_leaving(installed: &Installed, desired: &State, tracks: &Trac
         let Some(installed_service) = installed.services.get(&service.vip) else {
             continue;
         };
+        let vip = service.vip;
+        let may_stay =
+            |entry: &Entry| Some(entry.address) != *cut && !is_taken(vip, entry, &claimed);
         let leaving = installed_service.leaving(service, tracks);
-        for entry in leaving
-            .into_iter()
-            .filter(|entry| Some(entry.address) != *cut)
-        {
+        for entry in leaving.into_iter().filter(may_stay) {
             let forwarding = match entry.forwarding {
                 Forwarding::FullNat(index) => {
                     let Some(place) = installed.pool_place(index, pools) else {
@@ -66,6 +69,21 @@ pub(super) fn with_leaving(installed: &Installed, desired: &State, tracks: &Trac
         }
     }
     state
+}
+
+/// Whether another service has a NAT backend now, so that its replies are that one's.
+fn is_taken(vip: Vip, entry: &Entry, claimed: &[Claim]) -> bool {
+    let claim = Claim {
+        vip,
+        backend: entry.address,
+    };
+    let takes = |other: &Claim| {
+        other.vip != vip
+            && other.vip.protocol == vip.protocol
+            && other.backend.ip() == entry.address.ip()
+            && other.ports().overlap(claim.ports())
+    };
+    entry.forwarding == Forwarding::Nat && claimed.iter().any(takes)
 }
 
 fn backend(entry: Entry, forwarding: Forwarding) -> Option<state::Backend> {
