@@ -323,7 +323,7 @@ fn corrupt(random: &mut Random, image: &mut Image) {
         }
     }
     for backend in &mut image.backends {
-        if random.chance(5) {
+        if random.chance(15) {
             backend.mode = random.below(8) as u8;
         }
         if random.chance(5) {
