@@ -1,4 +1,4 @@
-//! The bench.
+//! Programs of the crate lb-tests that are no tests: the bench, and connections under churn.
 
 use anyhow::Result;
 
@@ -8,18 +8,18 @@ use crate::{
     shell, workspace,
 };
 
-/// Builds and runs the bench of the crate lb-tests.
+/// Builds and runs one, optimised.
 ///
 /// # Errors
 /// If something that it needs is missing, or it fails.
-pub(crate) fn run(args: &[String]) -> Result<()> {
+pub(crate) fn run(program: &str, step: &str, args: &[String]) -> Result<()> {
     setup::programs(Need::Tests)?;
-    kernel::require("bench")?;
+    kernel::require(program)?;
     build::xlb(true)?;
-    shell::step("measuring");
+    shell::step(step);
     shell::run(
         workspace::cargo("run")
-            .args(["--release", "--package", "lb-tests", "--bin", "bench", "--"])
+            .args(["--release", "--package", "lb-tests", "--bin", program, "--"])
             .args(args),
     )
 }

@@ -5,7 +5,6 @@
 
 mod bench;
 mod build;
-mod churn;
 mod demo;
 mod disasm;
 mod fuzz;
@@ -97,8 +96,8 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::TestKernels(options) => return kernels::run(&options),
         Verb::Fuzz(options) => return fuzz::run(&options),
         Verb::Lint => lint::run()?,
-        Verb::Bench { args } => bench::run(&args)?,
-        Verb::Churn { args } => churn::run(&args)?,
+        Verb::Bench { args } => bench::run("bench", "measuring", &args)?,
+        Verb::Churn { args } => bench::run("churn", "counting broken connections", &args)?,
         Verb::Disasm { functions } => disasm::run(&functions)?,
     }
     Ok(ExitCode::SUCCESS)

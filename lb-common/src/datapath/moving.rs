@@ -8,10 +8,9 @@
 //! | UDP, the row still learns | to its owner | tracked, to `old` |
 //! | UDP, the row has learned | to its owner | tracked, to `primary` |
 //!
-//! Nothing is tracked where both owners are the same, but in the place of a flow that was ended: without an entry
-//! a flow goes there anyway. So that
-//! the daemon knows when the row may be stable again, a packet that goes elsewhere than to `primary`
-//! leaves its time.
+//! Nothing is tracked where both owners are the same, but in the place of a flow that was ended: without an
+//! entry a flow goes there anyway. So that the daemon knows when the row may be stable again, a packet that
+//! goes elsewhere than to `primary` leaves its time.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 

@@ -10,7 +10,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use lb_common::backend::State as Standing;
+use lb_common::backend::State as Word;
 use tokio::{task::JoinSet, time::Instant};
 
 use super::{
@@ -161,9 +161,9 @@ impl Engine {
             backends.find(|(_, entry)| entry.address == address)
         });
         entry.map_or(Health::Unknown, |(_, entry)| match entry.state {
-            Standing::Up => Health::Up,
-            Standing::Down => Health::Down,
-            Standing::Free | Standing::Header | Standing::Unknown => Health::Unknown,
+            Word::Up => Health::Up,
+            Word::Down => Health::Down,
+            Word::Free | Word::Header | Word::Unknown => Health::Unknown,
         })
     }
 

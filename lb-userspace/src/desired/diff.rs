@@ -296,8 +296,10 @@ impl<'a> Planner<'a> {
         let frees = !self.release.is_empty() || !self.freed.is_empty();
         let grace = (frees || self.needs_grace).then_some(Change::Grace);
         self.freed.release(&mut self.next);
-        let now = self.moment.now;
-        let ends = |change: &Change| matches!(change, Change::SetStanding { standing, .. } if standing.since() == now);
+        let ends = |change: &Change| match change {
+            Change::SetStanding { standing, .. } => standing.since() == self.moment.now,
+            _ => false,
+        };
         let ends_flows = frees_entries || self.prepare.iter().any(ends);
         let phases = [self.prepare, self.enter, self.rows, self.leave];
         let changes = phases.into_iter().flatten();

@@ -223,8 +223,24 @@ impl Service {
     /// Rows whose flows may be elsewhere than with their owner.
     #[must_use]
     pub fn moving_rows(&self) -> u32 {
-        let moving = self.rows.iter().filter(|row| row.is_moving());
-        u32::try_from(moving.count()).unwrap_or(u32::MAX)
+        u32::try_from(self.moving().count()).unwrap_or(u32::MAX)
+    }
+
+    /// Slots whose rows move, and these.
+    pub(super) fn moving(&self) -> impl Iterator<Item = (u32, Row)> {
+        let rows = (0..).zip(self.rows.iter().copied());
+        rows.filter(|(_, row)| row.is_moving())
+    }
+
+    /// Those of them whose older flows are with another backend than the new ones.
+    fn split(&self) -> impl Iterator<Item = (u32, Row)> {
+        self.moving().filter(|(_, row)| row.old() != row.primary())
+    }
+
+    /// Its backends by their distance from the header.
+    pub(super) fn by_offset(&self) -> impl Iterator<Item = (u16, Entry)> {
+        let entries = (0u16..).zip(&self.entries);
+        entries.filter_map(|(offset, entry)| Some((offset, (*entry)?)))
     }
 
     /// Slots that each backend had before and whose older flows it may have, by the index of its
@@ -232,8 +248,7 @@ impl Service {
     #[must_use]
     pub fn leaving_shares(&self) -> HashMap<u32, u32> {
         let mut shares = HashMap::new();
-        let moving = self.rows.iter().filter(|row| row.is_moving());
-        for row in moving.filter(|row| row.old() != row.primary()) {
+        for (_, row) in self.split() {
             *shares.entry(self.extent + row.old()).or_insert(0) += 1;
         }
         shares
@@ -246,10 +261,7 @@ impl Service {
     #[must_use]
     pub fn flows_left(&self, is_busy: impl Fn(u32, u32) -> bool) -> HashMap<u32, u64> {
         let mut slots = HashMap::<u32, (u32, u32)>::new();
-        let moving = (0..)
-            .zip(self.rows.iter())
-            .filter(|(_, row)| row.is_moving());
-        for (slot, row) in moving.filter(|(_, row)| row.old() != row.primary()) {
+        for (slot, row) in self.split() {
             let (all, busy) = slots.entry(self.extent + row.old()).or_default();
             *all += 1;
             *busy += u32::from(is_busy(self.table.element(), slot));

@@ -71,6 +71,14 @@ pub(super) fn with_leaving(installed: &Installed, desired: &State, tracks: &Trac
     state
 }
 
+/// Whether an entry's backend is to stay, and not for its flows' sake alone.
+fn is_wanted(entry: &Entry, service: &state::Service) -> bool {
+    let mut staying = service.backends.iter().filter(|backend| !backend.leaving);
+    staying.any(|backend| {
+        backend.address == entry.address && backend.forwarding.mode() == entry.forwarding.mode()
+    })
+}
+
 /// Whether another service has a NAT backend now, so that its replies are that one's.
 fn is_taken(vip: Vip, entry: &Entry, claimed: &[Claim]) -> bool {
     let claim = Claim {
@@ -105,25 +113,31 @@ impl Service {
     /// Its entries that are not wanted and that a row or a flow may name. What died has none.
     fn leaving(&self, wanted: &state::Service, tracks: &Tracks) -> Vec<Entry> {
         let in_rows = self.named();
-        let is_wanted = |entry: &Entry| {
-            let mut wanted = wanted.backends.iter();
-            wanted.any(|b| {
-                b.address == entry.address && b.forwarding.mode() == entry.forwarding.mode()
-            })
-        };
         let is_named = |offset: u16| {
             in_rows.contains(&offset)
                 || self.lingering.get(&offset).is_none_or(|since| {
                     tracks.began <= since + 1 || tracks.owners.contains(&offset)
                 })
         };
-        let entries = (0u16..).zip(&self.entries);
-        let entries = entries.filter_map(|(offset, entry)| Some((offset, (*entry)?)));
-        entries
-            .filter(|(_, entry)| entry.state != Word::Down && !is_wanted(entry))
+        self.by_offset()
+            .filter(|(_, entry)| entry.state != Word::Down && !is_wanted(entry, wanted))
             .filter(|(offset, _)| is_named(*offset))
             .map(|(_, entry)| entry)
             .collect()
+    }
+
+    /// Takes note of entries on their way out that no row names.
+    pub(super) fn note_lingering(&mut self, wanted: &state::Service, now: u32) {
+        if !wanted.backends.iter().any(|backend| backend.leaving) {
+            return self.lingering.clear();
+        }
+        let named = self.named();
+        let before = std::mem::take(&mut self.lingering);
+        let gone = self
+            .by_offset()
+            .filter(|(offset, entry)| !named.contains(offset) && !is_wanted(entry, wanted));
+        let since = |offset| before.get(&offset).copied().unwrap_or(now);
+        self.lingering = gone.map(|(offset, _)| (offset, since(offset))).collect();
     }
 
     /// Who is named by rows.

@@ -32,9 +32,9 @@ pub fn rest(
             };
             clocks.judge(row, *vip, service.patience)
         };
-        let moving = (0..).zip(service.rows.iter().copied());
-        let moving = moving.filter(|(_, row)| row.is_moving());
-        let changed = moving.filter_map(|(slot, row)| Some((slot, judge(slot, row)?)));
+        let changed = service
+            .moving()
+            .filter_map(|(slot, row)| Some((slot, judge(slot, row)?)));
         let rows: Vec<(u32, Row)> = changed.collect();
         if !rows.is_empty() {
             service.set_rows(&rows);
@@ -77,7 +77,7 @@ fn at_rest(row: Row) -> Row {
 impl Service {
     /// Whether flows may be elsewhere than their rows say.
     pub(super) fn is_moving(&self) -> bool {
-        self.rows.iter().any(|row| row.is_moving())
+        self.moving().next().is_some()
     }
 
     /// Takes note of rows.

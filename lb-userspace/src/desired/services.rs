@@ -446,32 +446,10 @@ impl Service {
 
     /// Whether flows may be with an owner that keeps none.
     fn is_astray(&self, keeps: impl Fn(u16) -> bool) -> bool {
-        let mut moving = self.rows.iter().filter(|row| row.is_moving());
-        moving.any(|row| {
+        self.moving().any(|(_, row)| {
             let old = u16::try_from(row.old()).unwrap_or(Row::NONE);
             old != Row::NONE && !keeps(old)
         })
-    }
-
-    /// Takes note of entries on their way out that no row names.
-    fn note_lingering(&mut self, wanted: &state::Service, now: u32) {
-        if !wanted.backends.iter().any(|backend| backend.leaving) {
-            return self.lingering.clear();
-        }
-        let named = self.named();
-        let stays = |entry: &Entry| {
-            let mut staying = wanted.backends.iter().filter(|backend| !backend.leaving);
-            staying.any(|backend| {
-                backend.address == entry.address
-                    && backend.forwarding.mode() == entry.forwarding.mode()
-            })
-        };
-        let entries = (0u16..).zip(&self.entries);
-        let entries = entries.filter_map(|(offset, entry)| Some((offset, (*entry)?)));
-        let gone = entries.filter(|(offset, entry)| !named.contains(offset) && !stays(entry));
-        let before = std::mem::take(&mut self.lingering);
-        let since = |offset| before.get(&offset).copied().unwrap_or(now);
-        self.lingering = gone.map(|(offset, _)| (offset, since(offset))).collect();
     }
 
     fn is_occupied(&self, offset: u32) -> bool {

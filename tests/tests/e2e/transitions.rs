@@ -2,7 +2,9 @@
 #![expect(clippy::disallowed_types, reason = "real connections take real time")]
 
 use std::{
-    fs, thread,
+    fs,
+    net::SocketAddr,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -14,7 +16,7 @@ use lb_tests::{
     load::{Datagrams, Fresh, Held, Load},
     wait::eventually,
 };
-use lb_userspace::{config::model::Mode, lab::Topology};
+use lb_userspace::lab::{Namespace, Topology};
 
 use crate::{
     page::sample,
@@ -28,6 +30,14 @@ const SHORT: Service<'_> = Service {
 };
 const PAUSE: Duration = Duration::from_millis(2);
 const NAMES: [&str; 3] = ["b1", "b2", "b3"];
+
+/// Holds connections open to all backends; how many to each.
+fn hold(client: &Namespace, vip: SocketAddr) -> (Load<Held>, [usize; 3]) {
+    let held = Held::open(client, vip, 60).unwrap();
+    let open = NAMES.map(|name| held.open_to(name));
+    assert!(open.iter().all(|open| *open > 0), "{open:?}");
+    (Load::start(client, held, PAUSE).unwrap(), open)
+}
 
 /// Asserts that nothing broke; how many are open to each backend.
 fn unbroken(held: &Held) -> [usize; 3] {
@@ -49,10 +59,7 @@ fn a_drain_breaks_nothing_and_ends_when_its_flows_do() {
     let _fleet = Fleet::start(&topology).unwrap();
     let xlb = start(&topology, &[SHORT]);
     let (client, vip) = (&topology.client.namespace, SHORT.vip(&topology));
-    let held = Held::open(client, vip, 60).unwrap();
-    let before = NAMES.map(|name| held.open_to(name));
-    assert!(before.iter().all(|open| *open > 0), "{before:?}");
-    let held = Load::start(client, held, PAUSE).unwrap();
+    let (held, before) = hold(client, vip);
 
     change(&xlb, &["drain", "web", "b2"]);
     let drained = Instant::now();
@@ -129,9 +136,7 @@ fn what_a_file_does_not_name_any_more_keeps_its_connections() {
     let _fleet = Fleet::start(&topology).unwrap();
     let xlb = start(&topology, &[SHORT]);
     let (client, vip) = (&topology.client.namespace, SHORT.vip(&topology));
-    let held = Held::open(client, vip, 60).unwrap();
-    let before = NAMES.map(|name| held.open_to(name));
-    let held = Load::start(client, held, PAUSE).unwrap();
+    let (held, before) = hold(client, vip);
     let two = Service {
         weights: &[1, 1],
         ..SHORT
@@ -153,9 +158,7 @@ fn a_drain_goes_on_while_the_daemon_is_killed() {
     let _fleet = Fleet::start(&topology).unwrap();
     let mut xlb = start(&topology, &[SHORT]);
     let (client, vip) = (&topology.client.namespace, SHORT.vip(&topology));
-    let held = Held::open(client, vip, 60).unwrap();
-    let before = NAMES.map(|name| held.open_to(name));
-    let held = Load::start(client, held, PAUSE).unwrap();
+    let (held, before) = hold(client, vip);
     change(&xlb, &["drain", "web", "b2"]);
     let late = Held::open(client, vip, 30).unwrap();
     assert_eq!(late.open_to("b2"), 0);
@@ -208,17 +211,13 @@ fn datagrams_stay_with_their_backend() {
 fn a_service_may_keep_the_flows_of_what_is_down() {
     let topology = Topology::two_armed(routed()).unwrap();
     let _fleet = Fleet::start(&topology).unwrap();
-    // What probes ask does not listen: `b2` is up while that port's server is there.
     let keeps = Service {
-        mode: Mode::Nat,
         more: &["on_down: keep", "idle: 2s"],
         ..Service::WEB
     };
     let xlb = start(&topology, &[keeps]);
     let (client, vip) = (&topology.client.namespace, keeps.vip(&topology));
-    let held = Held::open(client, vip, 60).unwrap();
-    let before = NAMES.map(|name| held.open_to(name));
-    let held = Load::start(client, held, PAUSE).unwrap();
+    let (held, before) = hold(client, vip);
     let refuse = "add table inet deaf { chain in { type filter hook input priority 0; \
                   tcp flags syn tcp dport 8080 drop; }; }";
     let b2 = &topology.backends[1].namespace;
@@ -258,9 +257,7 @@ fn a_drain_has_a_deadline() {
     };
     let xlb = start(&topology, &[late]);
     let (client, vip) = (&topology.client.namespace, late.vip(&topology));
-    let held = Held::open(client, vip, 60).unwrap();
-    let before = NAMES.map(|name| held.open_to(name));
-    let held = Load::start(client, held, PAUSE).unwrap();
+    let (held, before) = hold(client, vip);
     change(&xlb, &["drain", "web", "b2"]);
     let rest = || (moving_rows(&xlb) == 0).then_some(());
     eventually("the rows come to rest", SOON, rest).unwrap();
