@@ -213,7 +213,7 @@ impl<'s> Witness<'s> {
         let pooled = flows.iter().filter(|(_, flow)| flow.pool != Flow::NO_POOL);
         let (mut asks, mut replies) = (0, 0);
         for (key, flow) in pooled {
-            let side = if key.side == Side::Client as u8 {
+            let side = if key.is_of(Side::Client) {
                 asks += 1;
                 Side::Backend
             } else {
@@ -229,7 +229,7 @@ impl<'s> Witness<'s> {
                     source: ports.destination,
                     destination: ports.source,
                 },
-                key.protocol,
+                key.protocol(),
             );
             let other = flows.get(&turned).expect("the flow's other side");
             assert_eq!(

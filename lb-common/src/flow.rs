@@ -44,12 +44,9 @@ pub struct FlowKey {
     pub destination: Address,
     /// Ports of both, network byte order.
     pub ports: [u8; 4],
-    /// IP protocol number.
-    pub protocol: u8,
-    /// A [`Side`] as number.
-    pub side: u8,
-    /// Zero.
-    pub reserved: [u8; 2],
+    /// IP protocol number, a [`Side`] as number, and zeros: together, as the kernel hashes keys by four bytes,
+    /// and a load must wait for the stores that it spans.
+    kind: [u8; 4],
 }
 
 const _: () = assert!(size_of::<FlowKey>() == 40);
@@ -69,10 +66,23 @@ impl FlowKey {
             source,
             destination,
             ports: ports.bytes(),
-            protocol,
-            side: side as u8,
-            reserved: [0; 2],
+            kind: (protocol as u32 | (side as u32) << 8).to_le_bytes(),
         }
+    }
+
+    /// IP protocol number.
+    #[inline(always)]
+    #[must_use]
+    pub const fn protocol(&self) -> u8 {
+        let [protocol, ..] = self.kind;
+        protocol
+    }
+
+    /// Whether the packets are of this side.
+    #[must_use]
+    pub const fn is_of(&self, side: Side) -> bool {
+        let [_, number, ..] = self.kind;
+        number == side as u8
     }
 }
 

@@ -79,7 +79,7 @@ fn sides(kernel: &Kernel) -> (Entries, Entries) {
         let key = FlowKey::read_from_bytes(&key).expect("its size");
         (key, Flow::read_from_bytes(&flow).expect("its size"))
     });
-    entries.partition(|(key, _)| key.side == Side::Client as u8)
+    entries.partition(|(key, _)| key.is_of(Side::Client))
 }
 
 const fn reply_key(flow: &Flow) -> FlowKey {

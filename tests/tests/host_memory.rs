@@ -175,7 +175,7 @@ fn ends_of_connections_leave_marks_in_both_directions() {
         let request = Frame::new(TCP, client(v6, 1, 1), vip(v6));
         let marks = |side: Side| {
             let flows = host.flows();
-            let mut flows = flows.iter().filter(|(key, _)| key.side == side as u8);
+            let mut flows = flows.iter().filter(|(key, _)| key.is_of(side));
             flows.next().expect("the flow").1.marks
         };
         let syn = tcp(&request, |tcp| tcp.syn = true);
@@ -219,7 +219,7 @@ fn packets_refresh_their_own_direction_and_errors_none() {
         let seen = |host: &Host<'_>| {
             let flows = host.flows();
             let of = |side: Side| {
-                let mut flows = flows.iter().filter(|(key, _)| key.side == side as u8);
+                let mut flows = flows.iter().filter(|(key, _)| key.is_of(side));
                 flows.next().expect("the flow").1.seen
             };
             (of(Side::Client), of(Side::Backend))

@@ -102,7 +102,7 @@ fn forward<'t, I: Ip, T: Tables>(
 /// Forgets a flow whose backend is gone.
 #[inline(always)]
 fn forget<T: Tables>(key: &FlowKey, flow: &Flow, tables: &T) {
-    tables.release(&reply_key(flow, key.protocol));
+    tables.release(&reply_key(flow, key.protocol()));
     tables.release(key);
 }
 
@@ -227,7 +227,7 @@ fn put<A: IpAddress>(draft: &mut Draft, asks: &Asks<A>, address: &Address, port:
     let ends = addresses.and(Delta::between(asks.ports.sum(), ports.sum()));
     (draft.flow.ip_delta, draft.flow.l4_delta) = (addresses.0, ends.0);
     (draft.reply.ip_delta, draft.reply.l4_delta) = (addresses.reversed().0, ends.reversed().0);
-    draft.reply_key = reply_key(&draft.flow, draft.key.protocol);
+    draft.reply_key = reply_key(&draft.flow, draft.key.protocol());
 }
 
 /// Claims both sides; of two CPUs that see the flow begin, one succeeds, and the other goes by what that

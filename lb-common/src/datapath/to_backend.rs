@@ -108,7 +108,10 @@ fn rewrite_for<'t, I: Ip, T: Tables>(
     tables: &'t T,
 ) -> Decision<'t> {
     match mode {
-        IPIP | GUE => Decision::Encapsulate(tunnel::Inner::of_packet(&mut packet, backend, hash)),
+        IPIP | GUE => {
+            let inner = tunnel::Inner::of_packet(&mut packet, backend, hash, tables);
+            Decision::Encapsulate(inner)
+        }
         NAT => {
             rewrite::leave_by(packet.eth, backend.next_hop, tables);
             rewrite::towards_backend(packet, backend);

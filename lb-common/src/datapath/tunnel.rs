@@ -32,20 +32,24 @@ pub(super) struct Inner<'t> {
     class: u8,
     /// Its protocol number in the outer header.
     protocol: u8,
-    /// Its sum, where its transport checksum tells it.
+    /// Its sum, where one is called for and its transport checksum tells it.
     sum: Option<u16>,
 }
 
 impl<'t> Inner<'t> {
     /// Takes a hop from a packet, and leaves it ready to be wrapped.
     #[inline(always)]
-    pub(super) fn of_packet<I: Ip>(
+    pub(super) fn of_packet<I: Ip, T: Tables>(
         packet: &mut Packet<'_, I>,
         backend: &'t Backend,
         hash: u64,
+        tables: &T,
     ) -> Self {
         let len = packet.transport_len;
-        let summed = packet.is_whole
+        let tunnel: &Tunnel = transmute_ref!(backend);
+        let summed = is_gue(tunnel, tables)
+            && tunnel.v6 != 0
+            && packet.is_whole
             && packet.transport.has_checksum()
             && packet.transport.covers(len)
             && (!I::V6 || packet.ip.total_len() == Ipv6::LEN + len);
@@ -86,17 +90,21 @@ pub(super) const fn entropy(hash: u64) -> u32 {
 #[inline(always)]
 pub(super) fn send<F: Frame, T: Tables>(frame: &mut F, inner: Inner<'_>, tables: &T) -> Verdict {
     let tunnel: &Tunnel = transmute_ref!(inner.backend);
-    let gue = tables.modes() & Mode::Gue.bit() != 0 && tunnel.mode == Mode::Gue as u8;
-    let sent = match (gue, tunnel.v6 != 0) {
+    let sent = match (is_gue(tunnel, tables), tunnel.v6 != 0) {
         (false, false) => ipip::<Ipv4, _, _>(frame, inner, tables),
         (false, true) => ipip::<Ipv6, _, _>(frame, inner, tables),
-        (true, false) => self::gue::<Ipv4, _, _>(frame, inner, tables),
-        (true, true) => self::gue::<Ipv6, _, _>(frame, inner, tables),
+        (true, false) => gue::<Ipv4, _, _>(frame, inner, tables),
+        (true, true) => gue::<Ipv6, _, _>(frame, inner, tables),
     };
     match sent {
         Some(()) => rewrite::emit(tunnel.next_hop.ifindex(), tables),
         None => DropReason::NoHeadroom.into(),
     }
+}
+
+#[inline(always)]
+fn is_gue<T: Tables>(tunnel: &Tunnel, tables: &T) -> bool {
+    tables.modes() & Mode::Gue.bit() != 0 && tunnel.mode == Mode::Gue as u8
 }
 
 /// In an IP packet.

@@ -163,13 +163,14 @@ impl Ip for Ipv6 {
     fn outer(outer: &Outer<'_>) -> Self {
         let label = outer.entropy & 0xf_ffff;
         let carries = u32::from(bits::length(outer.len)) << 16 | u32::from(outer.carries) << 8;
-        let [high, low] = <[u64; 2] as ip::Address>::from_table(&outer.tunnel.source);
+        let address = <[u64; 2] as ip::Address>::from_table;
+        let [high, low] = address(&outer.tunnel.source);
         let low = low | u64::from(outer.spread()).to_be();
         Self {
             version_class_flow: (6 << 28 | u32::from(outer.class) << 20 | label).to_be_bytes(),
             length_next_hops: (carries | u32::from(Outer::HOPS)).to_be_bytes(),
             source: [high, low].map(u64::to_ne_bytes),
-            destination: zerocopy::transmute!(outer.tunnel.destination.0),
+            destination: address(&outer.tunnel.destination).map(u64::to_ne_bytes),
         }
     }
 

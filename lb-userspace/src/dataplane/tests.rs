@@ -9,6 +9,7 @@ use std::{
 use lb_common::{
     flow::{Flow, FlowKey, Side},
     next_hop::NextHop,
+    wire::Ports,
 };
 
 use super::*;
@@ -359,13 +360,14 @@ impl Remembered {
             seen: dataplane.time.clock().now.saturating_sub(idle),
             ..Flow::default()
         };
-        let key = |side: Side, source, destination, ports| FlowKey {
-            source,
-            destination,
-            ports,
-            protocol,
-            side: side as u8,
-            reserved: [0; 2],
+        let key = |side, source, destination, ports: [u8; 4]| {
+            FlowKey::new(
+                side,
+                source,
+                destination,
+                Ports::from_bytes(ports),
+                protocol,
+            )
         };
         // Ports 40000 of the client, 80 of the VIP, 10000 of the pool, 8080 of the backend.
         let forth = (

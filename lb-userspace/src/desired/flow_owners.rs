@@ -89,7 +89,7 @@ struct Parties {
 impl Parties {
     fn of(key: &FlowKey, flow: &Flow) -> Self {
         let [a, b, _, _] = key.ports;
-        let (vip, backend, port) = if key.side == Side::Client as u8 {
+        let (vip, backend, port) = if key.is_of(Side::Client) {
             let port = flow.ports().destination;
             (key.destination, flow.destination, port)
         } else {
@@ -98,7 +98,7 @@ impl Parties {
         Self {
             vip: vip.into(),
             backend: SocketAddr::new(backend.into(), u16::from_be_bytes(port)),
-            protocol: key.protocol,
+            protocol: key.protocol(),
             is_full_nat: flow.pool != Flow::NO_POOL,
         }
     }

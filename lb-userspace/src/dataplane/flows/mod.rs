@@ -108,7 +108,7 @@ impl Flows {
 
 /// The key of the other direction of a flow of full NAT.
 const fn other_side(key: &FlowKey, flow: &Flow) -> FlowKey {
-    let side = if key.side == Side::Client as u8 {
+    let side = if key.is_of(Side::Client) {
         Side::Backend
     } else {
         Side::Client
@@ -121,7 +121,13 @@ const fn other_side(key: &FlowKey, flow: &Flow) -> FlowKey {
         source: destination,
         destination: source,
     };
-    FlowKey::new(side, flow.destination, flow.source, reversed, key.protocol)
+    FlowKey::new(
+        side,
+        flow.destination,
+        flow.source,
+        reversed,
+        key.protocol(),
+    )
 }
 
 fn is_missing(error: &MapError) -> bool {

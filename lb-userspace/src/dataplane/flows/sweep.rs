@@ -148,14 +148,14 @@ impl Sweeper {
         let other = self.flows.entry(&other_side(key, flow))?;
         Ok(match other {
             None => Flowing::Torn,
-            Some(other) if key.side == Side::Client as u8 => Flowing::Whole(vec![*flow, other]),
+            Some(other) if key.is_of(Side::Client) => Flowing::Whole(vec![*flow, other]),
             Some(_) => Flowing::Half,
         })
     }
 
     fn is_over(&self, key: &FlowKey, flowing: &Flowing) -> bool {
         match flowing {
-            Flowing::Whole(entries) => is_over(key.protocol, entries, self.clock),
+            Flowing::Whole(entries) => is_over(key.protocol(), entries, self.clock),
             Flowing::Half => false,
             Flowing::Torn => true,
         }
