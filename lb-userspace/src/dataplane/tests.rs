@@ -9,7 +9,6 @@ use std::{
 use lb_common::{
     flow::{Flow, FlowKey, Side},
     next_hop::NextHop,
-    wire::Ports,
 };
 
 use super::*;
@@ -365,7 +364,7 @@ impl Remembered {
                 side,
                 source,
                 destination,
-                Ports::from_bytes(ports),
+                lb_common::wire::Ports::from_bytes(ports),
                 protocol,
             )
         };
