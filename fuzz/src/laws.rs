@@ -147,13 +147,27 @@ impl<'s> Witness<'s> {
         if self.scene.is_sound {
             assert!(self.scene.is_vip(is.source), "in the name of {}", is.source);
         }
-        let number = if is.v6 { oracle::ICMP6 } else { oracle::ICMP };
+        let icmp = if is.v6 { oracle::ICMP6 } else { oracle::ICMP };
+        let number = if reason == AnswerReason::Reset {
+            oracle::TCP
+        } else {
+            icmp
+        };
         assert_eq!(is.protocol, number);
         match reason {
             AnswerReason::Echo => {
                 assert_eq!(before.len(), after.len(), "an echo of another length");
                 assert_eq!(was.residue(before), is.residue(after), "checksum");
                 assert_eq!(before[was.payload + 4..], after[is.payload + 4..]);
+            }
+            AnswerReason::Reset => {
+                assert_eq!(was.protocol, oracle::TCP, "of another protocol");
+                assert_eq!(is.residue(after), Some(0), "checksum");
+                let (tcp, asked) = (&after[is.payload..], &before[was.payload..]);
+                assert_eq!(tcp[..4], [&asked[2..4], &asked[..2]].concat(), "ports");
+                assert_eq!(tcp[4..8], asked[8..12], "sequence number");
+                assert_eq!((tcp[13], asked[13] & 0x14), (4, 0x10), "flags");
+                assert!(after.len() <= before.len(), "longer than what it answers");
             }
             AnswerReason::TimeExceeded | AnswerReason::PacketTooBig => {
                 assert!(!was.is_icmp_error(before), "an error about an error");

@@ -245,8 +245,8 @@ pub struct Header {
     pub port: [u8; 2],
     /// IP protocol number.
     pub protocol: u8,
-    /// Free for later use; zero.
-    pub reserved: [u8; 1],
+    /// [`Header::RESETS`], [`Header::LEARNS`]. Changes at run time.
+    pub flags: u8,
     /// Entries of the extent, this one included.
     pub length: u32,
     /// The slot table's extent: see [`directory::Table`](crate::directory::Table).
@@ -257,12 +257,24 @@ pub struct Header {
     pub idle: u16,
     /// Seconds after which a row that moves comes to rest, for the next daemon; 0: never.
     pub deadline: u16,
+    /// Bits of a client's address that its backend is chosen by, and nothing else; 0: by the whole flow. Changes
+    /// at run time.
+    pub affinity: u8,
     /// Free for later use; zero.
-    pub reserved2: [u16; 7],
+    pub reserved: u8,
+    /// Free for later use; zero.
+    pub reserved2: [u16; 6],
     /// [`State::Header`].
     pub standing: Standing,
     /// Free for later use; zero.
     pub reserved3: [u32; 3],
+}
+
+impl Header {
+    /// Connections of a backend that died are reset.
+    pub const RESETS: u8 = 1;
+    /// No packet says that it opens a flow: what a moving row does not know is learned before it is new.
+    pub const LEARNS: u8 = 2;
 }
 
 const _: () = assert!(size_of::<Header>() == size_of::<Backend>());

@@ -155,4 +155,8 @@ pub enum Feature {
     Shared = 8,
     /// Flows of moving rows are tracked: the kernel can compare and swap (5.12).
     Tracking = 16,
+    /// Services whose clients stay with one backend, whatever their ports.
+    Affinity = 32,
+    /// Services over QUIC, whose packets say what opens a connection.
+    Quic = 64,
 }

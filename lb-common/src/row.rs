@@ -56,6 +56,20 @@ impl Row {
         Self(self.0 | Self::MISSES_ARE_NEW)
     }
 
+    /// A row whose owner died, so that its flows are with another one, which resets them: for a while it is
+    /// seen how many those were.
+    #[must_use]
+    pub const fn rehashed(primary: u16) -> Self {
+        Self::moving(primary, primary).learned()
+    }
+
+    /// Whether it is one whose flows were with an owner that died, and are counted.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_rehashed(self) -> bool {
+        self.misses_are_new() && self.is_moving() && self.primary() == self.old()
+    }
+
     /// The owner by the slot table.
     #[inline(always)]
     #[must_use]
@@ -78,6 +92,7 @@ impl Row {
     }
 
     /// Whether tracked flows have a say.
+    #[inline(always)]
     #[must_use]
     pub const fn is_moving(self) -> bool {
         !self.is_stable() && self.0 != Self::EMPTY.0
@@ -113,6 +128,22 @@ impl Times {
             elsewhere: now,
             changed: now,
         }
+    }
+
+    /// A row that changes now, of which no packet was seen yet.
+    #[must_use]
+    pub const fn unseen(now: u32) -> Self {
+        let now = bits::low_word(now);
+        Self {
+            elsewhere: now.wrapping_sub(1),
+            changed: now,
+        }
+    }
+
+    /// Whether none was seen since.
+    #[must_use]
+    pub const fn is_unseen(self) -> bool {
+        self.elsewhere == self.changed.wrapping_sub(1)
     }
 
     /// Seconds since a packet went elsewhere.
@@ -159,6 +190,17 @@ mod tests {
         assert_eq!(empty, Row::EMPTY);
         assert!(!empty.is_stable() && !empty.is_moving());
         assert!(Row::moving(Row::NONE, Row::NONE).is_moving());
+    }
+
+    #[test]
+    fn a_row_whose_owner_died_has_one_owner_and_is_watched() {
+        let row = Row::rehashed(41);
+        assert!(row.is_rehashed() && row.is_moving());
+        assert_eq!((row.primary(), row.old()), (41, 41));
+        assert!(!Row::moving(41, 7).learned().is_rehashed());
+        assert_eq!(Row::rehashed(Row::NONE), Row::EMPTY);
+        assert!(!Row::EMPTY.is_rehashed());
+        assert!(Times::unseen(0).is_unseen() && !Times::at(0).is_unseen());
     }
 
     #[test]

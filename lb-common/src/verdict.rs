@@ -141,6 +141,8 @@ reasons! {
         TimeExceeded = 25, "time_exceeded";
         /// It is longer than the way allows: the sender is told (fragmentation needed, packet too big).
         PacketTooBig = 26, "packet_too_big";
+        /// TCP of a connection whose backend died, where the service says so: its client is told (RST).
+        Reset = 27, "reset";
     }
 }
 
@@ -188,6 +190,9 @@ reasons! {
         FlowsFull = 50, "flows_full";
         /// Services share a backend, and the client's flow to another one has the same ends.
         NatCollision = 51, "nat_collision";
+        /// A connection to be opened finds no place among the tracked flows, while others of its row are
+        /// reset: its client tries again.
+        Untracked = 52, "untracked";
     }
 }
 

@@ -122,6 +122,16 @@ pub fn xlb_moving(ctx: XdpContext) -> u32 {
     )
 }
 
+/// Connections whose backend died.
+#[xdp]
+#[inline(always)]
+pub fn xlb_reset(ctx: XdpContext) -> u32 {
+    finish(
+        &ctx,
+        datapath::reset(&mut XdpFrame::new(&ctx), &Maps::new(&ctx)),
+    )
+}
+
 /// Does what a program came to, and counts its reason.
 #[inline(always)]
 fn finish(ctx: &XdpContext, step: Step) -> u32 {

@@ -11,8 +11,8 @@ use std::{collections::BTreeSet, fmt::Write, net::Ipv4Addr, time::Duration};
 use lb_userspace::config::{
     self, Diagnostic,
     model::{
-        Backend, Config, Echo, FullNat, Icmp, Interface, Mode, OnDown, PortRange, Ports, Probe,
-        Protocol, Role, Service, Tunnel, Vip, XdpMode,
+        Affinity, Backend, Config, Echo, FullNat, Icmp, Interface, Mode, OnDown, PortRange, Ports,
+        Probe, Protocol, Role, Service, Tunnel, Vip, XdpMode,
     },
 };
 use proptest::{collection::vec, prelude::*, sample::select};
@@ -109,6 +109,9 @@ const TOKENS: &[&str] = &[
     "idle",
     "drain_deadline",
     "on_down",
+    "quic",
+    "affinity",
+    "prefix_v4",
     "[2001:db8::1]:80",
     "1s",
     "0",
@@ -147,6 +150,7 @@ services:
     idle: 10m
     drain_deadline: 2h
     on_down: keep
+    affinity: { by: source, timeout: 1h, prefix_v4: 24 }
     probe: { port: 80 }
     backends: ["[2001:db8:2::1]", { address: 10.1.0.1:8000-8099, mode: full-nat }]
   - name: web6
@@ -241,7 +245,7 @@ type ServiceParts = (
     Option<u32>,
     Option<Probe>,
     (Mode, Tunnel, FullNat, u16),
-    (Duration, Duration, OnDown),
+    (Duration, Duration, OnDown, Option<Affinity>),
     BTreeSet<(u8, u16)>,
 );
 
@@ -252,7 +256,10 @@ fn service(
 ) -> Service {
     let (protocol, ports) = vip;
     let (mode, tunnel, full_nat, mss) = forwarding;
-    let (idle, drain_deadline, on_down) = connections;
+    let (idle, drain_deadline, on_down, affinity) = connections;
+    // Only TCP has resets, and only UDP QUIC.
+    let is_reset = on_down == OnDown::Reset;
+    let is_tcp = protocol == Protocol::Tcp;
     let backends = backends.into_iter().map(|(host, weight)| Backend {
         name: format!("b{host}"),
         address: (Ipv4Addr::new(10, 0, index, host), ports.first()).into(),
@@ -279,7 +286,13 @@ fn service(
         mss: (protocol == Protocol::Tcp).then_some(mss),
         idle,
         drain_deadline,
-        on_down,
+        on_down: if is_reset && !is_tcp {
+            OnDown::Rehash
+        } else {
+            on_down
+        },
+        quic: is_reset && !is_tcp,
+        affinity: affinity.filter(|_| !is_reset),
         backends: backends.collect(),
     }
 }
@@ -315,10 +328,17 @@ fn forwarding() -> impl Strategy<Value = (Mode, Tunnel, FullNat, u16)> {
     (select(modes), tunnel, full_nat, 536_u16..9000)
 }
 
-fn connections() -> impl Strategy<Value = (Duration, Duration, OnDown)> {
+fn connections() -> impl Strategy<Value = (Duration, Duration, OnDown, Option<Affinity>)> {
     let seconds = |most| (1_u64..=most).prop_map(Duration::from_secs);
-    let on_down = select(vec![OnDown::Rehash, OnDown::Keep]);
-    (seconds(4 * 3600), seconds(12 * 3600), on_down)
+    let on_down = select(vec![OnDown::Rehash, OnDown::Reset, OnDown::Keep]);
+    let affinity = (seconds(4 * 3600), 1_u8..=32, 1_u8..=128);
+    let affinity = affinity.prop_map(|(timeout, prefix_v4, prefix_v6)| Affinity {
+        timeout,
+        prefix_v4,
+        prefix_v6,
+    });
+    let affinity = prop::option::of(affinity);
+    (seconds(4 * 3600), seconds(12 * 3600), on_down, affinity)
 }
 
 /// Enough for the backends below, whose weights differ by a factor of 100 at most.
@@ -371,18 +391,35 @@ fn to_yaml(config: &Config) -> String {
     text
 }
 
+fn write_connections(text: &mut String, service: &Service) {
+    let (idle, deadline) = (service.idle.as_secs(), service.drain_deadline.as_secs());
+    writeln!(text, "    idle: {idle}s\n    drain_deadline: {deadline}s").unwrap();
+    let on_down = match service.on_down {
+        OnDown::Rehash => "rehash",
+        OnDown::Reset => "reset",
+        OnDown::Keep => "keep",
+    };
+    writeln!(text, "    on_down: {on_down}\n    quic: {}", service.quic).unwrap();
+    if let Some(affinity) = service.affinity {
+        let (timeout, v4, v6) = (
+            affinity.timeout.as_secs(),
+            affinity.prefix_v4,
+            affinity.prefix_v6,
+        );
+        writeln!(
+            text,
+            "    affinity: {{ by: source, timeout: {timeout}s, prefix_v4: {v4}, prefix_v6: {v6} }}"
+        )
+        .unwrap();
+    }
+}
+
 fn write_service(text: &mut String, service: &Service) {
     writeln!(text, "  - name: {}\n    vip: {}", service.name, service.vip).unwrap();
     writeln!(text, "    mode: {}", quoted(&service.mode)).unwrap();
     writeln!(text, "    tunnel: {}", tunnel_yaml(service.tunnel)).unwrap();
     writeln!(text, "    full_nat: {}", quoted(&service.full_nat)).unwrap();
-    let (idle, deadline) = (service.idle.as_secs(), service.drain_deadline.as_secs());
-    writeln!(text, "    idle: {idle}s\n    drain_deadline: {deadline}s").unwrap();
-    let on_down = match service.on_down {
-        OnDown::Rehash => "rehash",
-        OnDown::Keep => "keep",
-    };
-    writeln!(text, "    on_down: {on_down}").unwrap();
+    write_connections(text, service);
     if let Some(mss) = service.mss {
         writeln!(text, "    mss: {mss}").unwrap();
     }

@@ -11,6 +11,7 @@ use std::{
 
 use lb_common::{
     address::Address,
+    backend::Header,
     interface::Interface,
     maps::{Constants, Control, Feature},
     next_hop::NextHop,
@@ -23,7 +24,7 @@ use zerocopy::FromZeros as _;
 
 pub use self::link::{Link, backend};
 use self::{directory::Contents, install::Installation};
-use crate::image::Image;
+use crate::{image::Image, packet::UDP};
 
 /// A small world.
 #[derive(Clone, Debug, Default)]
@@ -82,6 +83,10 @@ pub struct Service {
     pub moving: BTreeMap<u32, Moving>,
     /// Seconds that its flows may be silent.
     pub idle: u16,
+    /// [`Header::RESETS`](lb_common::backend::Header::RESETS) and its like.
+    pub flags: u8,
+    /// Bits of a client's address that its backend is chosen by, and nothing else; 0: by the flow.
+    pub affinity: u8,
     /// How the backends are reached, in their order; those beyond by [`Link::NAT`].
     pub links: Vec<Link>,
 }
@@ -108,6 +113,8 @@ impl Service {
             owners,
             moving: BTreeMap::new(),
             idle: 900,
+            flags: u8::from(protocol == UDP) * Header::LEARNS,
+            affinity: 0,
             links: Vec::new(),
         }
     }
@@ -246,11 +253,13 @@ impl World {
             .services
             .iter()
             .any(|service| !service.moving.is_empty());
+        let sticks = self.services.iter().any(|service| service.affinity != 0);
         [
             (ranges, Feature::Ranges),
             (clamps, Feature::Mss),
             (shares, Feature::Shared),
             (moves, Feature::Tracking),
+            (sticks, Feature::Affinity),
         ]
         .into_iter()
         .filter(|(used, _)| *used)

@@ -38,7 +38,7 @@ use lb_userspace::{
     config::model::{Ports, Protocol, Vip},
     dataplane::sizes::Sizes,
     desired::{
-        self, Backend, Forwarding, Installed, Moment, Patience, Region, Routes, Service,
+        self, Backend, Forwarding, Installed, Moment, Patience, Region, Rested, Routes, Service,
         Specialisation, State, Tracks,
     },
     health::Health,
@@ -303,6 +303,9 @@ impl Model {
                 patience: Patience {
                     idle: IDLE as u16,
                     deadline: 0,
+                    resets: false,
+                    learns: self.scale.protocol == UDP,
+                    affinity: 0,
                 },
                 backends: backends.map(backend).collect(),
             }],
@@ -431,7 +434,8 @@ impl Model {
             let rows = image.times[(element + slot / ROWS_PER_ELEMENT) as usize];
             zerocopy::transmute!(rows[(slot % ROWS_PER_ELEMENT) as usize])
         };
-        let (changes, after) = desired::rest(&self.installed, times, self.now, self.refused.1);
+        let Rested { changes, after, .. } =
+            desired::rest(&self.installed, times, self.now, self.refused.1);
         for change in &changes {
             change.apply(&mut self.image).expect("a place in the maps");
         }

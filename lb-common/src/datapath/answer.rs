@@ -11,6 +11,7 @@ use crate::{
     wire::{
         Cursor, Eth, Frame, Ip, IpAddress, Ipv4, Ipv6,
         icmp::{Icmp, number},
+        ip::ICMP_CLASS,
     },
 };
 
@@ -72,7 +73,7 @@ fn make<I: Ip, F: Frame>(frame: &mut F, note: Note) -> Option<()> {
     let source = I::Address::from_table(&note.source);
     let mut cursor = frame.cursor();
     *cursor.take::<Eth>()? = eth.returned();
-    *cursor.take::<I>()? = I::of_icmp(source, ip.source(), len);
+    *cursor.take::<I>()? = I::of_own(source, ip.source(), (number::<I>(), ICMP_CLASS), len);
     *cursor.take::<Icmp>()? = message::<I>(note.mtu, quoted, source, ip.source(), len);
     Some(())
 }

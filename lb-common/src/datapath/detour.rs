@@ -123,11 +123,13 @@ pub enum Detour {
     Icmp6 = 7,
     /// Who has a flow whose row moves.
     Moving = 8,
+    /// An RST is made of the packet.
+    Reset = 9,
 }
 
 impl Detour {
     /// Programs.
-    pub const COUNT: u32 = 9;
+    pub const COUNT: u32 = 10;
 
     /// Every program, in the order of the indices.
     pub const ALL: [Self; Self::COUNT as usize] = [
@@ -140,6 +142,7 @@ impl Detour {
         Self::Tagged,
         Self::Icmp6,
         Self::Moving,
+        Self::Reset,
     ];
 
     /// The program for ICMP in packets of a family.
@@ -160,7 +163,7 @@ impl Detour {
             Self::Flow => remembers,
             Self::Syn => constants.features & Feature::Mss as u32 != 0,
             Self::Answer => constants.icmp_rate != 0,
-            Self::Moving => constants.features & Feature::Tracking as u32 != 0,
+            Self::Moving | Self::Reset => constants.features & Feature::Tracking as u32 != 0,
         }
     }
 
@@ -177,6 +180,7 @@ impl Detour {
             Self::Answer => "xlb_answer",
             Self::Tagged => "xlb_tagged",
             Self::Moving => "xlb_moving",
+            Self::Reset => "xlb_reset",
         }
     }
 }

@@ -6,7 +6,7 @@ use super::{
     Decision, Detour, Pass, Step, Tables, full_nat,
     moving::{self, Turn},
     other,
-    select::{self, Selector},
+    select::{self, Selector, Tuple},
     shared,
     to_backend::{self, FULL_NAT},
 };
@@ -15,6 +15,7 @@ use crate::{
     directory::Way,
     flow::{Flow, FlowKey},
     fragment::{Fragment, FragmentKey},
+    maps::Feature,
     wire::{Cursor, Eth, Ip, IpAddress, Ports, Transport},
 };
 
@@ -34,6 +35,18 @@ pub(super) struct Asks<A> {
     pub(super) protocol: u8,
     /// Marks of the flow's entry.
     pub(super) marks: u32,
+}
+
+impl<A: Copy> Asks<A> {
+    #[inline(always)]
+    const fn tuple(&self) -> Tuple<A> {
+        Tuple {
+            client: self.client,
+            vip: self.vip,
+            ports: self.ports,
+            protocol: self.protocol,
+        }
+    }
 }
 
 /// What is about to be remembered, put together: the only value of this CPU in the map `DRAFT`. A
@@ -67,9 +80,12 @@ impl Pass for Remember {
             Ok(piece) => piece,
             Err(portless) => return other::portless(portless, ip, tables),
         };
-        let Ok(transport) = Transport::take(piece.payload, &mut cursor) else {
+        let Ok(mut transport) = Transport::take(piece.payload, &mut cursor) else {
             return PassReason::Malformed.into();
         };
+        if tables.uses(Feature::Quic) {
+            transport.read_quic(piece.payload.len, &cursor);
+        }
         let asks = Asks {
             client: ip.source(),
             vip: ip.destination(),
@@ -78,8 +94,8 @@ impl Pass for Remember {
             marks: transport.marks(),
         };
         let selector = Selector {
-            hash: select::hash(asks.client, asks.vip, asks.ports, asks.protocol, tables),
-            protocol: asks.protocol,
+            hash: 0,
+            flow: 0,
             signal: moving::signal(&transport),
             sequence: transport.sequence(),
             turn: Turn::Follow,
@@ -101,7 +117,13 @@ fn remember<A: IpAddress, T: Tables>(
 ) -> Result<(), Step> {
     let service = select::service(asks.vip, asks.ports.destination, asks.protocol, tables)
         .ok_or(DropReason::NoSuchPort)?;
-    let made = try_remember(asks, selector, service, tables);
+    let (flow, hash) = asks.tuple().hashes(service, tables);
+    let selector = Selector {
+        hash,
+        flow,
+        ..*selector
+    };
+    let made = try_remember(asks, &selector, service, tables);
     if made.is_err() {
         tables.count(Way::extent(service), super::Direction::Forward, len);
     }
@@ -118,7 +140,7 @@ fn try_remember<A: IpAddress, T: Tables>(
     let pair = select::owner(selector, service, tables)?;
     let backend = tables.backend(pair).ok_or(DropReason::TableError)?;
     if to_backend::mode(backend, tables) == FULL_NAT {
-        full_nat::remember(asks, selector.hash, pair, backend, tables)?;
+        full_nat::remember(asks, selector.flow, pair, backend, tables)?;
     } else {
         shared::remember(asks, pair, selector.hash, service, tables)?;
     }

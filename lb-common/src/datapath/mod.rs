@@ -26,6 +26,7 @@ mod moving;
 mod obstacle;
 mod other;
 mod packet;
+mod reset;
 mod rewrite;
 mod select;
 mod shared;
@@ -51,6 +52,7 @@ use obstacle::Obstacle;
 use crate::{
     DropReason, PassReason, Verdict,
     directory::Kind,
+    maps::Feature,
     wire::{Cursor, Eth, Frame, Ip, IpAddress, Ipv4, Ipv6, Transport},
 };
 
@@ -97,6 +99,7 @@ pub fn forward<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Verdict {
             Detour::Syn => syn(frame, tables),
             Detour::Answer => answer(frame, tables),
             Detour::Moving => moving(frame, tables),
+            Detour::Reset => reset(frame, tables),
         };
         match step.unpacked() {
             Ok(verdict) => return verdict,
@@ -162,6 +165,12 @@ pub fn syn<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Step {
 #[inline(always)]
 pub fn answer<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Step {
     untagged::<answer::Answer, _, _>(frame, tables)
+}
+
+/// An RST to who has a connection with a backend that died.
+#[inline(always)]
+pub fn reset<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Step {
+    untagged::<reset::Reset, _, _>(frame, tables)
 }
 
 /// Takes VLAN tags off before a program's work, and puts them back behind it.
@@ -256,10 +265,13 @@ impl Pass for Whole {
             Ok(payload) => payload,
             Err(portless) => return other::portless(portless, ip, tables),
         };
-        let transport = match Transport::take(payload, &mut cursor) {
+        let mut transport = match Transport::take(payload, &mut cursor) {
             Ok(transport) => transport,
             Err(portless) => return other::portless(portless, ip, tables),
         };
+        if tables.uses(Feature::Quic) {
+            transport.read_quic(payload.len, &cursor);
+        }
         let packet = Packet {
             eth,
             ip,

@@ -3,10 +3,11 @@
 //!
 //! | the packet | tracked | not tracked |
 //! |---|---|---|
-//! | a SYN | to its owner, unless that flow was ended | tracked, to `primary`; no room: to `old` |
-//! | another TCP packet | to its owner; does not follow the SYN: to `old` | to `old` |
-//! | UDP, the row still learns | to its owner | tracked, to `old` |
-//! | UDP, the row has learned | to its owner | tracked, to `primary` |
+//! | a SYN, an Initial of QUIC | to its owner, unless that flow was ended | tracked, to `primary`; no room: to `old` |
+//! | another packet of TCP or QUIC | to its owner; does not follow the SYN: to `old` | to `old` |
+//! | the same, `old` died and its flows are reset | to its owner | an RST to its sender |
+//! | UDP, or by the client alone; the row still learns | to its owner | tracked, to `old` |
+//! | the same, the row has learned | to its owner | tracked, to `primary` |
 //!
 //! Nothing is tracked where both owners are the same, but in the place of a flow that was ended: without an
 //! entry a flow goes there anyway. So that the daemon knows when the row may be stable again, a packet that
@@ -24,7 +25,7 @@ use crate::{
     row::Row,
     tracked::{ENTRIES, Place, Tracked},
     verdict::TrackEvent,
-    wire::{Frame, Transport, transport::UDP},
+    wire::{Frame, Transport},
 };
 
 /// Asked of the program of moving rows, and answered: the only value of this CPU in the map `QUESTION`.
@@ -39,19 +40,36 @@ pub struct Question {
     pub service: u64,
     /// TCP's sequence number.
     pub sequence: u32,
-    /// IP protocol number.
-    pub protocol: u8,
     /// [`Question::OPENS`] or [`Question::CLOSES`], or neither.
     pub signal: u8,
     /// A [`Turn`] as number.
     pub turn: u8,
     /// The program that asks: a [`Detour`] as number.
     pub back: u8,
+    /// Zero.
+    pub reserved: u8,
     /// The owner, as rows name it.
     pub owner: u32,
-    /// 1 where that is the answer, else 0.
-    pub answered: u32,
+    /// An [`Answer`] as number.
+    pub answer: u32,
 }
+
+/// What became of a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+enum Answer {
+    /// Nothing yet.
+    Awaited = 0,
+    /// The flow is with `owner`.
+    Owner = 1,
+    /// Nobody has it: its sender is told.
+    Reset = 2,
+    /// It cannot be opened now.
+    Untracked = 3,
+}
+
+/// In the place of an owner.
+const NOBODY: u32 = Row::NONE as u32;
 
 /// What the answer does to the flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +84,7 @@ pub(super) enum Turn {
 }
 
 impl Question {
-    /// A SYN: it opens a connection.
+    /// A SYN, or an Initial of QUIC: it opens a connection.
     pub const OPENS: u8 = 1;
     /// A FIN or RST.
     pub const CLOSES: u8 = 2;
@@ -78,12 +96,18 @@ impl Question {
 
     /// The answer, once: the next packet of the flow asks anew.
     #[inline(always)]
-    const fn answer(&mut self, asked: &Self) -> Option<u32> {
-        if self.answered == 0 || self.hash != asked.hash {
-            return None;
+    const fn take_answer(&mut self, asked: &Self) -> Answer {
+        if self.hash != asked.hash {
+            return Answer::Awaited;
         }
-        self.answered = 0;
-        Some(self.owner)
+        let answer = match self.answer {
+            0 => Answer::Awaited,
+            1 => Answer::Owner,
+            2 => Answer::Reset,
+            _ => Answer::Untracked,
+        };
+        self.answer = Answer::Awaited as u32;
+        answer
     }
 
     #[inline(always)]
@@ -116,13 +140,16 @@ pub(super) const fn signal(transport: &Transport<'_>) -> u8 {
 #[inline(always)]
 pub(super) fn owner<T: Tables>(asked: &Question, tables: &T) -> Result<u32, Step> {
     let mut question = tables.question().ok_or(DropReason::TableError)?;
-    match question.answer(asked) {
-        Some(owner) if owner == u32::from(Row::NONE) => Err(DropReason::NoBackend.into()),
-        Some(owner) => Ok(owner),
-        None => {
+    match question.take_answer(asked) {
+        Answer::Awaited => {
             *question = *asked;
             Err(Detour::Moving.into())
         }
+        Answer::Owner if question.owner == NOBODY => Err(DropReason::NoBackend.into()),
+        Answer::Owner => Ok(question.owner),
+        Answer::Reset if asked.turn() == Turn::Ask => Err(DropReason::NoBackend.into()),
+        Answer::Reset => Err(Detour::Reset.into()),
+        Answer::Untracked => Err(DropReason::Untracked.into()),
     }
 }
 
@@ -136,9 +163,9 @@ impl Program for Moving {
             return DropReason::TableError.into();
         };
         match choose(&question, tables) {
-            Ok(owner) => {
+            Ok((owner, answer)) => {
                 question.owner = owner;
-                question.answered = 1;
+                question.answer = answer as u32;
                 Step::detour(question.back.into())
             }
             Err(reason) => reason.into(),
@@ -156,13 +183,13 @@ pub trait Entries {
 }
 
 #[inline(always)]
-fn choose<T: Tables>(question: &Question, tables: &T) -> Result<u32, DropReason> {
+fn choose<T: Tables>(question: &Question, tables: &T) -> Result<(u32, Answer), DropReason> {
     let Question { hash, service, .. } = *question;
     let table = Way::table(service);
     let (element, slot) = (table.element(), table.slot(hash));
     let row = tables.row(element, slot).ok_or(DropReason::TableError)?;
     // It may have come to rest meanwhile.
-    let owner = if row.is_moving() {
+    let (owner, resets) = if row.is_moving() {
         let header = tables.backend(Way::extent(service));
         let header: &Header = zerocopy::transmute_ref!(header.ok_or(DropReason::TableError)?);
         let place = Place::of(hash);
@@ -174,15 +201,34 @@ fn choose<T: Tables>(question: &Question, tables: &T) -> Result<u32, DropReason>
             tag: place.tag,
             now: tables.clock(),
             idle: header.idle.into(),
+            learns: header.flags & Header::LEARNS != 0,
         };
-        seeker.owner(tables)
+        let resets = header.flags & Header::RESETS != 0 && row.old() == NOBODY;
+        (seeker.owner(tables), resets)
     } else {
-        row.primary()
+        (row.primary(), false)
     };
-    if owner != row.primary() && question.turn() != Turn::Ask {
+    // Of a row whose owner died, what is no SYN tells of a flow that was with it.
+    let tells = owner != row.primary() || row.is_rehashed() && !question.opens();
+    if tells && question.turn() != Turn::Ask {
         tables.touch(element, slot);
     }
-    Ok(owner)
+    Ok((owner, answer(question, row, owner, resets)))
+}
+
+/// What it means that nobody has a flow. `resets`: the row's flows were with a backend that died, and
+/// their clients are to know.
+#[inline(always)]
+const fn answer(question: &Question, row: Row, owner: u32, resets: bool) -> Answer {
+    if owner != NOBODY || !resets {
+        Answer::Owner
+    } else if !question.opens() {
+        Answer::Reset
+    } else if row.primary() == NOBODY {
+        Answer::Owner
+    } else {
+        Answer::Untracked
+    }
 }
 
 /// Looks for a flow's entry in a bucket.
@@ -193,6 +239,8 @@ struct Seeker<'q, B> {
     tag: u64,
     now: u32,
     idle: u32,
+    /// Whether no packet says that it opens a flow, or ends it.
+    learns: bool,
 }
 
 impl<B: Entries> Seeker<'_, B> {
@@ -201,12 +249,17 @@ impl<B: Entries> Seeker<'_, B> {
         let (index, entry) = self.find();
         // One way for the verifier, not one for each place.
         let index = tables.settled(index);
-        let gives_way = self.question.opens() && entry.is_closing();
+        let gives_way = self.opens() && entry.is_closing();
         if index < ENTRIES as u64 && !gives_way && self.is_current(entry, tables) {
             self.of_entry(bits::low_half(index) as usize, entry)
         } else {
             self.of_none(gives_way, tables)
         }
+    }
+
+    #[inline(always)]
+    const fn opens(&self) -> bool {
+        self.question.opens() && !self.learns
     }
 
     /// The first live entry with the tag; [`ENTRIES`] where there is none.
@@ -234,10 +287,11 @@ impl<B: Entries> Seeker<'_, B> {
     #[inline(always)]
     fn of_entry(&self, index: usize, entry: Tracked) -> u32 {
         let asked = self.question;
-        let after = if !entry.is_confirmed() && asked.opens() {
+        let after = if !entry.is_confirmed() && self.opens() {
             Tracked::half_open(self.tag, entry.owner(), self.now, asked.sequence)
         } else if entry.is_confirmed() || entry.is_followed_by(asked.sequence) {
-            entry.seen_at(self.now, asked.signal == Question::CLOSES)
+            let closes = asked.signal == Question::CLOSES && !self.learns;
+            entry.seen_at(self.now, closes)
         } else {
             return self.row.old();
         };
@@ -254,10 +308,10 @@ impl<B: Entries> Seeker<'_, B> {
     fn of_none<T: Tables>(&self, supersedes: bool, tables: &T) -> u32 {
         let asked = self.question;
         let (primary, old) = (self.row.primary(), self.row.old());
-        let (entry, otherwise) = if asked.opens() {
+        let (entry, otherwise) = if self.opens() {
             let entry = Tracked::half_open(self.tag, primary, self.now, asked.sequence);
             (entry, old)
-        } else if asked.protocol != UDP {
+        } else if !self.learns {
             return old;
         } else if self.row.misses_are_new() {
             (Tracked::confirmed(self.tag, primary, self.now), primary)
@@ -265,7 +319,7 @@ impl<B: Entries> Seeker<'_, B> {
             (Tracked::confirmed(self.tag, old, self.now), old)
         };
         let is_needed = primary != old || supersedes;
-        if !is_needed || entry.owner() == u32::from(Row::NONE) {
+        if !is_needed || entry.owner() == NOBODY {
             return entry.owner();
         }
         if asked.turn() != Turn::Track {

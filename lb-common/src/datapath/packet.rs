@@ -3,7 +3,7 @@
 use super::{
     Detour, Direction, Tables,
     moving::{self, Turn},
-    select::{self, Selector},
+    select::{Selector, Tuple},
 };
 use crate::{
     PassReason,
@@ -75,12 +75,17 @@ impl<I: Ip> Packet<'_, I> {
 
     /// What names its backend.
     #[inline(always)]
-    pub(super) fn selector<T: Tables>(&self, tables: &T) -> Selector {
-        let protocol = self.transport.protocol;
-        let ends = (self.ip.source(), self.ip.destination());
+    pub(super) fn selector<T: Tables>(&self, service: u64, tables: &T) -> Selector {
+        let tuple = Tuple {
+            client: self.ip.source(),
+            vip: self.ip.destination(),
+            ports: *self.transport.ports,
+            protocol: self.transport.protocol,
+        };
+        let (flow, hash) = tuple.hashes(service, tables);
         Selector {
-            hash: select::hash(ends.0, ends.1, *self.transport.ports, protocol, tables),
-            protocol,
+            hash,
+            flow,
             signal: moving::signal(&self.transport),
             sequence: self.transport.sequence(),
             turn: if self.is_whole {

@@ -5,7 +5,9 @@ use super::{
     moving::{self, Question, Turn},
 };
 use crate::{
-    DropReason, bits,
+    DropReason,
+    backend::Header,
+    bits,
     directory::{Kind, Way},
     hash,
     maps::Feature,
@@ -62,25 +64,13 @@ fn in_ranges<A: IpAddress, T: Tables>(
     range::find(tables.ranges(bits::low_half(element))?, port)
 }
 
-/// The hash of a client's flow.
-#[inline(always)]
-pub(super) fn hash<A: IpAddress, T: Tables>(
-    source: A,
-    destination: A,
-    ports: Ports,
-    protocol: u8,
-    tables: &T,
-) -> u64 {
-    hash::flow(tables.hash_key(), source, destination, ports, protocol)
-}
-
 /// What of a packet names its backend.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Selector {
-    /// The hash of its flow.
+    /// What its row goes by: the hash of its flow, or of its client alone.
     pub(super) hash: u64,
-    /// IP protocol number.
-    pub(super) protocol: u8,
+    /// The hash of its flow.
+    pub(super) flow: u64,
     /// [`Question::OPENS`] or [`Question::CLOSES`], or neither.
     pub(super) signal: u8,
     /// TCP's sequence number.
@@ -91,6 +81,59 @@ pub(super) struct Selector {
     pub(super) program: Detour,
 }
 
+/// A flow's five-tuple, as its client sends it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tuple<A> {
+    pub(super) client: A,
+    pub(super) vip: A,
+    pub(super) ports: Ports,
+    pub(super) protocol: u8,
+}
+
+impl<A: IpAddress> Tuple<A> {
+    /// Its hash, and the one that its service goes by: where clients are to stay with one backend, that of the
+    /// client alone, or of its prefix.
+    #[inline(always)]
+    pub(super) fn hashes<T: Tables>(self, service: u64, tables: &T) -> (u64, u64) {
+        let flow = self.hash(tables);
+        match affinity(service, tables) {
+            0 => (flow, flow),
+            bits => {
+                let client = Self {
+                    client: self.client.first_bits(bits),
+                    ports: Ports::from_bytes([0; 4]),
+                    ..self
+                };
+                (flow, client.hash(tables))
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn hash<T: Tables>(self, tables: &T) -> u64 {
+        let Self {
+            client,
+            vip,
+            ports,
+            protocol,
+        } = self;
+        hash::flow(tables.hash_key(), client, vip, ports, protocol)
+    }
+}
+
+/// Bits of a client's address that a service's backends are chosen by, and nothing else; 0: by the flow.
+#[inline(always)]
+fn affinity<T: Tables>(service: u64, tables: &T) -> u8 {
+    if !tables.uses(Feature::Affinity) {
+        return 0;
+    }
+    let Some(header) = tables.backend(Way::extent(service)) else {
+        return 0;
+    };
+    let header: &Header = zerocopy::transmute_ref!(header);
+    header.affinity
+}
+
 impl Selector {
     #[inline(always)]
     const fn question(&self, service: u64) -> Question {
@@ -98,12 +141,12 @@ impl Selector {
             hash: self.hash,
             service,
             sequence: self.sequence,
-            protocol: self.protocol,
             signal: self.signal,
             turn: self.turn as u8,
             back: self.program as u8,
             owner: 0,
-            answered: 0,
+            answer: 0,
+            reserved: 0,
         }
     }
 }

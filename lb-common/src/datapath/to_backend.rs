@@ -42,17 +42,16 @@ pub(super) fn send<'t, I: Ip, T: Tables>(
 #[inline(always)]
 fn try_send<'t, I: Ip, T: Tables>(packet: Packet<'_, I>, service: u64, tables: &'t T) -> Fate<'t> {
     may_ask(packet.ip.source(), tables)?;
-    let selector = packet.selector(tables);
-    let hash = selector.hash;
+    let selector = packet.selector(service, tables);
     let pair = select::owner(&selector, service, tables)?;
     let backend = tables.backend(pair).ok_or(DropReason::TableError)?;
     if mode(backend, tables) == FULL_NAT && full_nat::is_used(tables) {
         return full_nat::send(packet, pair, tables);
     }
     if shared::is(backend, tables) {
-        return shared::send(packet, pair, hash, service, tables);
+        return shared::send(packet, pair, selector.hash, service, tables);
     }
-    deliver(packet, hash, pair, backend, tables)
+    deliver(packet, selector.flow, pair, backend, tables)
 }
 
 /// A client is no group, not everybody, not nobody, and no VIP (a land attack, for one).

@@ -66,8 +66,14 @@ pub trait Ip: Header {
     /// The header (without options) of a tunnel.
     fn outer(outer: &Outer<'_>) -> Self;
 
-    /// The header of an ICMP message of `len` bytes.
-    fn of_icmp(source: Self::Address, destination: Self::Address, len: usize) -> Self;
+    /// The header of a packet of xlb's own that carries `len` bytes: of which protocol, and with which type of
+    /// service or traffic class.
+    fn of_own(
+        source: Self::Address,
+        destination: Self::Address,
+        carries: (u8, u8),
+        len: usize,
+    ) -> Self;
 
     /// Writes the type of service, or traffic class.
     fn set_class(&mut self, class: u8);
@@ -120,7 +126,7 @@ impl Outer<'_> {
 }
 
 /// Type of service, or traffic class, of ICMP messages: internetwork control (RFC 1812, §4.3.2.5).
-pub(super) const ICMP_CLASS: u8 = 0xc0;
+pub const ICMP_CLASS: u8 = 0xc0;
 
 /// What follows the IP header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -180,6 +186,10 @@ pub trait Address: Copy + PartialEq + IntoBytes + Immutable {
 
     /// Whether it lies in a prefix.
     fn within(self, prefix: Self, mask: Self) -> bool;
+
+    /// The first bits of it, all others zero; so many or more than it has: the address itself.
+    #[must_use]
+    fn first_bits(self, bits: u8) -> Self;
 
     /// Whether it may send: no group, not everybody, not nobody, not loopback (RFC 1122, §3.2.1.3;
     /// RFC 4291, §2.5 and §2.7).

@@ -1,11 +1,10 @@
 //! IPv4 (RFC 791).
 
-use network_types::ip::IpProto;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::{
     Cursor, Ip, MAX_POSITION,
-    ip::{self, ICMP_CLASS, Outer, Payload, Piece, Portless},
+    ip::{self, Outer, Payload, Piece, Portless},
 };
 use crate::{
     address::Address,
@@ -194,10 +193,9 @@ impl Ip for Ipv4 {
     }
 
     #[inline(always)]
-    fn of_icmp(source: u32, destination: u32, len: usize) -> Self {
-        let hops_carries = [Outer::HOPS, IpProto::Icmp as u8];
-        let word =
-            0x4500_0000 | u32::from(ICMP_CLASS) << 16 | u32::from(bits::length(Self::LEN + len));
+    fn of_own(source: u32, destination: u32, (protocol, class): (u8, u8), len: usize) -> Self {
+        let hops_carries = [Outer::HOPS, protocol];
+        let word = 0x4500_0000 | u32::from(class) << 16 | u32::from(bits::length(Self::LEN + len));
         let halves = |word: u32| (word & 0xffff) + (word >> 16);
         let sum = halves(word.to_be())
             + halves(u32::from_ne_bytes(Self::DO_NOT_FRAGMENT))
@@ -293,6 +291,12 @@ impl ip::Address for u32 {
     #[inline(always)]
     fn within(self, prefix: Self, mask: Self) -> bool {
         self & mask == prefix
+    }
+
+    #[inline(always)]
+    fn first_bits(self, bits: u8) -> Self {
+        let rest = 32_u32.saturating_sub(bits.into());
+        self & Self::MAX.checked_shl(rest).unwrap_or(0).to_be()
     }
 
     #[inline(always)]

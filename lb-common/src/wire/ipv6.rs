@@ -5,7 +5,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::{
     Cursor, Ip, MAX_POSITION,
-    ip::{self, ICMP_CLASS, Outer, Payload, Piece, Portless},
+    ip::{self, Outer, Payload, Piece, Portless},
 };
 use crate::{
     address::Address,
@@ -175,10 +175,15 @@ impl Ip for Ipv6 {
     }
 
     #[inline(always)]
-    fn of_icmp(source: [u64; 2], destination: [u64; 2], len: usize) -> Self {
-        let carries = u32::from(bits::length(len)) << 16 | (IpProto::Ipv6Icmp as u32) << 8;
+    fn of_own(
+        source: [u64; 2],
+        destination: [u64; 2],
+        (protocol, class): (u8, u8),
+        len: usize,
+    ) -> Self {
+        let carries = u32::from(bits::length(len)) << 16 | u32::from(protocol) << 8;
         Self {
-            version_class_flow: (6 << 28 | u32::from(ICMP_CLASS) << 20).to_be_bytes(),
+            version_class_flow: (6 << 28 | u32::from(class) << 20).to_be_bytes(),
             length_next_hops: (carries | u32::from(Outer::HOPS)).to_be_bytes(),
             source: source.map(u64::to_ne_bytes),
             destination: destination.map(u64::to_ne_bytes),
@@ -335,6 +340,14 @@ impl ip::Address for [u64; 2] {
         let [mask_high, mask_low] = mask;
         let [prefix_high, prefix_low] = prefix;
         high & mask_high == prefix_high && low & mask_low == prefix_low
+    }
+
+    #[inline(always)]
+    fn first_bits(self, bits: u8) -> Self {
+        let [high, low] = self;
+        let rest = 128_u32.saturating_sub(bits.into());
+        let mask = |rest: u32| u64::MAX.checked_shl(rest).unwrap_or(0).to_be();
+        [high & mask(rest.saturating_sub(64)), low & mask(rest)]
     }
 
     /// No unicast address of a network begins with 64 zero bits (RFC 4291, §2.5).

@@ -6,6 +6,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use super::{
     Cursor, Header,
     ip::{Payload, Portless},
+    quic::Start,
 };
 use crate::{
     bits,
@@ -104,7 +105,7 @@ pub struct Transport<'p> {
     checksum: &'p mut [u8; 2],
     /// IP protocol number: TCP or UDP.
     pub protocol: u8,
-    /// Flags of TCP; 0 of UDP.
+    /// Flags of TCP; of UDP [`Transport::INITIAL`] or 0.
     flags: u8,
     /// Sequence number of TCP, network byte order; 0 of UDP.
     sequence: [u8; 4],
@@ -113,6 +114,9 @@ pub struct Transport<'p> {
 }
 
 impl<'p> Transport<'p> {
+    /// A datagram that opens a QUIC connection.
+    const INITIAL: u8 = 1;
+
     /// The header behind an IP header, where `cursor` stands.
     ///
     /// # Errors
@@ -145,6 +149,18 @@ impl<'p> Transport<'p> {
         })
     }
 
+    /// Takes a datagram of `len` bytes, behind whose header `cursor` stands, for one of QUIC: it may open a
+    /// connection.
+    #[inline(always)]
+    pub fn read_quic<C: Cursor<'p>>(&mut self, len: usize, cursor: &C) {
+        if self.protocol != UDP || len < size_of::<Udp>() + Start::LEAST {
+            return;
+        }
+        if cursor.peek::<Start>().is_some_and(Start::is_initial) {
+            self.flags = Self::INITIAL;
+        }
+    }
+
     /// Whether its checksum covers an IP payload of `len` bytes, all of it: a datagram may end before
     /// (RFC 9868).
     #[inline(always)]
@@ -166,7 +182,8 @@ impl<'p> Transport<'p> {
     pub const fn opens(&self) -> bool {
         const SYN: u8 = 2;
         const ACK: u8 = 16;
-        self.flags & (SYN | ACK) == SYN
+        let is_quic = self.protocol == UDP && self.flags == Self::INITIAL;
+        self.flags & (SYN | ACK) == SYN || is_quic
     }
 
     /// Whether it opens a connection or answers to that.
@@ -182,7 +199,9 @@ impl<'p> Transport<'p> {
     #[must_use]
     pub const fn marks(&self) -> u32 {
         const FIN_RST: u8 = 1 | 4;
-        if self.flags & FIN_RST != 0 {
+        if self.protocol == UDP {
+            0
+        } else if self.flags & FIN_RST != 0 {
             Flow::CLOSING
         } else if self.is_syn() {
             Flow::OPENING

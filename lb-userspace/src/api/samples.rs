@@ -91,6 +91,7 @@ fn service() -> ServiceItem {
         backends_total: 2,
         slots: 4096,
         moving_slots: 0,
+        rehashed_flows: 0,
         table_checksum: "00c0ffee".to_owned(),
         packets: 7,
         bytes: 420,

@@ -226,6 +226,9 @@ pub struct ServiceItem {
     /// Slots that changed hands and whose older flows go on elsewhere.
     #[serde(default)]
     pub moving_slots: u32,
+    /// About how many flows were with backends that died and went to others, since the daemon started: those that
+    /// sent within two seconds, an estimate.
+    pub rehashed_flows: u64,
     /// Checksum of its slot table, hexadecimal: equal where tables are equal.
     pub table_checksum: String,
     /// Packets towards its backends.

@@ -1,11 +1,14 @@
-//! What becomes of connections when a service's backends change: `idle:`, `drain_deadline:`, `on_down:`.
+//! What becomes of connections when a service's backends change: `idle:`, `drain_deadline:`, `on_down:`,
+//! `quic:`, `affinity:`.
 
 use std::{ops::RangeInclusive, time::Duration};
 
 use super::{
-    model::{OnDown, Protocol},
+    model::{Affinity, OnDown, Protocol, Vip},
     problems::{Finding, Problems, Reported},
     raw::Node,
+    services::optional,
+    source::Spanned,
     table::Table,
     values::{self, Choice},
 };
@@ -15,7 +18,9 @@ use super::{
 pub(super) struct Draft {
     idle: Result<Option<Duration>, Reported>,
     drain_deadline: Result<Option<Duration>, Reported>,
-    on_down: Result<OnDown, Reported>,
+    on_down: Result<Option<Spanned<OnDown>>, Reported>,
+    quic: Result<Option<Spanned<bool>>, Reported>,
+    affinity: Result<Option<Spanned<Affinity>>, Reported>,
 }
 
 /// What it means.
@@ -23,6 +28,8 @@ pub(super) struct Connections {
     pub(super) idle: Duration,
     pub(super) drain_deadline: Duration,
     pub(super) on_down: OnDown,
+    pub(super) quic: bool,
+    pub(super) affinity: Option<Affinity>,
 }
 
 impl Draft {
@@ -35,11 +42,47 @@ impl Draft {
         };
         let idle = time("idle", "1s to 4h", &IDLE);
         let drain_deadline = time("drain_deadline", "1s to 12h", &DEADLINE);
-        let on_down = service.get("on_down");
+        let quic = |node: &Node, problems: &mut Problems| values::truth(node, "`quic`", problems);
+        let on_down = |node: &Node, problems: &mut Problems| ON_DOWN.read(node, problems);
         Self {
             idle,
             drain_deadline,
-            on_down: on_down.map_or(Ok(OnDown::Rehash), |node| ON_DOWN.read(node, problems)),
+            on_down: optional(service, "on_down", on_down, problems),
+            quic: optional(service, "quic", quic, problems),
+            affinity: optional(service, "affinity", read_affinity, problems),
+        }
+    }
+
+    /// Reports what does not fit a VIP.
+    pub(super) fn check(&self, vip: &Spanned<Vip>, problems: &mut Problems) {
+        let is_tcp = vip.value.protocol == Protocol::Tcp;
+        let reset = match &self.on_down {
+            Ok(Some(on_down)) if on_down.value == OnDown::Reset => Some(on_down.span),
+            _ => None,
+        };
+        let quic = match &self.quic {
+            Ok(Some(quic)) if quic.value => Some(quic.span),
+            _ => None,
+        };
+        if let (Some(span), false) = (reset, is_tcp) {
+            let finding = Finding::at(span, "`on_down: reset` in a UDP service");
+            let finding = finding
+                .label("only TCP has resets")
+                .also(vip.span, "the VIP");
+            problems.error(finding.hint("use `rehash` or `keep`"));
+        }
+        if let (Some(span), true) = (quic, is_tcp) {
+            let finding = Finding::at(span, "`quic` in a TCP service");
+            let finding = finding
+                .label("QUIC runs over UDP")
+                .also(vip.span, "the VIP");
+            problems.error(finding.hint("remove it"));
+        }
+        if let (Some(span), Ok(Some(affinity))) = (reset, &self.affinity) {
+            let finding = Finding::at(span, "`on_down: reset` and `affinity` in one service");
+            let finding = finding.label("tells connections, which affinity does not know");
+            let finding = finding.also(affinity.span, "remembers clients");
+            problems.error(finding.hint("use `rehash` or `keep`, or leave `affinity` out"));
         }
     }
 
@@ -48,20 +91,61 @@ impl Draft {
         Ok(Connections {
             idle: self.idle?.unwrap_or_else(|| default_idle(protocol)),
             drain_deadline: self.drain_deadline?.unwrap_or(DEFAULT_DEADLINE),
-            on_down: self.on_down?,
+            on_down: self
+                .on_down?
+                .map_or(OnDown::Rehash, |on_down| on_down.value),
+            quic: self.quic?.is_some_and(|quic| quic.value),
+            affinity: self.affinity?.map(|affinity| affinity.value),
         })
     }
 }
 
 const ON_DOWN: Choice<OnDown> = Choice {
     what: "`on_down`",
-    words: &[("rehash", OnDown::Rehash), ("keep", OnDown::Keep)],
-    unsupported: &["reset"],
+    words: &[
+        ("rehash", OnDown::Rehash),
+        ("reset", OnDown::Reset),
+        ("keep", OnDown::Keep),
+    ],
+    unsupported: &[],
 };
+
+const BY: Choice<()> = Choice {
+    what: "`by`",
+    words: &[("source", ())],
+    unsupported: &[],
+};
+
+/// A table of how clients stay with their backends.
+fn read_affinity(node: &Node, problems: &mut Problems) -> Result<Affinity, Reported> {
+    let keys = ["by", "timeout", "prefix_v4", "prefix_v6"];
+    let table = Table::open(node, "`affinity`", &keys, problems)?;
+    let by = table.require("by", "by: source", problems);
+    let by = by.and_then(|node| BY.read(node, problems));
+    let timeout = table.get("timeout").map_or(Ok(DEFAULT_AFFINITY), |node| {
+        read(node, "`timeout`", "1s to 4h", &IDLE, problems)
+    });
+    let mut prefix = |key: &'static str, most: u8| {
+        table.get(key).map_or(Ok(most), |node| {
+            let bits = values::number(node, &format!("`{key}`"), 1..=most, problems);
+            bits.map(|bits| bits.value)
+        })
+    };
+    let (prefix_v4, prefix_v6) = (prefix("prefix_v4", 32), prefix("prefix_v6", 128));
+    by?;
+    Ok(Affinity {
+        timeout: timeout?,
+        prefix_v4: prefix_v4?,
+        prefix_v6: prefix_v6?,
+    })
+}
 
 /// Ages are kept in seconds modulo 2¹⁶.
 const IDLE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(4);
 const DEADLINE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(12);
+
+/// How long a client may be silent where the file does not say so.
+const DEFAULT_AFFINITY: Duration = Duration::from_hours(3);
 
 /// How long a drain may take where the file does not say so.
 const DEFAULT_DEADLINE: Duration = Duration::from_hours(1);

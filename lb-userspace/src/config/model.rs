@@ -115,9 +115,36 @@ pub struct Service {
     pub drain_deadline: Duration,
     /// What becomes of the flows of a backend that is down.
     pub on_down: OnDown,
+    /// Whether datagrams are QUIC's, which say what opens a connection.
+    pub quic: bool,
+    /// Whether a client stays with its backend, whatever its ports.
+    pub affinity: Option<Affinity>,
     /// Backends; names and addresses are unique within the service. Of the VIP's address family,
     /// but in tunnels.
     pub backends: Vec<Backend>,
+}
+
+/// A client's flows go to one backend, by the address alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Affinity {
+    /// How long a client may be silent and still goes where it went when backends change.
+    pub timeout: Duration,
+    /// Bits of an IPv4 client's address that count, 1 to 32.
+    pub prefix_v4: u8,
+    /// Bits of an IPv6 client's address that count, 1 to 128.
+    pub prefix_v6: u8,
+}
+
+impl Affinity {
+    /// Bits that count of the clients of a VIP.
+    #[must_use]
+    pub const fn bits(self, vip: IpAddr) -> u8 {
+        if vip.is_ipv6() {
+            self.prefix_v6
+        } else {
+            self.prefix_v4
+        }
+    }
 }
 
 /// What becomes of the flows of a backend that is down.
@@ -126,6 +153,8 @@ pub struct Service {
 pub enum OnDown {
     /// They go to others, which know nothing of them: clients begin anew soon.
     Rehash,
+    /// They end: over TCP clients are told with their next packet.
+    Reset,
     /// They stay, as in a drain.
     Keep,
 }

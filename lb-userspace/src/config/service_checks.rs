@@ -17,6 +17,9 @@ impl ServiceDraft {
         self.check_probe(problems);
         self.check_mss(problems);
         self.check_sources(problems);
+        if let Ok(vip) = &self.vip {
+            self.connections.check(vip, problems);
+        }
         self.note_unprobed(problems);
         self.note_unused(problems);
         let (Ok(slots), Ok(backends)) = (&self.slots, &self.backends) else {

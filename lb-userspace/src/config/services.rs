@@ -13,7 +13,7 @@ use super::{
     values::{self, Choice, quoted},
 };
 
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 15] = [
     "name",
     "vip",
     "mode",
@@ -26,6 +26,8 @@ const KEYS: [&str; 13] = [
     "idle",
     "drain_deadline",
     "on_down",
+    "quic",
+    "affinity",
     "backends",
 ];
 
@@ -53,7 +55,7 @@ pub(super) struct ServiceDraft {
     pub(super) tunnel: Result<Option<Spanned<Tunnel>>, Reported>,
     pub(super) full_nat: Result<Option<Spanned<FullNat>>, Reported>,
     pub(super) mss: Result<Option<Spanned<u16>>, Reported>,
-    connections: connections::Draft,
+    pub(super) connections: connections::Draft,
     pub(super) backends: Result<Vec<BackendDraft>, Reported>,
 }
 
@@ -83,6 +85,8 @@ impl ServiceDraft {
             idle,
             drain_deadline,
             on_down,
+            quic,
+            affinity,
         } = self.connections.finish(vip.protocol)?;
         let backends = self.backends?.into_iter().map(BackendDraft::finish);
         Ok(Service {
@@ -97,6 +101,8 @@ impl ServiceDraft {
             idle,
             drain_deadline,
             on_down,
+            quic,
+            affinity,
             backends: backends.collect::<Result<_, _>>()?,
         })
     }
@@ -148,7 +154,7 @@ fn read_one(node: &Node, problems: &mut Problems) -> Result<ServiceDraft, Report
 }
 
 /// The value of a key, if it is there, and where it stands.
-fn optional<T>(
+pub(super) fn optional<T>(
     table: &Table<'_>,
     key: &str,
     read: impl FnOnce(&Node, &mut Problems) -> Result<T, Reported>,

@@ -199,6 +199,7 @@ impl Engine {
             backends_up: count(backends.iter().filter(takes_flows)),
             backends_total: count(backends.iter()),
             slots: service.slots(),
+            rehashed_flows: self.dataplane.rehashed_flows(service.vip),
             moving_slots: installed.map_or(0, InstalledService::moving_rows),
             table_checksum: checksum.map_or_else(String::new, |sum| format!("{sum:016x}")),
             packets: total.packets,

@@ -105,6 +105,7 @@ pub struct Dataplane {
     usage: Usage,
     tracks: Looked,
     refused: Refused,
+    rehashed: BTreeMap<Vip, u64>,
     _lock: Lock,
 }
 
@@ -174,6 +175,7 @@ impl Dataplane {
             usage: Usage::default(),
             tracks: Looked::default(),
             refused: Refused::default(),
+            rehashed: BTreeMap::new(),
             _lock: lock,
         })
     }
@@ -197,6 +199,7 @@ impl Dataplane {
             usage: Usage::default(),
             tracks: Looked::default(),
             refused: Refused::default(),
+            rehashed: BTreeMap::new(),
             _lock: lock,
         };
         dataplane.check(config)?;

@@ -476,6 +476,8 @@ fn config(interfaces: &[&str]) -> Config {
             idle: Duration::from_mins(15),
             drain_deadline: Duration::from_hours(1),
             on_down: OnDown::Rehash,
+            quic: false,
+            affinity: None,
             backends: backends.collect(),
         }],
     }
@@ -502,6 +504,9 @@ fn state(backends: u8) -> State {
             patience: Patience {
                 idle: 900,
                 deadline: 3600,
+                resets: false,
+                learns: false,
+                affinity: 0,
             },
             backends: (1..=backends).map(backend).collect(),
         }],

@@ -10,7 +10,10 @@ use super::{
     flows::{Sweeper, Usage},
     maps,
 };
-use crate::desired::{self, FlowOwners, InstalledService, Region, Store as _};
+use crate::{
+    config::model::Vip,
+    desired::{self, FlowOwners, InstalledService, Region, Rested, Store as _},
+};
 
 impl Dataplane {
     /// Leads remembered flows to the entries of their backends, before others may have those that they
@@ -79,7 +82,11 @@ impl Dataplane {
         if !is_moving {
             return Ok(lingers);
         }
-        let (changes, after) = {
+        let Rested {
+            changes,
+            after,
+            rehashed,
+        } = {
             let times = |element: u32, slot: u32| self.maps.times(element, slot);
             desired::rest(&self.installed, times, now, self.refused.at)
         };
@@ -87,6 +94,9 @@ impl Dataplane {
             change.apply(&mut self.maps)?;
         }
         self.installed = after;
+        for (vip, flows) in rehashed {
+            *self.rehashed.entry(vip).or_default() += flows;
+        }
         Ok(lingers || !changes.is_empty())
     }
 
@@ -107,6 +117,13 @@ impl Dataplane {
         let now = self.time.clock().now;
         let is_busy = |element, slot| self.maps.times(element, slot).quiet(now) < OF_LATE;
         service.flows_left(is_busy)
+    }
+
+    /// About how many flows of a service were with backends that died and went to others, since the daemon
+    /// started: an estimate ([`Rested::rehashed`]).
+    #[must_use]
+    pub fn rehashed_flows(&self, vip: Vip) -> u64 {
+        self.rehashed.get(&vip).copied().unwrap_or(0)
     }
 
     /// Live entries among the tracked flows, as of the last look.

@@ -179,6 +179,9 @@ impl<S: Store> Reader<'_, S> {
             patience: Patience {
                 idle: header.idle,
                 deadline: header.deadline,
+                resets: header.flags & Header::RESETS != 0,
+                learns: header.flags & Header::LEARNS != 0,
+                affinity: header.affinity,
             },
             lingering: BTreeMap::new(),
             owners: None,

@@ -21,7 +21,7 @@ use super::{
     state::{Action, Backend, Forwarding, Patience, Pool, Routes, Service, State, TunnelSource},
 };
 use crate::{
-    config::model::{self, Mode, OnDown, Role, Vip},
+    config::model::{self, Mode, OnDown, Protocol, Role, Vip},
     dataplane::sizes,
     health::Health,
     net::client_routes::TooManyDirect,
@@ -133,6 +133,18 @@ struct Builder<'a, 'b, H, N> {
     pools: Vec<Pool>,
 }
 
+fn patience(service: &model::Service) -> Patience {
+    let is_tcp = service.vip.protocol == Protocol::Tcp;
+    let affinity = service.affinity;
+    Patience {
+        idle: seconds(affinity.map_or(service.idle, |affinity| affinity.timeout)),
+        deadline: seconds(service.drain_deadline),
+        resets: is_tcp && service.on_down == OnDown::Reset,
+        learns: affinity.is_some() || !is_tcp && !service.quic,
+        affinity: affinity.map_or(0, |affinity| affinity.bits(service.vip.address)),
+    }
+}
+
 impl<H, N> Builder<'_, '_, H, N>
 where
     H: Fn(Vip, SocketAddr) -> Health,
@@ -144,10 +156,7 @@ where
             vip: service.vip,
             slots: service.slots(),
             mss: service.mss.unwrap_or(0),
-            patience: Patience {
-                idle: seconds(service.idle),
-                deadline: seconds(service.drain_deadline),
-            },
+            patience: patience(service),
             backends: backends.map(|b| self.backend(service, b)).collect(),
         }
     }

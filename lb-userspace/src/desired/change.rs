@@ -215,8 +215,10 @@ const NEXT_HOP: usize = core::mem::offset_of!(Backend, next_hop);
 const WEIGHT: usize = core::mem::offset_of!(Backend, weight);
 const MODE: usize = core::mem::offset_of!(Backend, mode);
 const TABLE: usize = core::mem::offset_of!(Header, table);
+const PORT: usize = core::mem::offset_of!(Header, port);
 const LAST_PORT: usize = core::mem::offset_of!(Header, last_port);
 const DEADLINE: usize = core::mem::offset_of!(Header, deadline);
+const AFFINITY: usize = core::mem::offset_of!(Header, affinity);
 const COUNT: usize = core::mem::offset_of!(Pool, count);
 const TAG: usize = core::mem::offset_of!(Way, tag);
 const VALUE: usize = core::mem::offset_of!(Way, value);
@@ -336,8 +338,9 @@ fn fill_extent<S: Store>(
 }
 
 fn fill_table<S: Store>(store: &mut S, element: u32, rows: &[Row]) -> Result<(), StoreError> {
-    let moving = (0..).zip(rows).filter(|(_, row)| row.is_moving());
-    set_times(store, element, moving.map(|(slot, _)| slot))?;
+    let moving = (0..).zip(rows.iter().copied());
+    let moving = moving.filter(|(_, row)| row.is_moving());
+    set_times(store, element, moving)?;
     let begin = Region::Slots.offset(element);
     let bytes = zerocopy::IntoBytes::as_bytes(rows);
     write_bytes(store, Region::Slots, begin, bytes, 0)
@@ -353,19 +356,25 @@ fn now<S: Store>(store: &S) -> u32 {
 fn set_times<S: Store>(
     store: &mut S,
     element: u32,
-    slots: impl Iterator<Item = u32>,
+    rows: impl Iterator<Item = (u32, Row)>,
 ) -> Result<(), StoreError> {
     let begin = Region::Times.offset(element);
-    let now: u32 = zerocopy::transmute!(Times::at(now(store)));
-    for slot in slots {
-        store.store_u32(Region::Times, begin + slot as usize * ROW_BYTES, now)?;
+    let now = now(store);
+    for (slot, row) in rows {
+        let times = if row.is_rehashed() {
+            Times::unseen(now)
+        } else {
+            Times::at(now)
+        };
+        let offset = begin + slot as usize * ROW_BYTES;
+        store.store_u32(Region::Times, offset, zerocopy::transmute!(times))?;
     }
     Ok(())
 }
 
 fn set_patience<S: Store>(store: &mut S, extent: u32, header: &Header) -> Result<(), StoreError> {
     let bytes = zerocopy::IntoBytes::as_bytes(header);
-    for field in [LAST_PORT, DEADLINE] {
+    for field in [PORT, LAST_PORT, DEADLINE, AFFINITY] {
         let word = bytes
             .get(field..field + 4)
             .and_then(|word| word.try_into().ok());
@@ -376,7 +385,7 @@ fn set_patience<S: Store>(store: &mut S, extent: u32, header: &Header) -> Result
 
 fn move_rows<S: Store>(store: &mut S, element: u32, rows: &[(u32, Row)]) -> Result<(), StoreError> {
     let moving = rows.iter().filter(|(_, row)| row.is_moving());
-    set_times(store, element, moving.map(|(slot, _)| *slot))?;
+    set_times(store, element, moving.copied())?;
     set_rows(store, element, rows)
 }
 

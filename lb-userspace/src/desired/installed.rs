@@ -299,13 +299,16 @@ impl Service {
         header.table = self.table.0;
         header.idle = self.patience.idle;
         header.deadline = self.patience.deadline;
+        header.flags = (u8::from(self.patience.resets) * Header::RESETS)
+            | (u8::from(self.patience.learns) * Header::LEARNS);
+        header.affinity = self.patience.affinity;
         header.standing = Standing::new(State::Header, 0);
         header
     }
 }
 
 /// How many things, each of which marks one of `all` places by chance, leave `marked` of them marked.
-fn linear_count(all: u32, marked: u32) -> u64 {
+pub(super) fn linear_count(all: u32, marked: u32) -> u64 {
     let (places, free) = (f64::from(all), f64::from(all - marked).max(0.5));
     #[expect(
         clippy::cast_possible_truncation,

@@ -29,7 +29,7 @@ use super::{
     installed::Installed,
     leaving::{Moment, Tracks},
     ram::{Event, Ram},
-    rest::rest,
+    rest::{Rested, rest},
     specialisation::Specialisation,
     state::{
         Action, Backend, Forwarding, Patience, Pool, Route, Routes, Service, State, TunnelSource,
@@ -307,7 +307,7 @@ fn a_backend_that_is_removed_stays_until_nobody_names_it() {
 
     // Rows at rest name nobody, and so do flows, as a later look says.
     let late = NOW + 5000;
-    let (changes, after) = rest(&maps.installed, |_, _| Times::at(NOW), late, 0);
+    let Rested { changes, after, .. } = rest(&maps.installed, |_, _| Times::at(NOW), late, 0);
     for change in &changes {
         change.apply(&mut maps.ram).unwrap();
     }
@@ -340,7 +340,8 @@ fn a_backend_that_another_service_gets_does_not_stay() {
     maps.install(&state);
     let first = maps.installed.service(vip(0)).unwrap();
     assert_eq!(first.backends().count(), 1);
-    assert_eq!(first.moving_rows(), 0);
+    let Rested { after, .. } = rest(&maps.installed, |_, _| Times::unseen(NOW), NOW + 2, 0);
+    assert_eq!(after.service(vip(0)).unwrap().moving_rows(), 0);
 }
 
 fn owner_of_reply(maps: &Maps, backend: u8) -> Option<SocketAddr> {

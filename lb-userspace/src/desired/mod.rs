@@ -50,7 +50,7 @@ pub use flow_owners::{FlowOwners, Standing};
 pub use installed::{Installed, Service as InstalledService};
 pub use leaving::{Moment, Tracks};
 pub use placement::Place;
-pub use rest::rest;
+pub use rest::{Rested, rest};
 pub use specialisation::Specialisation;
 pub use state::{
     Action, Backend, Forwarding, Patience, Pool, Route, Routes, Service, State, TunnelSource,

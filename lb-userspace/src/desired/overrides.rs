@@ -347,6 +347,8 @@ mod tests {
                 idle: Duration::from_mins(15),
                 drain_deadline: Duration::from_hours(1),
                 on_down: OnDown::Rehash,
+                quic: false,
+                affinity: None,
                 backends: vec![backend("a", A), backend("b", B)],
             }],
         }

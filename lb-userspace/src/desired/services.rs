@@ -18,7 +18,7 @@ use super::{
     slots::Touched,
     state::{self, Forwarding, Patience},
     store::Region,
-    transition,
+    transition::{self, Flows},
 };
 use crate::{
     config::model::Vip,
@@ -120,6 +120,13 @@ impl<'m> Planner<'m> {
         };
         Keeping {
             owners: keeping.filter_map(offset).collect(),
+            of_the_dead: match wanted.patience {
+                _ if !self.tracks => Flows::None,
+                patience if patience.resets => Flows::AreReset,
+                // What is not new cannot be told from what is.
+                patience if patience.learns => Flows::None,
+                _ => Flows::Move,
+            },
             extent,
             has_traffic: self.moment.has_traffic,
             known: RefCell::default(),
@@ -296,10 +303,10 @@ impl<'m> Planner<'m> {
     /// hash says.
     fn fill_table(&mut self, service: &mut Service, wanted: &[Entry], keeping: &Keeping<'_>) {
         let owners: Vec<u16> = service.wanted_owners(wanted).collect();
-        let keeps = |owner| keeping.keeps(owner);
+        let flows = |owner| keeping.flows(owner);
         let row = |(slot, owner): (usize, &u16)| {
             let before = service.rows.get(slot * service.rows.len() / owners.len());
-            transition::next(before.copied().unwrap_or(Row::EMPTY), *owner, keeps)
+            transition::next(before.copied().unwrap_or(Row::EMPTY), *owner, flows)
         };
         let rows: Vec<Row> = owners.iter().enumerate().map(row).collect();
         service.rows = Arc::new(rows.clone());
@@ -316,15 +323,15 @@ impl<'m> Planner<'m> {
         touched: Touched,
         keeping: &Keeping<'_>,
     ) {
-        let keeps = |owner| keeping.keeps(owner);
+        let flows = |owner| keeping.flows(owner);
         let rows = match touched {
-            Touched::Some(slots) if !service.is_astray(keeps) => {
+            Touched::Some(slots) if !service.is_astray(flows) => {
                 let offsets = service.member_offsets(wanted);
                 let owner = |slot: u32| (slot, service.wanted_owner(slot, &offsets));
-                service.changed_rows(slots.into_iter().map(owner), keeps)
+                service.changed_rows(slots.into_iter().map(owner), flows)
             }
             Touched::All | Touched::Some(_) => {
-                service.changed_rows((0..).zip(service.wanted_owners(wanted)), keeps)
+                service.changed_rows((0..).zip(service.wanted_owners(wanted)), flows)
             }
         };
         if rows.is_empty() {
@@ -353,6 +360,8 @@ impl<'m> Planner<'m> {
 struct Keeping<'a> {
     /// As rows name them.
     owners: HashSet<u16>,
+    /// What becomes of those of others.
+    of_the_dead: Flows,
     extent: u32,
     has_traffic: &'a dyn Fn(u32) -> bool,
     /// Whether owners ever had any.
@@ -360,8 +369,8 @@ struct Keeping<'a> {
 }
 
 impl Keeping<'_> {
-    /// Whether an owner has flows, and keeps them.
-    fn keeps(&self, owner: u16) -> bool {
+    /// What becomes of the flows of an owner.
+    fn flows(&self, owner: u16) -> Flows {
         let has_flows = || {
             let mut known = self.known.borrow_mut();
             let pair = self.extent + u32::from(owner);
@@ -369,7 +378,15 @@ impl Keeping<'_> {
                 .entry(owner)
                 .or_insert_with(|| (self.has_traffic)(pair))
         };
-        self.owners.contains(&owner) && has_flows()
+        if owner == Row::NONE {
+            self.of_the_dead
+        } else if !has_flows() {
+            Flows::None
+        } else if self.owners.contains(&owner) {
+            Flows::Stay
+        } else {
+            self.of_the_dead
+        }
     }
 }
 
@@ -414,6 +431,9 @@ impl Service {
             patience: Patience {
                 idle: 0,
                 deadline: 0,
+                resets: false,
+                learns: false,
+                affinity: 0,
             },
             lingering: BTreeMap::new(),
             owners: None,
@@ -444,11 +464,15 @@ impl Service {
         same.next().map(|(pair, _)| pair)
     }
 
-    /// Whether flows may be with an owner that keeps none.
-    fn is_astray(&self, keeps: impl Fn(u16) -> bool) -> bool {
+    /// Whether flows may be with an owner that keeps none, or are reset that are not to be.
+    fn is_astray(&self, flows: impl Fn(u16) -> Flows) -> bool {
         self.moving().any(|(_, row)| {
             let old = u16::try_from(row.old()).unwrap_or(Row::NONE);
-            old != Row::NONE && !keeps(old)
+            match flows(old) {
+                Flows::Stay => false,
+                Flows::None | Flows::Move => true,
+                Flows::AreReset => old != Row::NONE,
+            }
         })
     }
 

@@ -7,7 +7,8 @@ use lb_common::row::Row;
 use super::{
     entry::Entry,
     installed::{Owners, Service},
-    state, transition,
+    state,
+    transition::{self, Flows},
 };
 use crate::slot_table::{Member, SlotTable};
 
@@ -68,11 +69,11 @@ impl Service {
     pub(super) fn changed_rows(
         &self,
         owners: impl Iterator<Item = (u32, u16)>,
-        keeps: impl Fn(u16) -> bool,
+        flows: impl Fn(u16) -> Flows,
     ) -> Vec<(u32, Row)> {
         let changed = owners.filter_map(|(slot, owner)| {
             let row = *self.rows.get(slot as usize)?;
-            let next = transition::next(row, owner, &keeps);
+            let next = transition::next(row, owner, &flows);
             (next != row).then_some((slot, next))
         });
         changed.collect()

@@ -24,7 +24,11 @@ pub struct Specialisation {
 }
 
 /// Features that tables make use of, so that a program must have them as long as a table does.
-const OF_TABLES: u32 = Feature::Ranges as u32 | Feature::Mss as u32 | Feature::Shared as u32;
+const OF_TABLES: u32 = Feature::Ranges as u32
+    | Feature::Mss as u32
+    | Feature::Shared as u32
+    | Feature::Affinity as u32
+    | Feature::Quic as u32;
 
 impl Specialisation {
     /// What a configuration (with its overrides) needs. `tracks`: whether the kernel can track flows.
@@ -101,6 +105,8 @@ fn features(config: &Config) -> u32 {
         (config.icmp.echo == Echo::Answer, Feature::Echo),
         (any(|service| service.mss.is_some()), Feature::Mss),
         (shares_backends(config), Feature::Shared),
+        (any(|service| service.affinity.is_some()), Feature::Affinity),
+        (any(|service| service.quic), Feature::Quic),
     ];
     let bits = used.iter().filter(|(is_used, _)| *is_used);
     bits.fold(0, |features, (_, feature)| features | *feature as u32)

@@ -54,13 +54,19 @@ pub struct Service {
     pub backends: Vec<Backend>,
 }
 
-/// How long flows keep rows moving, in seconds.
+/// What flows are to a service, and how long they keep rows moving, in seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Patience {
     /// A flow that was silent for so long is over.
     pub idle: u16,
     /// A row that changed so long ago comes to rest, whatever flows it has; 0: never.
     pub deadline: u16,
+    /// Clients of a backend that died are told: the service is one over TCP.
+    pub resets: bool,
+    /// No packet says that it opens a flow.
+    pub learns: bool,
+    /// Bits of a client's address that its backend is chosen by, and nothing else; 0: by the flow.
+    pub affinity: u8,
 }
 
 /// A backend of a service.

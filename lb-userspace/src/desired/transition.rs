@@ -2,42 +2,54 @@
 
 use lb_common::row::Row;
 
-/// The row of a slot that is to have this owner. `keeps`: whether a backend is there and keeps the flows
-/// that it has.
+/// What becomes of the flows of an owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flows {
+    /// Its backend is there and keeps them.
+    Stay,
+    /// There are none.
+    None,
+    /// They go with the row, to a backend that knows nothing of them.
+    Move,
+    /// They end, and their clients are told.
+    AreReset,
+}
+
+/// The row of a slot that is to have this owner. `flows`: what becomes of those of an owner, or of nobody.
 ///
 /// Every live flow that is not tracked is on the row's `old` owner; so that changes when it dies, and where
 /// it says what it said before: a row at rest has its flows on `primary`, and one that has learned all
-/// flows of `old` has those that found no place there, too.
-pub(super) fn next(row: Row, owner: u16, keeps: impl Fn(u16) -> bool) -> Row {
-    let is_at_rest = !row.is_moving();
+/// flows of `old` has those that found no place there, too. Where nobody is `old`, none is alive that is not
+/// tracked.
+pub(super) fn next(row: Row, owner: u16, flows: impl Fn(u16) -> Flows) -> Row {
+    let is_at_rest = !row.is_moving() || row.is_rehashed();
     if (row.primary(), is_at_rest) == (owner.into(), true) {
         return row;
     }
     let old = if is_at_rest || row.misses_are_new() {
-        row.primary()
+        offset(row.primary())
     } else {
-        row.old()
+        offset(row.old())
     };
-    let old = offset(old).filter(|old| keeps(*old));
-    match old {
+    match flows(old) {
+        _ if row == Row::EMPTY => Row::stable(owner),
+        Flows::None if is_at_rest => Row::stable(owner),
+        Flows::Move if is_at_rest => Row::rehashed(owner),
         // Nothing is lost that was not lost before; but others may have flows that are tracked.
-        None if is_at_rest => Row::stable(owner),
-        None => Row::moving(owner, owner),
-        Some(_) if row.primary() == u32::from(owner) && keeps_old(row, &keeps) => row,
-        Some(old) => Row::moving(owner, old),
+        Flows::None | Flows::Move => Row::moving(owner, owner),
+        Flows::AreReset => Row::moving(owner, Row::NONE),
+        Flows::Stay if row.primary() == u32::from(owner) && keeps_old(row, &flows) => row,
+        Flows::Stay => Row::moving(owner, old),
     }
 }
 
 /// Whether a moving row may go on as it is.
-fn keeps_old(row: Row, keeps: impl Fn(u16) -> bool) -> bool {
-    offset(row.old()).is_some_and(keeps)
+fn keeps_old(row: Row, flows: impl Fn(u16) -> Flows) -> bool {
+    flows(offset(row.old())) == Flows::Stay
 }
 
-/// An owner that there is.
-fn offset(owner: u32) -> Option<u16> {
-    u16::try_from(owner)
-        .ok()
-        .filter(|owner| *owner != Row::NONE)
+fn offset(owner: u32) -> u16 {
+    u16::try_from(owner).unwrap_or(Row::NONE)
 }
 
 #[cfg(test)]
@@ -48,12 +60,24 @@ mod tests {
     const B: u16 = 2;
     const C: u16 = 3;
 
-    fn all(_: u16) -> bool {
-        true
+    fn all(owner: u16) -> Flows {
+        but(Row::NONE)(owner)
     }
 
-    fn but(dead: u16) -> impl Fn(u16) -> bool {
-        move |owner| owner != dead
+    fn but(dead: u16) -> impl Fn(u16) -> Flows {
+        move |owner| match owner {
+            Row::NONE => Flows::Move,
+            owner if owner == dead => Flows::Move,
+            _ => Flows::Stay,
+        }
+    }
+
+    fn reset(dead: u16) -> impl Fn(u16) -> Flows {
+        move |owner| match owner {
+            Row::NONE => Flows::AreReset,
+            owner if owner == dead => Flows::AreReset,
+            _ => Flows::Stay,
+        }
     }
 
     #[test]
@@ -73,10 +97,26 @@ mod tests {
 
     #[test]
     fn the_flows_of_an_owner_that_died_go_with_the_row() {
-        assert_eq!(next(Row::stable(A), B, but(A)), Row::stable(B));
+        assert_eq!(next(Row::stable(A), B, but(A)), Row::rehashed(B));
+        assert_eq!(next(Row::rehashed(A), A, all), Row::rehashed(A));
+        assert_eq!(next(Row::rehashed(A), B, all), Row::moving(B, A));
+        assert_eq!(next(Row::rehashed(A), B, but(A)), Row::rehashed(B));
         assert_eq!(next(Row::moving(B, A), B, but(A)), Row::moving(B, B));
         assert_eq!(next(Row::moving(B, A), C, but(A)), Row::moving(C, C));
         assert_eq!(next(Row::stable(A), Row::NONE, but(A)), Row::EMPTY);
+    }
+
+    #[test]
+    fn the_flows_of_an_owner_that_died_may_be_reset() {
+        let none = Row::moving(B, Row::NONE);
+        assert_eq!(next(Row::stable(A), B, reset(A)), none);
+        assert_eq!(next(Row::moving(B, A), B, reset(A)), none);
+        assert_eq!(next(none, B, reset(A)), none);
+        assert_eq!(next(none, A, reset(B)), Row::moving(A, Row::NONE));
+        assert_eq!(next(Row::moving(B, A), A, reset(B)), Row::moving(A, A));
+        assert_eq!(next(Row::EMPTY, B, reset(A)), Row::stable(B));
+        // Until they are not to be any more.
+        assert_eq!(next(none, B, all), Row::moving(B, B));
     }
 
     #[test]

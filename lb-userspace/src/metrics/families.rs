@@ -132,7 +132,7 @@ fn data_path(status: &Status) -> Vec<MetricFamily> {
     .into()
 }
 
-fn services(services: &[ServiceItem]) -> [MetricFamily; 5] {
+fn services(services: &[ServiceItem]) -> [MetricFamily; 6] {
     let mut info = gauge("xlb_service_info", "1; what a service is.");
     let mut up = gauge("xlb_service_up", "Whether a backend takes the flows.");
     let mut dropped = counter(
@@ -144,8 +144,13 @@ fn services(services: &[ServiceItem]) -> [MetricFamily; 5] {
         "xlb_moving_rows",
         "Slots that changed hands and whose older flows go on elsewhere.",
     );
+    let mut rehashed = counter(
+        "xlb_rehashed_flows_estimate_total",
+        "About how many flows were with backends that died and went to others: an estimate.",
+    );
     for service in services {
         let name = [("service", service.name.as_str())];
+        rehashed.add(&name, service.rehashed_flows);
         moving.add(&name, service.moving_slots);
         info.add(
             &[
@@ -160,7 +165,7 @@ fn services(services: &[ServiceItem]) -> [MetricFamily; 5] {
         dropped.add(&name, service.dropped_packets);
         slots.add(&name, service.slots);
     }
-    [info, up, dropped, slots, moving].map(Family::finish)
+    [info, up, dropped, slots, moving, rehashed].map(Family::finish)
 }
 
 fn service_backends(services: &[ServiceItem], backends: &[BackendItem]) -> MetricFamily {

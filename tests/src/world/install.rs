@@ -50,6 +50,8 @@ impl Installation {
         let extent = self.backends.len() as u32;
         let mut header = Header::new_zeroed();
         header.idle = service.idle;
+        header.flags = service.flags;
+        header.affinity = service.affinity;
         self.backends.push(zerocopy::transmute!(header));
         for ((address, next_hop), link) in service.backends.iter().zip(service.links()) {
             let index = indices.get(&path_key(*address, link)).copied();

@@ -8,6 +8,7 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod affinity;
 mod any_kernel;
 mod attach;
 mod backend_setup;
@@ -21,6 +22,7 @@ mod hairpin;
 mod icmp;
 mod modes;
 mod network;
+mod on_down;
 mod page;
 mod path_mtu;
 mod pools;

@@ -20,7 +20,7 @@ use lb_userspace::lab::{Namespace, Topology};
 
 use crate::{
     page::sample,
-    site::{SOON, backend, nothing_was_dropped, routed, start, wait_for_state, wait_until_whole},
+    site::{SOON, backend, nothing_was_dropped, routed, start, wait_until_whole},
 };
 
 /// Flows are over soon.
@@ -29,10 +29,10 @@ const SHORT: Service<'_> = Service {
     ..Service::WEB
 };
 const PAUSE: Duration = Duration::from_millis(2);
-const NAMES: [&str; 3] = ["b1", "b2", "b3"];
+pub(crate) const NAMES: [&str; 3] = ["b1", "b2", "b3"];
 
 /// Holds connections open to all backends; how many to each.
-fn hold(client: &Namespace, vip: SocketAddr) -> (Load<Held>, [usize; 3]) {
+pub(crate) fn hold(client: &Namespace, vip: SocketAddr) -> (Load<Held>, [usize; 3]) {
     let held = Held::open(client, vip, 60).unwrap();
     let open = NAMES.map(|name| held.open_to(name));
     assert!(open.iter().all(|open| *open > 0), "{open:?}");
@@ -40,16 +40,16 @@ fn hold(client: &Namespace, vip: SocketAddr) -> (Load<Held>, [usize; 3]) {
 }
 
 /// Asserts that nothing broke; how many are open to each backend.
-fn unbroken(held: &Held) -> [usize; 3] {
+pub(crate) fn unbroken(held: &Held) -> [usize; 3] {
     assert!(held.broken.is_empty(), "{:?}", held.broken);
     NAMES.map(|name| held.open_to(name))
 }
 
-fn moving_rows(xlb: &Xlb<'_>) -> u64 {
+pub(crate) fn moving_rows(xlb: &Xlb<'_>) -> u64 {
     sample(xlb, "xlb_moving_rows{service=\"web\"}")
 }
 
-fn change(xlb: &Xlb<'_>, words: &[&str]) {
+pub(crate) fn change(xlb: &Xlb<'_>, words: &[&str]) {
     xlb.json(&[&["backend"], words].concat()).unwrap();
 }
 
@@ -204,29 +204,6 @@ fn datagrams_stay_with_their_backend() {
         assert!(datagrams.failed.is_empty(), "{:?}", datagrams.failed);
     }
     nothing_was_dropped(&xlb);
-}
-
-/// Connections to a backend that does not answer probes any more, but lives, stay there.
-#[test]
-fn a_service_may_keep_the_flows_of_what_is_down() {
-    let topology = Topology::two_armed(routed()).unwrap();
-    let _fleet = Fleet::start(&topology).unwrap();
-    let keeps = Service {
-        more: &["on_down: keep", "idle: 2s"],
-        ..Service::WEB
-    };
-    let xlb = start(&topology, &[keeps]);
-    let (client, vip) = (&topology.client.namespace, keeps.vip(&topology));
-    let (held, before) = hold(client, vip);
-    let refuse = "add table inet deaf { chain in { type filter hook input priority 0; \
-                  tcp flags syn tcp dport 8080 drop; }; }";
-    let b2 = &topology.backends[1].namespace;
-    b2.run(["nft", refuse]).unwrap();
-    wait_for_state(&xlb, "web", "b2", "down");
-    thread::sleep(Duration::from_secs(4));
-    b2.run(["nft", "delete table inet deaf"]).unwrap();
-    wait_for_state(&xlb, "web", "b2", "up");
-    assert_eq!(unbroken(&held.stop().unwrap()), before);
 }
 
 /// `cargo xtask churn` is this with thousands of connections.

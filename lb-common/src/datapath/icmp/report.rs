@@ -7,7 +7,7 @@ use super::{
         full_nat,
         moving::Turn,
         owner, rewrite,
-        select::{self, Selector},
+        select::{self, Selector, Tuple},
         shared,
         to_backend::{self, FULL_NAT, GUE, IPIP, L2_DSR, NAT},
         to_client::{self, Exit},
@@ -141,10 +141,16 @@ impl<I: Ip> Report<'_, I> {
         to_backend::may_ask(self.ip.source(), tables)?;
         let (client, vip) = (self.quoted.ip.destination(), self.quoted.ip.source());
         let (ports, protocol) = (self.quoted.ports.reversed(), self.quoted.protocol);
-        let hash = select::hash(client, vip, ports, protocol, tables);
+        let tuple = Tuple {
+            client,
+            vip,
+            ports,
+            protocol,
+        };
+        let (flow, hash) = tuple.hashes(service, tables);
         let selector = Selector {
             hash,
-            protocol,
+            flow,
             signal: 0,
             sequence: 0,
             turn: Turn::Ask,
@@ -169,7 +175,7 @@ impl<I: Ip> Report<'_, I> {
             let (pair, backend, _) = shared::choose(&asks, None, pair, hash, service, tables)?;
             return self.deliver(hash, pair, backend, tables);
         }
-        self.deliver(hash, pair, backend, tables)
+        self.deliver(flow, pair, backend, tables)
     }
 
     #[inline(always)]

@@ -186,6 +186,8 @@ fn config(probe: Option<Probe>, weight: u16) -> Config {
             idle: Duration::from_mins(15),
             drain_deadline: Duration::from_hours(1),
             on_down: OnDown::Rehash,
+            quic: false,
+            affinity: None,
             backends: vec![model::Backend {
                 name: "b1".into(),
                 address: SocketAddr::new(ip("10.0.0.11"), 8080),

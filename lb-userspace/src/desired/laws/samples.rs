@@ -27,6 +27,9 @@ pub(super) const SERVICES: u8 = 11;
 pub(super) const PATIENCE: Patience = Patience {
     idle: 900,
     deadline: 3600,
+    resets: false,
+    learns: false,
+    affinity: 0,
 };
 
 /// Backends of all services of a family are the same machines.
