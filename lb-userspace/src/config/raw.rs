@@ -21,7 +21,7 @@ pub(super) struct Node {
 #[derive(Debug)]
 pub(super) enum Value {
     Null,
-    Bool,
+    Bool(bool),
     Integer(i128),
     Float,
     Text(String),
@@ -35,7 +35,7 @@ impl Node {
     pub(super) const fn kind(&self) -> &'static str {
         match self.value {
             Value::Null => "nothing",
-            Value::Bool => "true or false",
+            Value::Bool(_) => "true or false",
             Value::Integer(_) => "a whole number",
             Value::Float => "a fraction",
             Value::Text(_) => "text",
@@ -111,8 +111,8 @@ impl<'de> Visitor<'de> for ValueVisitor<'_, '_> {
         Ok(Value::Null)
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Value, E> {
-        Ok(Value::Bool)
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
     }
 
     fn visit_i64<E>(self, number: i64) -> Result<Value, E> {

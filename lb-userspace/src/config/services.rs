@@ -13,7 +13,7 @@ use super::{
     values::{self, Choice, quoted},
 };
 
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 14] = [
     "name",
     "vip",
     "mode",
@@ -26,6 +26,7 @@ const KEYS: [&str; 13] = [
     "idle",
     "drain_deadline",
     "on_down",
+    "announce",
     "backends",
 ];
 
@@ -54,6 +55,7 @@ pub(super) struct ServiceDraft {
     pub(super) full_nat: Result<Option<Spanned<FullNat>>, Reported>,
     pub(super) mss: Result<Option<Spanned<u16>>, Reported>,
     connections: connections::Draft,
+    announce: Result<bool, Reported>,
     pub(super) backends: Result<Vec<BackendDraft>, Reported>,
 }
 
@@ -97,6 +99,7 @@ impl ServiceDraft {
             idle,
             drain_deadline,
             on_down,
+            announce: self.announce?,
             backends: backends.collect::<Result<_, _>>()?,
         })
     }
@@ -141,6 +144,9 @@ fn read_one(node: &Node, problems: &mut Problems) -> Result<ServiceDraft, Report
         full_nat: optional(&table, "full_nat", forwarding::read_full_nat, problems),
         mss: optional(&table, "mss", forwarding::read_mss, problems),
         connections: connections::Draft::read(&table, problems),
+        announce: table.get("announce").map_or(Ok(true), |node| {
+            values::boolean(node, "`announce`", problems)
+        }),
         backends,
     };
     draft.check(problems);

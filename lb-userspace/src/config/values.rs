@@ -19,7 +19,7 @@ pub(super) fn text<'a>(
 ) -> Result<&'a str, Reported> {
     match &node.value {
         Value::Text(text) => Ok(text),
-        Value::Bool | Value::Integer(_) | Value::Float => {
+        Value::Bool(_) | Value::Integer(_) | Value::Float => {
             let written = problems.source().slice(node.span).to_owned();
             let finding = wrong_kind(node, what, "text");
             Err(problems.error(finding.hint(format!("if it is meant as text: \"{written}\""))))
@@ -108,6 +108,14 @@ where
                     .hint(bounds),
             ))
         }
+    }
+}
+
+/// `true` or `false`.
+pub(super) fn boolean(node: &Node, what: &str, problems: &mut Problems) -> Result<bool, Reported> {
+    match node.value {
+        Value::Bool(value) => Ok(value),
+        _ => Err(problems.error(wrong_kind(node, what, "`true` or `false`"))),
     }
 }
 

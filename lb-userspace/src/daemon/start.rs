@@ -15,6 +15,7 @@ use tracing::{info, warn};
 
 use super::{
     Options,
+    announce::{Announcement, mark},
     apply::Loaded,
     engine::Engine,
     inspection,
@@ -30,7 +31,7 @@ use crate::{
     dataplane::{Adopted, Dataplane, Pins, Settings},
     health::{Event, Prober, probe::tcp::Tcp, scheduler::CONCURRENCY},
     metrics::{self, Events},
-    net::{Finding, Follower},
+    net::{self, Finding, Follower},
 };
 
 /// An engine that runs, and what it is asked and told by.
@@ -131,6 +132,7 @@ impl World {
         let host = Host::try_new(self.follower.view(), &config.direct);
         let events = Events::try_new().map_err(anyhow::Error::new)?;
         let (prober, probes) = Prober::new(Tcp, CONCURRENCY);
+        let announcement = found_announced(&config, &saved).await?;
         let mut engine = Engine {
             options,
             config,
@@ -152,6 +154,7 @@ impl World {
             adopted: self.adopted,
             metrics: self.doors.metrics_address()?,
             sweeper: JoinSet::new(),
+            announcement,
         };
         engine.inspected(self.findings);
         engine.save()?;
@@ -160,14 +163,22 @@ impl World {
         if !engine.adopted {
             engine.wait_for_neighbours().await?;
         }
-        engine.dataplane.attach(&engine.config.interfaces)?;
-        engine.read_kernel_log()?;
+        engine.go_live()?;
         Ok(Started {
             engine,
             probes,
             doors: self.doors,
         })
     }
+}
+
+/// What another daemon announced.
+async fn found_announced(config: &Config, saved: &Saved) -> Result<Announcement, Error> {
+    let mut marks = saved.marks.clone();
+    marks.extend(config.announce.map(mark));
+    let found = net::announce::announced(&marks).await;
+    let found = found.context("cannot tell which VIPs are announced")?;
+    Ok(Announcement::adopt(found))
 }
 
 /// How long a start waits for neighbours that were not asked for yet.
@@ -189,6 +200,13 @@ impl Engine {
             self.network_changed()?;
         }
         Ok(())
+    }
+
+    /// Lets packets in, and then the world know.
+    fn go_live(&mut self) -> Result<(), Error> {
+        self.dataplane.attach(&self.config.interfaces)?;
+        self.start_announcing();
+        self.read_kernel_log()
     }
 
     /// Reads the log of the program that runs.

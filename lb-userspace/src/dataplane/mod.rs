@@ -44,12 +44,12 @@ pub use counters::{Counters, ServiceCounters};
 pub use error::Error;
 pub use flows::{Sweeper, Usage};
 pub use links::Attachment;
+pub use lock::Lock;
 pub use pins::Pins;
 pub use program::{OBJECT, digest};
 
 use self::{
     clock::DataTime,
-    lock::Lock,
     maps::Maps,
     program::Program,
     seeds::Seeds,
@@ -401,13 +401,20 @@ impl Dataplane {
     }
 }
 
-/// Does what [`Dataplane::detach`] does where no daemon runs.
+/// Does what [`Dataplane::detach`] does where no daemon runs, as the lock proves.
 ///
 /// # Errors
-/// Where a daemon runs, or a pin cannot be removed.
-pub fn detach(pins: &Path, lock: &Path) -> Result<(), Error> {
-    let _lock = Lock::take(lock)?;
-    remove(&Pins::new(pins))
+/// Where a pin cannot be removed.
+pub fn detach(pins: &Pins, _alone: &Lock) -> Result<(), Error> {
+    remove(pins)
+}
+
+/// Takes the lock of an instance that no daemon looks after.
+///
+/// # Errors
+/// Where a daemon runs, or the file cannot be made.
+pub fn lock(path: &Path) -> Result<Lock, Error> {
+    Lock::take(path)
 }
 
 /// Links first, so that the program is off its interfaces before anything that it needs is gone.

@@ -464,6 +464,7 @@ fn config(interfaces: &[&str]) -> Config {
         hash_seed: None,
         direct: Vec::new(),
         icmp: Icmp::default(),
+        announce: None,
         services: vec![model::Service {
             name: "web".into(),
             vip: vip(),
@@ -476,6 +477,7 @@ fn config(interfaces: &[&str]) -> Config {
             idle: Duration::from_mins(15),
             drain_deadline: Duration::from_hours(1),
             on_down: OnDown::Rehash,
+            announce: true,
             backends: backends.collect(),
         }],
     }

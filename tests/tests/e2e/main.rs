@@ -8,6 +8,7 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod announce;
 mod any_kernel;
 mod attach;
 mod backend_setup;
@@ -15,6 +16,7 @@ mod backends;
 mod cli;
 mod decap;
 mod failover;
+mod fleet_of_two;
 mod forwarding;
 mod full_nat;
 mod hairpin;

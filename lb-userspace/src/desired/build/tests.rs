@@ -170,6 +170,7 @@ fn config(probe: Option<Probe>, weight: u16) -> Config {
         hash_seed: None,
         direct: Vec::new(),
         icmp: Icmp::default(),
+        announce: None,
         services: vec![model::Service {
             name: "web".into(),
             vip: Vip {
@@ -186,6 +187,7 @@ fn config(probe: Option<Probe>, weight: u16) -> Config {
             idle: Duration::from_mins(15),
             drain_deadline: Duration::from_hours(1),
             on_down: OnDown::Rehash,
+            announce: true,
             backends: vec![model::Backend {
                 name: "b1".into(),
                 address: SocketAddr::new(ip("10.0.0.11"), 8080),
