@@ -56,6 +56,17 @@ fn wait_for_route(topology: &Topology, family: Family, wanted: bool) {
     eventually(&format!("route of {family}: {wanted}"), SOON, reached).unwrap();
 }
 
+/// Waits until these are all routes, each with its text.
+fn wait_for_routes(topology: &Topology, wanted: &[&str]) {
+    let reached = || {
+        let routes = routes(topology);
+        let mut pairs = routes.iter().zip(wanted);
+        let is_so = routes.len() == wanted.len() && pairs.all(|(it, text)| it.contains(text));
+        is_so.then_some(())
+    };
+    eventually(&format!("{wanted:?}"), SOON, reached).unwrap();
+}
+
 /// What `xlb status` tells of the VIP of a family.
 fn vip(xlb: &Xlb<'_>, topology: &Topology, family: Family) -> Value {
     let status = xlb.json(&["status"]).unwrap();
@@ -159,6 +170,27 @@ fn what_an_address_needs_is_configured() {
     apply(&announcing(&topology, "{}", &[Service::WEB, aside]));
     wait_for_route(&topology, Family::V4, true);
     assert_eq!(routes(&topology).len(), 1);
+}
+
+/// Its slots would change hands under connections that another balancer had before.
+#[test]
+fn a_vip_is_not_announced_before_its_backends_are_known() {
+    let topology = Topology::two_armed(routed()).unwrap();
+    let _fleet = Fleet::start(&topology).unwrap();
+    let patient = Service {
+        probe: "{ interval: 5s, timeout: 4s, rise: 1, fall: 1 }",
+        ..Service::WEB
+    };
+    topology.switch.ip(["link set b2 down"]).unwrap();
+    let file = announcing(&topology, "{}", &[patient]);
+    let xlb = Xlb::start(&topology.balancer.namespace, &file).unwrap();
+    wait_for_state(&xlb, "web", "b1", "up");
+    wait_for_state(&xlb, "web", "b3", "up");
+    let seen = vip(&xlb, &topology, Family::V4);
+    assert_eq!(seen["reason"], "first probes under way: web");
+    assert_eq!(routes(&topology), [] as [String; 0]);
+    wait_for_state(&xlb, "web", "b2", "down");
+    wait_for_route(&topology, Family::V4, true);
 }
 
 /// Everything that `ip monitor` has to say of the routes of VIPs.
@@ -339,18 +371,7 @@ fn routes_follow_the_file_and_are_put_right_where_others_change_them() {
         fs::write(xlb.config_file(), file).unwrap();
         xlb.json(&["apply"]).unwrap();
     };
-    let becomes = |wanted: &[&str]| {
-        let reached = || {
-            let routes = routes(&topology);
-            let is_so = routes.len() == wanted.len()
-                && routes
-                    .iter()
-                    .zip(wanted)
-                    .all(|(route, text)| route.contains(text));
-            is_so.then_some(())
-        };
-        eventually(&format!("{wanted:?}"), SOON, reached).unwrap();
-    };
+    let becomes = |wanted: &[&str]| wait_for_routes(&topology, wanted);
     apply(&announcing(
         &topology,
         "{ table: 1077, metric: 5 }",

@@ -4,6 +4,8 @@
 
 use std::{
     net::SocketAddr,
+    path::Path,
+    process::Command,
     thread,
     time::{Duration, Instant},
 };
@@ -80,11 +82,23 @@ impl Site {
         &self.topology.router.as_ref().unwrap().namespace
     }
 
-    /// The same on both balancers.
-    fn file(&self) -> String {
+    /// Starts both balancers, each with its seed.
+    fn balancers(&self, seeds: [&str; 2]) -> [Xlb<'_>; 2] {
+        let second = self.topology.second.as_ref().unwrap();
+        let hosts = [
+            &self.topology.balancer.namespace,
+            &second.balancer.namespace,
+        ];
         let services = Family::ALL.map(web);
         let yaml = config::yaml(&self.topology, &services);
-        format!("hash_seed: fleet-of-two\nannounce: {{}}\n{yaml}")
+        let start = |(host, seed): (_, &str)| {
+            let file = format!("hash_seed: {seed}\nannounce: {{}}\n{yaml}");
+            Xlb::start(host, &file).unwrap()
+        };
+        let [one, other] = hosts;
+        let both = [(one, seeds[0]), (other, seeds[1])].map(start);
+        both.iter().for_each(wait_until_whole);
+        both
     }
 
     fn bird_of_the_router(&self) -> Bird<'_> {
@@ -140,7 +154,7 @@ impl Site {
 }
 
 /// Connections of both families that are asked all the time.
-struct Connections(Vec<Load<Held>>);
+struct Connections([Load<Held>; 2]);
 
 impl Connections {
     fn open(topology: &Topology) -> Self {
@@ -150,22 +164,12 @@ impl Connections {
             let held = Held::open(client, vip, CONNECTIONS).unwrap();
             Load::start(client, held, PAUSE).unwrap()
         };
-        Self(Family::ALL.map(hold).into())
+        Self(Family::ALL.map(hold))
     }
 
-    /// How many there were, after none broke.
-    fn unbroken(self) -> usize {
-        let held = self.0.into_iter().map(|load| load.stop().unwrap());
-        held.map(|held| {
-            assert!(
-                held.broken.is_empty(),
-                "{} broke: {:?}",
-                held.broken.len(),
-                held.broken
-            );
-            held.open.len()
-        })
-        .sum()
+    /// All of them, as they are in the end.
+    fn stop(self) -> [Held; 2] {
+        self.0.map(|load| load.stop().unwrap())
     }
 }
 
@@ -191,11 +195,9 @@ fn a_balancer_leaves_and_returns_and_no_connection_breaks() {
     let site = Site::new();
     let topology = &site.topology;
     let second = topology.second.as_ref().unwrap();
-    let balancers = [&topology.balancer.namespace, &second.balancer.namespace];
-    let [mut one, mut other] = balancers.map(|it| Xlb::start(it, &site.file()).unwrap());
+    let [mut one, mut other] = site.balancers(["fleet-of-two"; 2]);
     let _router = site.bird_of_the_router();
     let [_first_bird, mut bird] = site.birds_of_balancers();
-    [&one, &other].into_iter().for_each(wait_until_whole);
     for family in Family::ALL {
         let name = web(family).name;
         assert_eq!(checksum(&one, name), checksum(&other, name));
@@ -244,5 +246,45 @@ fn a_balancer_leaves_and_returns_and_no_connection_breaks() {
     assert_eq!(Family::ALL.map(|family| site.ways(family)), [2, 2]);
     one.start_again().unwrap();
     works(&one, true);
-    println!("{} connections, none broken", connections.unbroken());
+    for (family, held) in Family::ALL.iter().zip(connections.stop()) {
+        let (open, broken) = (held.open.len(), &held.broken);
+        println!("{family}: {open} connections open, {} broken", broken.len());
+        assert!(broken.is_empty(), "{broken:?}");
+    }
+}
+
+/// What the other test shows is not shown by chance.
+#[test]
+fn balancers_of_different_seeds_break_connections() {
+    let site = Site::new();
+    let [one, _other] = site.balancers(["one", "other"]);
+    let _router = site.bird_of_the_router();
+    let _birds = site.birds_of_balancers();
+    site.wait_for_ways(2);
+    let connections = Connections::open(&site.topology);
+    works(&one, true);
+    one.json(&["drain", "self"]).unwrap();
+    site.wait_for_ways(1);
+    works(&one, false);
+    for (family, held) in Family::ALL.iter().zip(connections.stop()) {
+        let (open, broken) = (held.open.len(), held.broken.len());
+        println!("{family}: {open} connections open, {broken} broken");
+        assert!(open > 0 && broken > 0);
+    }
+}
+
+#[test]
+fn the_examples_for_bird_are_valid() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/bird");
+    for file in ["balancer.conf", "router.conf"] {
+        let mut bird = Command::new("bird");
+        let checked = bird
+            .arg("-p")
+            .arg("-c")
+            .arg(folder.join(file))
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&checked.stderr);
+        assert!(checked.status.success(), "{file}: {said}");
+    }
 }
