@@ -4,7 +4,7 @@
 //! own. They stay when the daemon ends, as the data path does, and go before it is taken down.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     net::IpAddr,
     time::{Duration, UNIX_EPOCH},
 };
@@ -21,10 +21,10 @@ use crate::{
         Code, Error,
         types::{AnnouncementItem, BalancerChanged, BalancerRequest, BalancerVerb, VipItem},
     },
-    config::model::{Announce, Config, Require},
+    config::model::{Announce, Config, Require, Vip},
     desired::{
         State,
-        announcement::{Ability, Circumstances, Reason, Wish, abilities, wishes},
+        announcement::{Ability, Circumstances, Reason, Wish, abilities, settled, wishes},
         overrides::{Admin, Setting},
     },
     net::announce::{Announcer, Mark, Progress, Wanted},
@@ -44,16 +44,21 @@ pub(super) struct Announcement {
     wishes: BTreeMap<IpAddr, Wish>,
     /// Since when an address waits for first probes.
     waiting: BTreeMap<IpAddr, Instant>,
+    /// Services whose backends have all been asked once: from then on their slots have flows of other
+    /// balancers.
+    settled: HashSet<Vip>,
     /// None before the data path is attached.
     announcer: Option<Announcer>,
 }
 
 impl Announcement {
-    /// Begins with what the daemon before announced: that stays while first probes are under way.
-    pub(super) fn adopt(announced: BTreeSet<IpAddr>) -> Self {
+    /// Begins with what the daemon before announced, which stays while first probes are under way, and with
+    /// the services whose backends it knew.
+    pub(super) fn adopt(announced: BTreeSet<IpAddr>, settled: HashSet<Vip>) -> Self {
         let wishes = announced.into_iter().map(|vip| (vip, Wish::Announce));
         Self {
             wishes: wishes.collect(),
+            settled,
             ..Self::default()
         }
     }
@@ -61,10 +66,19 @@ impl Announcement {
     /// Takes what the services can do now.
     pub(super) fn take(&mut self, config: &Config, state: &State) {
         self.options = config.announce;
-        self.abilities = match self.options {
-            Some(_) => abilities(config, state),
-            None => Vec::new(),
-        };
+        if self.options.is_none() {
+            self.abilities.clear();
+            return self.settled.clear();
+        }
+        self.abilities = abilities(config, state);
+        let known: HashSet<Vip> = state.services.iter().map(|service| service.vip).collect();
+        self.settled.retain(|vip| known.contains(vip));
+        self.settled.extend(settled(state));
+    }
+
+    /// Services whose slots have flows of other balancers.
+    pub(super) const fn settled(&self) -> &HashSet<Vip> {
+        &self.settled
     }
 
     /// Works out anew what is wished.
@@ -106,7 +120,7 @@ impl Announcement {
     }
 
     /// Waits until the routes are what they should be, or it is known why not.
-    async fn settled(&self) -> Progress {
+    async fn carried_out(&self) -> Progress {
         let Some(announcer) = &self.announcer else {
             return Progress::default();
         };
@@ -201,7 +215,7 @@ impl Engine {
             self.save()?;
             self.review_announcement();
         }
-        let progress = self.announcement.settled().await;
+        let progress = self.announcement.carried_out().await;
         if let Some(problem) = progress.problem {
             return Err(
                 Error::new(Code::Failed, problem).hint("`xlb status` says when it is mended")
@@ -236,7 +250,7 @@ impl Engine {
         if let Some(announcer) = &self.announcement.announcer {
             announcer.want(Wanted::default());
         }
-        let Progress { marks, problem, .. } = self.announcement.settled().await;
+        let Progress { marks, problem, .. } = self.announcement.carried_out().await;
         if let Some(problem) = problem {
             warn!(
                 problem,

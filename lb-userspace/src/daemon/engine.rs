@@ -116,6 +116,8 @@ impl Engine {
         let Summary { changes: _, rows } = self.dataplane.reconcile(&state)?;
         self.look_after_flows()?;
         self.announcement.take(&effective.config, &state);
+        let settled = self.announcement.settled().clone();
+        self.dataplane.expect_flows_of(settled);
         self.review_announcement();
         if rows > 0 {
             self.generation += 1;

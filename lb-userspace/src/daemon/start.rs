@@ -1,6 +1,7 @@
 //! From nothing, or from what another daemon left, to a running engine.
 
 use std::{
+    collections::HashSet,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -27,8 +28,9 @@ use super::{
 };
 use crate::{
     api::{Error, socket},
-    config::model::Config,
+    config::model::{Config, Vip},
     dataplane::{Adopted, Dataplane, Pins, Settings},
+    desired::InstalledService,
     health::{Event, Prober, probe::tcp::Tcp, scheduler::CONCURRENCY},
     metrics::{self, Events},
     net::{self, Finding, Follower},
@@ -117,7 +119,7 @@ struct World {
 
 impl World {
     async fn begin(
-        self,
+        mut self,
         options: Options,
         loaded: Loaded,
         mut saved: Saved,
@@ -132,7 +134,7 @@ impl World {
         let host = Host::try_new(self.follower.view(), &config.direct);
         let events = Events::try_new().map_err(anyhow::Error::new)?;
         let (prober, probes) = Prober::new(Tcp, CONCURRENCY);
-        let announcement = found_announced(&config, &saved).await?;
+        let announcement = found_announced(&config, &saved, &mut self.dataplane).await?;
         let mut engine = Engine {
             options,
             config,
@@ -173,12 +175,21 @@ impl World {
 }
 
 /// What another daemon announced.
-async fn found_announced(config: &Config, saved: &Saved) -> Result<Announcement, Error> {
+async fn found_announced(
+    config: &Config,
+    saved: &Saved,
+    dataplane: &mut Dataplane,
+) -> Result<Announcement, Error> {
     let mut marks = saved.marks.clone();
     marks.extend(config.announce.map(mark));
     let found = net::announce::announced(&marks).await;
     let found = found.context("cannot tell which VIPs are announced")?;
-    Ok(Announcement::adopt(found))
+    let vips = config.services.iter().map(|service| service.vip);
+    let installed = |vip: &Vip| dataplane.installed().service(*vip);
+    let settled = vips.filter(|vip| installed(vip).is_some_and(InstalledService::is_settled));
+    let settled: HashSet<Vip> = settled.filter(|_| config.announce.is_some()).collect();
+    dataplane.expect_flows_of(settled.clone());
+    Ok(Announcement::adopt(found, settled))
 }
 
 /// How long a start waits for neighbours that were not asked for yet.

@@ -29,7 +29,7 @@ mod tracked;
 mod upkeep;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -105,6 +105,8 @@ pub struct Dataplane {
     usage: Usage,
     tracks: Looked,
     refused: Refused,
+    /// Whose flows may come from another balancer, so that counters do not tell whether there are any.
+    shared: HashSet<Vip>,
     _lock: Lock,
 }
 
@@ -174,6 +176,7 @@ impl Dataplane {
             usage: Usage::default(),
             tracks: Looked::default(),
             refused: Refused::default(),
+            shared: HashSet::new(),
             _lock: lock,
         })
     }
@@ -197,6 +200,7 @@ impl Dataplane {
             usage: Usage::default(),
             tracks: Looked::default(),
             refused: Refused::default(),
+            shared: HashSet::new(),
             _lock: lock,
         };
         dataplane.check(config)?;
@@ -237,6 +241,12 @@ impl Dataplane {
         Ok(())
     }
 
+    /// From now on, flows of these services may come from another balancer: their slots keep their history
+    /// whether packets went through this one or not.
+    pub fn expect_flows_of(&mut self, services: HashSet<Vip>) {
+        self.shared = services;
+    }
+
     /// Makes the maps say what is desired. Where rows alone change, that is all that is stored;
     /// where something is freed, it waits for a grace period (some 10 ms) after forwarding is as
     /// desired.
@@ -247,7 +257,11 @@ impl Dataplane {
         let moment = Moment {
             now: self.time.clock().now,
             tracks: self.tracks.tracks(),
-            has_traffic: &|pair| counters::has_traffic(&self.maps, pair),
+            has_traffic: &|pair| {
+                let vip = || self.installed.vip_of(pair);
+                counters::has_traffic(&self.maps, pair)
+                    || vip().is_some_and(|vip| self.shared.contains(&vip))
+            },
         };
         let plan = desired::diff(&self.installed, desired, &moment)?;
         let before = Specialisation::of_program(&self.meta.constants);

@@ -12,7 +12,7 @@ use std::{
 
 use super::{Backend, Service, State};
 use crate::{
-    config::model::{self, Config, Require},
+    config::model::{self, Config, Require, Vip},
     health::Health,
 };
 
@@ -73,17 +73,26 @@ pub fn abilities(config: &Config, state: &State) -> Vec<Ability> {
         .collect()
 }
 
+/// Services whose backends have all shown what they are.
+pub fn settled(state: &State) -> impl Iterator<Item = Vip> {
+    let services = state.services.iter();
+    let settled = services.filter(|service| !service.backends.iter().any(is_unsettled));
+    settled.map(|service| service.vip)
+}
+
+/// Whether a backend may soon take flows that does not yet.
+fn is_unsettled(backend: &Backend) -> bool {
+    let is_asked = backend.health == Health::Unknown && backend.keeps && backend.weight > 0;
+    is_asked || (backend.live && !backend.next_hop.is_resolved())
+}
+
 fn ability(model: &model::Service, service: &Service) -> Ability {
     let reached = |backend: &Backend| backend.live && backend.next_hop.is_resolved();
-    let unsettled = |backend: &Backend| {
-        let is_asked = backend.health == Health::Unknown && backend.keeps && backend.weight > 0;
-        is_asked || (backend.live && !backend.next_hop.is_resolved())
-    };
     Ability {
         service: model.name.clone(),
         address: model.vip.address,
         forwards: service.backends.iter().any(reached),
-        unsettled: service.backends.iter().any(unsettled),
+        unsettled: service.backends.iter().any(is_unsettled),
     }
 }
 

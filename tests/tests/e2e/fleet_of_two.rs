@@ -25,6 +25,7 @@ use lb_userspace::{
 };
 use nix::sys::signal::Signal;
 
+use crate::page::sample;
 use crate::site::{SOON, checksum, service, wait_until_whole};
 
 /// Connections of each family.
@@ -270,6 +271,73 @@ fn balancers_of_different_seeds_break_connections() {
         let (open, broken) = (held.open.len(), held.broken.len());
         println!("{family}: {open} connections open, {broken} broken");
         assert!(open > 0 && broken > 0);
+    }
+}
+
+/// One balancer has all flows, and never a packet went through the other one: that knows all the same that
+/// slots which change hands have older flows.
+#[test]
+fn a_standby_keeps_the_flows_of_a_drained_backend() {
+    let site = Site::new();
+    let [one, standby] = site.balancers(["fleet-of-two"; 2]);
+    standby.json(&["drain", "self"]).unwrap();
+    let _router = site.bird_of_the_router();
+    let _birds = site.birds_of_balancers();
+    site.wait_for_ways(1);
+    let connections = Connections::open(&site.topology);
+    assert_eq!(packets(&standby), 0);
+    drain_b2(&[&one, &standby]);
+    works(&one, true);
+    standby.json(&["ready", "self"]).unwrap();
+    site.wait_for_ways(2);
+    one.json(&["drain", "self"]).unwrap();
+    site.wait_for_ways(1);
+    works(&standby, true);
+    for held in connections.stop() {
+        assert!(held.open_to("b2") > 0);
+        assert!(held.broken.is_empty(), "{:?}", held.broken);
+    }
+}
+
+/// Older flows stay where they are, on whatever balancer. Newer ones in slots that change hands are known where
+/// they began only: as many as that one tracks may break when it leaves.
+#[test]
+fn while_a_change_settles_only_newer_connections_are_at_risk() {
+    let site = Site::new();
+    let both = site.balancers(["fleet-of-two"; 2]);
+    let [one, other] = &both;
+    let _router = site.bird_of_the_router();
+    let _birds = site.birds_of_balancers();
+    site.wait_for_ways(2);
+    let older = Connections::open(&site.topology);
+    works(one, true);
+    works(other, true);
+    drain_b2(&[one, other]);
+    let newer = Connections::open(&site.topology);
+    let tracked = sample(other, "xlb_track_requests_total{result=\"tracked\"}");
+    other.json(&["drain", "self"]).unwrap();
+    site.wait_for_ways(1);
+    works(other, false);
+    for held in older.stop() {
+        assert!(held.broken.is_empty(), "{:?}", held.broken);
+    }
+    let newer = newer.stop();
+    let broken: usize = newer.iter().map(|held| held.broken.len()).sum();
+    let open: usize = newer.iter().map(|held| held.open.len()).sum();
+    println!(
+        "of {} newer connections {broken} broke, {tracked} were at risk",
+        open + broken
+    );
+    assert!(u64::try_from(broken).unwrap() <= tracked);
+}
+
+/// Drains one backend of every service, on all balancers.
+fn drain_b2(balancers: &[&Xlb<'_>]) {
+    for xlb in balancers {
+        for family in Family::ALL {
+            let words = ["backend", "drain", web(family).name, "b2"];
+            xlb.json(&words).unwrap();
+        }
     }
 }
 

@@ -16,7 +16,7 @@ fn ability(forwards: bool, unsettled: bool) -> Ability {
 fn announcement(announced: &[IpAddr]) -> Announcement {
     Announcement {
         options: Some(Announce::default()),
-        ..Announcement::adopt(announced.iter().copied().collect())
+        ..Announcement::adopt(announced.iter().copied().collect(), HashSet::new())
     }
 }
 
@@ -76,7 +76,7 @@ async fn what_the_daemon_before_announced_stays() {
 
 #[test]
 fn a_file_without_announcement_wants_nothing() {
-    let mut announcement = Announcement::adopt(BTreeSet::from([VIP]));
+    let mut announcement = Announcement::adopt(BTreeSet::from([VIP]), HashSet::new());
     announcement.judge(false, Instant::now());
     assert_eq!(announcement.wanted(), Wanted::default());
 }

@@ -126,6 +126,18 @@ fn first_probes_are_waited_for_but_not_for_ever_and_not_by_what_is_announced() {
     assert_eq!(judged(&state, |it| it.announced = &both), Wish::Announce);
 }
 
+#[test]
+fn a_service_is_settled_once_all_of_its_backends_are_known() {
+    let mut state = state();
+    assert_eq!(settled(&state).count(), 3);
+    set(&mut state, 0, 1, Health::Unknown);
+    state.services[1].backends[0].next_hop = NextHop::UNRESOLVED;
+    let left: Vec<Vip> = settled(&state).collect();
+    assert_eq!(left, [state.services[2].vip]);
+    set(&mut state, 0, 1, Health::Down);
+    assert_eq!(settled(&state).count(), 2);
+}
+
 /// Nobody asks one in maintenance, and one without weight takes no flows.
 #[test]
 fn who_will_take_no_flows_is_not_waited_for() {
