@@ -11,8 +11,8 @@ use std::{collections::BTreeSet, fmt::Write, net::Ipv4Addr, time::Duration};
 use lb_userspace::config::{
     self, Diagnostic,
     model::{
-        Affinity, Backend, Config, Echo, FullNat, Icmp, Interface, Mode, OnDown, PortRange, Ports,
-        Probe, Protocol, Role, Service, Tunnel, Vip, XdpMode,
+        Affinity, Announce, Backend, Config, Echo, FullNat, Icmp, Interface, Mode, OnDown,
+        PortRange, Ports, Probe, Protocol, Require, Role, Service, Tunnel, Vip, XdpMode,
     },
 };
 use proptest::{collection::vec, prelude::*, sample::select};
@@ -220,24 +220,28 @@ fn configs() -> impl Strategy<Value = Config> {
         interfaces,
         interface,
         prop::option::of("[ -~]{1,20}"),
+        announcements(),
         services,
     )
-        .prop_map(|(names, (xdp, role), hash_seed, services)| Config {
-            interfaces: names
-                .into_iter()
-                .map(|name| Interface { name, xdp, role })
-                .collect(),
-            hash_seed,
-            direct: vec!["10.9.0.0/16".parse().unwrap()],
-            icmp: Icmp {
-                echo: Echo::Pass,
-                rate: 7,
+        .prop_map(
+            |(names, (xdp, role), hash_seed, announce, services)| Config {
+                interfaces: names
+                    .into_iter()
+                    .map(|name| Interface { name, xdp, role })
+                    .collect(),
+                hash_seed,
+                direct: vec!["10.9.0.0/16".parse().unwrap()],
+                icmp: Icmp {
+                    echo: Echo::Pass,
+                    rate: 7,
+                },
+                announce,
+                services: (1..)
+                    .zip(services)
+                    .map(|(index, parts)| service(index, parts))
+                    .collect(),
             },
-            services: (1..)
-                .zip(services)
-                .map(|(index, parts)| service(index, parts))
-                .collect(),
-        })
+        )
 }
 
 type ServiceParts = (
@@ -293,8 +297,26 @@ fn service(
         },
         quic: is_reset && !is_tcp,
         affinity: affinity.filter(|_| !is_reset),
+        announce: index.is_multiple_of(2),
         backends: backends.collect(),
     }
+}
+
+fn announcements() -> impl Strategy<Value = Option<Announce>> {
+    let parts = (
+        select(vec![1, 77, 252, 256, u32::MAX]),
+        193_u8..,
+        1_u32..,
+        select(vec![Require::All, Require::Any]),
+    );
+    prop::option::of(
+        parts.prop_map(|(table, protocol, metric, require)| Announce {
+            table,
+            protocol,
+            metric,
+            require,
+        }),
+    )
 }
 
 fn vips() -> impl Strategy<Value = (Protocol, Ports)> {
@@ -384,6 +406,9 @@ fn to_yaml(config: &Config) -> String {
         writeln!(text, "hash_seed: {}", quoted(seed)).unwrap();
     }
     writeln!(text, "direct: {}", quoted(&config.direct)).unwrap();
+    if let Some(announce) = &config.announce {
+        writeln!(text, "announce: {}", quoted(announce)).unwrap();
+    }
     writeln!(text, "icmp: {}\nservices:", quoted(&config.icmp)).unwrap();
     for service in &config.services {
         write_service(&mut text, service);
@@ -420,6 +445,7 @@ fn write_service(text: &mut String, service: &Service) {
     writeln!(text, "    tunnel: {}", tunnel_yaml(service.tunnel)).unwrap();
     writeln!(text, "    full_nat: {}", quoted(&service.full_nat)).unwrap();
     write_connections(text, service);
+    writeln!(text, "    announce: {}", service.announce).unwrap();
     if let Some(mss) = service.mss {
         writeln!(text, "    mss: {mss}").unwrap();
     }

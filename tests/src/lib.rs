@@ -15,6 +15,7 @@
 //!
 //! * [`daemon`]: the real binary, with folders of its own; [`config`]: files for it.
 //! * [`servers`]: real servers; [`fleet`]: some at every backend. [`load`]: their clients.
+//! * [`bird`]: routing software at balancers and their router.
 //! * [`direct`]: what backends need that answer clients directly.
 //! * [`echo`]: a server and its client that need no program.
 //! * [`icmp`]: ping, traceroute, path MTU. [`tap`]: frames as they are on a link.
@@ -32,6 +33,8 @@
     reason = "lengths and places of small tables"
 )]
 
+#[cfg(feature = "system")]
+pub mod bird;
 #[cfg(feature = "system")]
 pub mod churn;
 #[cfg(feature = "system")]

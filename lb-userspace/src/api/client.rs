@@ -15,7 +15,8 @@ use tokio::net::UnixStream;
 use super::{
     error::{Code, Error, ErrorBody},
     types::{
-        Applied, ApplyRequest, BackendRequest, BackendSetup, Changed, Detached, List, Observation,
+        Applied, ApplyRequest, BackendRequest, BackendSetup, BalancerChanged, BalancerRequest,
+        Changed, Detached, List, Observation,
     },
 };
 
@@ -59,6 +60,14 @@ impl Client {
     /// [`Code::Unreachable`], or what the daemon answers.
     pub async fn change(&self, request: &BackendRequest) -> Result<Changed, Error> {
         self.call(Method::POST, "/v1/backends", Some(request)).await
+    }
+
+    /// Changes the balancer itself.
+    ///
+    /// # Errors
+    /// [`Code::Unreachable`], or what the daemon answers.
+    pub async fn administer(&self, request: &BalancerRequest) -> Result<BalancerChanged, Error> {
+        self.call(Method::POST, "/v1/balancer", Some(request)).await
     }
 
     /// Applies a configuration.

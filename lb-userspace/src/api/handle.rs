@@ -4,7 +4,10 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     error::{Code, Error},
-    types::{Applied, ApplyRequest, BackendRequest, BackendSetup, Changed, Detached, Observation},
+    types::{
+        Applied, ApplyRequest, BackendRequest, BackendSetup, BalancerChanged, BalancerRequest,
+        Changed, Detached, Observation,
+    },
 };
 
 /// A request on its way to the daemon's loop.
@@ -16,6 +19,8 @@ pub enum Command {
     Setup(Reply<Vec<BackendSetup>>),
     /// Change a backend.
     Change(BackendRequest, Reply<Changed>),
+    /// Change the balancer itself.
+    Administer(BalancerRequest, Reply<BalancerChanged>),
     /// Apply a configuration.
     Apply(ApplyRequest, Reply<Applied>),
     /// Take the data path down and exit.
@@ -64,6 +69,14 @@ impl Handle {
     /// Where it does not exist, a guard refuses, or the data path cannot be written.
     pub async fn change(&self, request: BackendRequest) -> Result<Changed, Error> {
         self.ask(|reply| Command::Change(request, reply)).await
+    }
+
+    /// Changes the balancer itself.
+    ///
+    /// # Errors
+    /// Where it announces nothing, or routes cannot be written.
+    pub async fn administer(&self, request: BalancerRequest) -> Result<BalancerChanged, Error> {
+        self.ask(|reply| Command::Administer(request, reply)).await
     }
 
     /// Applies a configuration.

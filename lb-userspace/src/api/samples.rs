@@ -3,9 +3,9 @@
 use lb_common::{AnswerReason, DropReason, PassReason};
 
 use super::types::{
-    Admin, BackendEvents, BackendItem, BackendSetup, ConfigItem, Health, InterfaceItem, MapItem,
-    Observation, OverrideItem, PlacesItem, ProbeCounts, ReasonItem, Schema, ServiceItem, Status,
-    TrackingItem, TransitionCounts,
+    Admin, AnnouncementItem, BackendEvents, BackendItem, BackendSetup, ConfigItem, Health,
+    InterfaceItem, MapItem, Observation, OverrideItem, PlacesItem, ProbeCounts, ReasonItem, Schema,
+    ServiceItem, Status, TrackingItem, TransitionCounts, VipItem,
 };
 
 /// What the backends of [`observation`] need.
@@ -66,6 +66,7 @@ fn status() -> Status {
             supported: true,
             ..TrackingItem::default()
         },
+        announcement: Some(announcement()),
         maps: vec![MapItem {
             name: "SLOTS".to_owned(),
             entries: 512,
@@ -77,6 +78,27 @@ fn status() -> Status {
             .collect(),
         drops: DropReason::ALL.iter().map(|r| reason(r.label())).collect(),
         passes: PassReason::ALL.iter().map(|r| reason(r.label())).collect(),
+    }
+}
+
+/// One VIP that is announced, and one that is not.
+fn announcement() -> AnnouncementItem {
+    let vip = |address: &str, since: Option<u64>, reason: Option<&str>| VipItem {
+        address: address.parse().unwrap(),
+        announced: since.is_some(),
+        since,
+        reason: reason.map(str::to_owned),
+    };
+    AnnouncementItem {
+        table: 77,
+        protocol: 200,
+        metric: 100,
+        drained: None,
+        vips: vec![
+            vip("203.0.113.10", Some(7), None),
+            vip("2001:db8::10", None, Some("no backend: dns")),
+        ],
+        problem: None,
     }
 }
 

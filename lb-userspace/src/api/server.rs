@@ -20,8 +20,8 @@ use super::{
     error::{Code, Error, ErrorBody},
     handle::Handle,
     types::{
-        Applied, ApplyRequest, BackendItem, BackendRequest, BackendSetup, Changed, Detached, List,
-        Observation, ServiceItem, Status,
+        Applied, ApplyRequest, BackendItem, BackendRequest, BackendSetup, BalancerChanged,
+        BalancerRequest, Changed, Detached, List, Observation, ServiceItem, Status,
     },
 };
 
@@ -52,6 +52,7 @@ fn router(handle: Handle) -> Router {
         .route("/v1/backends", get(backends).post(change))
         .route("/v1/observation", get(observation))
         .route("/v1/backend-setup", get(setup))
+        .route("/v1/balancer", post(administer))
         .route("/v1/apply", post(apply))
         .route("/v1/detach", post(detach))
         .fallback(unknown_path)
@@ -137,6 +138,24 @@ fn audit(peer: &Peer, request: &BackendRequest, answer: &Result<Changed, Error>)
         result = result(answer),
         "changed by hand"
     );
+}
+
+async fn administer(
+    State(handle): State<Handle>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    body: Body<BalancerRequest>,
+) -> Answer<BalancerChanged> {
+    let Json(request) = body?;
+    let answer = handle.administer(request).await;
+    info!(
+        user = %peer.user,
+        pid = peer.pid,
+        verb = request.verb.word(),
+        for_seconds = request.for_seconds,
+        result = result(&answer),
+        "the balancer itself changed by hand"
+    );
+    answer.map(Json)
 }
 
 async fn apply(

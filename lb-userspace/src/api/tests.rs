@@ -10,7 +10,10 @@ use super::{
     error::{Code, Error},
     handle::{Command, Handle},
     resolve, samples, server, socket,
-    types::{Applied, ApplyRequest, BackendRequest, BackendVerb, Changed, Detached, Source},
+    types::{
+        Applied, ApplyRequest, BackendRequest, BackendVerb, BalancerChanged, BalancerRequest,
+        BalancerVerb, Changed, Detached, Source,
+    },
 };
 
 struct Daemon {
@@ -42,10 +45,16 @@ async fn answer(mut commands: Receiver<Command>) {
             Command::Observe(reply) => reply.send(Ok(samples::observation())).unwrap(),
             Command::Setup(reply) => reply.send(Ok(samples::setup())).unwrap(),
             Command::Change(request, reply) => reply.send(change(&request)).unwrap(),
+            Command::Administer(request, reply) => reply.send(administer(request)).unwrap(),
             Command::Apply(request, reply) => reply.send(apply(&request)).unwrap(),
             Command::Detach(reply) => {
                 let interfaces = vec!["eth0".to_owned()];
-                reply.send(Ok(Detached { interfaces })).unwrap();
+                let withdrawn = vec![[203, 0, 113, 10].into()];
+                let detached = Detached {
+                    interfaces,
+                    withdrawn,
+                };
+                reply.send(Ok(detached)).unwrap();
                 return;
             }
         }
@@ -63,6 +72,20 @@ fn change(request: &BackendRequest) -> Result<Changed, Error> {
         slots_moved: 10,
         slots: 4096,
         keeps_flows: true,
+        expires_in_seconds: request.for_seconds,
+        undo: None,
+    })
+}
+
+fn administer(request: BalancerRequest) -> Result<BalancerChanged, Error> {
+    if request.verb == BalancerVerb::Ready {
+        return Err(Error::new(Code::Refused, "nothing is announced"));
+    }
+    Ok(BalancerChanged {
+        verb: request.verb.word().to_owned(),
+        changed: true,
+        revision: 6,
+        announced: Vec::new(),
         expires_in_seconds: request.for_seconds,
         undo: None,
     })
@@ -113,6 +136,14 @@ async fn every_request_arrives_and_comes_back_as_it_was_sent() {
         assert_eq!(changed.verb, verb.word());
         assert_eq!(changed.expires_in_seconds, Some(60));
     }
+    for for_seconds in [None, Some(90)] {
+        let request = BalancerRequest {
+            verb: BalancerVerb::Drain,
+            for_seconds,
+        };
+        let changed = client.administer(&request).await.unwrap();
+        assert_eq!(changed, administer(request).unwrap());
+    }
     let applied = client.apply(&ApplyRequest::default()).await.unwrap();
     assert_eq!(applied.path, "own");
 }
@@ -125,6 +156,12 @@ async fn an_error_comes_back_with_code_message_and_hint() {
         .await
         .unwrap_err();
     assert_eq!(error, resolve::service("x", &["web"]).unwrap_err());
+    let request = BalancerRequest {
+        verb: BalancerVerb::Ready,
+        for_seconds: None,
+    };
+    let error = client.administer(&request).await.unwrap_err();
+    assert_eq!(error.code, Code::Refused);
     let source = Some(Source {
         path: "f".to_owned(),
         text: "bad".to_owned(),
@@ -147,7 +184,12 @@ async fn a_request_beyond_the_limit_is_refused() {
 #[tokio::test]
 async fn a_daemon_that_stopped_is_unreachable() {
     let Daemon { client, socket, .. } = &start();
-    assert_eq!(client.detach().await.unwrap().interfaces, ["eth0"]);
+    let detached = client.detach().await.unwrap();
+    assert_eq!(detached.interfaces, ["eth0"]);
+    assert_eq!(
+        detached.withdrawn,
+        [std::net::IpAddr::from([203, 0, 113, 10])]
+    );
     assert_eq!(client.observe().await.unwrap_err().code, Code::Unreachable);
     std::fs::remove_file(socket).unwrap();
     let error = client.observe().await.unwrap_err();

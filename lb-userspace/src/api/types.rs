@@ -1,6 +1,6 @@
 //! What daemon and command line say to each other: `xlb/v1`. Fields are only ever added.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -266,6 +266,36 @@ pub struct TrackingItem {
     pub refused_total: u64,
 }
 
+/// VIPs that routing software is to announce.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AnnouncementItem {
+    /// The table that has their routes.
+    pub table: u32,
+    /// The number that marks the routes as xlb's.
+    pub protocol: u8,
+    /// The metric of the routes.
+    pub metric: u32,
+    /// Whether an operator took this balancer out of routing.
+    pub drained: Option<OverrideItem>,
+    /// Each of them.
+    pub vips: Vec<VipItem>,
+    /// What keeps routes from being written.
+    pub problem: Option<String>,
+}
+
+/// An address of services.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VipItem {
+    /// The address.
+    pub address: IpAddr,
+    /// Whether its route is there.
+    pub announced: bool,
+    /// Since when, seconds since 1970; at most since this daemon started.
+    pub since: Option<u64>,
+    /// Why it is not.
+    pub reason: Option<String>,
+}
+
 /// A BPF map.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MapItem {
@@ -333,6 +363,9 @@ pub struct Status {
     /// Flows that stay where they are while slots change hands.
     #[serde(default)]
     pub tracking: TrackingItem,
+    /// VIPs that routing software is to announce; `None`: the configuration has no `announce:`.
+    #[serde(default)]
+    pub announcement: Option<AnnouncementItem>,
     /// BPF maps.
     pub maps: Vec<MapItem>,
     /// Packets that the data path answered itself, every reason.
@@ -476,6 +509,49 @@ pub struct Changed {
     pub undo: Option<Vec<String>>,
 }
 
+/// A change to the balancer itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BalancerRequest {
+    /// What to do.
+    pub verb: BalancerVerb,
+    /// Undone after so many seconds.
+    #[serde(default)]
+    pub for_seconds: Option<u64>,
+}
+
+/// What to do with the balancer itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BalancerVerb {
+    /// Announce no VIP; what arrives is forwarded.
+    Drain,
+    /// Announce VIPs.
+    Ready,
+}
+
+words!(BalancerVerb { Drain = "drain", Ready = "ready" });
+
+/// What a [`BalancerRequest`] did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BalancerChanged {
+    /// What was done.
+    pub verb: String,
+    /// Whether that made a difference.
+    pub changed: bool,
+    /// The revision in force.
+    pub revision: u64,
+    /// VIPs that are announced now.
+    pub announced: Vec<IpAddr>,
+    /// Seconds until it is undone by itself.
+    pub expires_in_seconds: Option<u64>,
+    /// Words after `xlb` that undo it.
+    pub undo: Option<Vec<String>>,
+}
+
+impl Item for BalancerChanged {
+    const KIND: &'static str = "BalancerChangeList";
+}
+
 /// A configuration to apply; without a source the daemon reads its own file again.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ApplyRequest {
@@ -515,6 +591,9 @@ pub struct Applied {
 pub struct Detached {
     /// Interfaces that the program was taken from.
     pub interfaces: Vec<String>,
+    /// VIPs that were announced until then.
+    #[serde(default)]
+    pub withdrawn: Vec<IpAddr>,
 }
 
 impl Item for Detached {

@@ -39,6 +39,7 @@ Examples:
   xlb run -c /etc/xlb/xlb.yaml            the daemon
   xlb status                              the whole at a glance
   xlb backend drain web b1 --for 30m      take a backend out for half an hour
+  xlb drain self                          take this balancer out of routing
   xlb backend list -o json | jq .items    for programs
 
 Exit codes:
@@ -125,6 +126,14 @@ pub enum Format {
     Json,
 }
 
+/// What is drained where it is no backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Whole {
+    /// The balancer.
+    #[value(name = "self")]
+    Itself,
+}
+
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
@@ -169,6 +178,20 @@ pub enum Verb {
         /// What to do; `list` if not given.
         #[command(subcommand)]
         verb: Option<BackendVerb>,
+    },
+    /// Take this balancer out of routing: announce no VIP, and forward what still arrives.
+    #[command(after_help = "Examples:\n  xlb drain self\n  xlb drain self --for 30m")]
+    Drain {
+        /// The balancer itself; for one backend there is `xlb backend drain`.
+        what: Whole,
+        /// How long.
+        #[command(flatten)]
+        lasts: Lasts,
+    },
+    /// Bring this balancer back into routing after `drain self`.
+    Ready {
+        /// The balancer itself; for one backend there is `xlb backend ready`.
+        what: Whole,
     },
     /// On a backend: take packets out of tunnels (ipip, gue).
     #[command(after_help = DECAP_EXAMPLES)]

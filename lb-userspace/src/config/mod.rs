@@ -11,6 +11,7 @@
 //! (does `eth0` exist?) is not asked here; see [`Parsed::check_interfaces`].
 
 mod address;
+mod announce;
 mod backend_address;
 mod backends;
 mod conflicts;
@@ -128,7 +129,14 @@ fn unreadable(file_name: &str, error: &std::io::Error) -> Report {
     problems.into_report()
 }
 
-const KEYS: [&str; 5] = ["interfaces", "hash_seed", "direct", "icmp", "services"];
+const KEYS: [&str; 6] = [
+    "interfaces",
+    "hash_seed",
+    "direct",
+    "icmp",
+    "announce",
+    "services",
+];
 
 fn read(
     source: &Source,
@@ -147,6 +155,10 @@ fn read(
     let icmp = top
         .get("icmp")
         .map_or_else(|| Ok(Icmp::default()), |node| icmp::read(node, problems));
+    let announce = top
+        .get("announce")
+        .map(|node| announce::read(node, problems))
+        .transpose();
     let drafts = services::read(&top, problems);
     if let Ok(drafts) = &drafts {
         conflicts::check(drafts, problems);
@@ -157,6 +169,7 @@ fn read(
         hash_seed: hash_seed?,
         direct: direct?,
         icmp: icmp?,
+        announce: announce?,
         services: services::finish(drafts?)?,
     };
     Ok((config, interface_names))

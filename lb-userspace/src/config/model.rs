@@ -22,6 +22,8 @@ pub struct Config {
     pub direct: Vec<IpNet>,
     /// What is done with ICMP for VIPs.
     pub icmp: Icmp,
+    /// How VIPs are made known to routing software; `None`: not at all.
+    pub announce: Option<Announce>,
     /// Services; names and VIPs are unique, and ranges of ports on one address do not overlap.
     pub services: Vec<Service>,
 }
@@ -53,6 +55,40 @@ pub enum Echo {
     Answer,
     /// The kernel gets it.
     Pass,
+}
+
+/// How VIPs are made known to routing software: as routes to them in a table of the kernel's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Announce {
+    /// The table's number; none of those that the host's own packets go by.
+    pub table: u32,
+    /// What marks the routes as xlb's (`rtm_protocol` in rtnetlink(7)).
+    pub protocol: u8,
+    /// Their metric: a hint for routing software, lower is better.
+    pub metric: u32,
+    /// Which services of an address must have a backend.
+    pub require: Require,
+}
+
+impl Default for Announce {
+    fn default() -> Self {
+        Self {
+            table: 77,
+            protocol: 200,
+            metric: 100,
+            require: Require::All,
+        }
+    }
+}
+
+/// Which services of an address must have a backend for the address to be announced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Require {
+    /// Each of them.
+    All,
+    /// One of them.
+    Any,
 }
 
 /// An interface that the program is attached to.
@@ -119,6 +155,8 @@ pub struct Service {
     pub quic: bool,
     /// Whether a client stays with its backend, whatever its ports.
     pub affinity: Option<Affinity>,
+    /// Whether it has a say in whether its address is announced.
+    pub announce: bool,
     /// Backends; names and addresses are unique within the service. Of the VIP's address family,
     /// but in tunnels.
     pub backends: Vec<Backend>,

@@ -13,7 +13,7 @@ use super::{
     values::{self, Choice, quoted},
 };
 
-const KEYS: [&str; 15] = [
+const KEYS: [&str; 16] = [
     "name",
     "vip",
     "mode",
@@ -28,6 +28,7 @@ const KEYS: [&str; 15] = [
     "on_down",
     "quic",
     "affinity",
+    "announce",
     "backends",
 ];
 
@@ -56,6 +57,7 @@ pub(super) struct ServiceDraft {
     pub(super) full_nat: Result<Option<Spanned<FullNat>>, Reported>,
     pub(super) mss: Result<Option<Spanned<u16>>, Reported>,
     pub(super) connections: connections::Draft,
+    announce: Result<bool, Reported>,
     pub(super) backends: Result<Vec<BackendDraft>, Reported>,
 }
 
@@ -103,6 +105,7 @@ impl ServiceDraft {
             on_down,
             quic,
             affinity,
+            announce: self.announce?,
             backends: backends.collect::<Result<_, _>>()?,
         })
     }
@@ -147,6 +150,9 @@ fn read_one(node: &Node, problems: &mut Problems) -> Result<ServiceDraft, Report
         full_nat: optional(&table, "full_nat", forwarding::read_full_nat, problems),
         mss: optional(&table, "mss", forwarding::read_mss, problems),
         connections: connections::Draft::read(&table, problems),
+        announce: table
+            .get("announce")
+            .map_or(Ok(true), |node| values::truth(node, "`announce`", problems)),
         backends,
     };
     draft.check(problems);

@@ -75,6 +75,7 @@ impl Engine {
 
     /// Ends what was set by hand for a while, where its time is over.
     pub(super) fn expire(&mut self) -> Result<(), Error> {
+        self.expire_drain()?;
         let mut overrides = self.saved.overrides.clone();
         if !overrides.expire(SystemTime::now()) {
             return Ok(());

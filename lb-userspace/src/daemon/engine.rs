@@ -14,7 +14,9 @@ use lb_common::backend::State as Word;
 use tokio::{task::JoinSet, time::Instant};
 
 use super::{
-    Options, heap,
+    Options,
+    announce::Announcement,
+    heap,
     kernel_log::KernelLog,
     network::Host,
     store::{Saved, Store},
@@ -62,6 +64,8 @@ pub(super) struct Engine {
     pub(super) metrics: Option<SocketAddr>,
     /// Looks after remembered flows, once there are any.
     pub(super) sweeper: JoinSet<()>,
+    /// Which VIPs are announced.
+    pub(super) announcement: Announcement,
 }
 
 /// Where the configuration came from, and how the last reload went.
@@ -111,6 +115,10 @@ impl Engine {
         };
         let Summary { changes: _, rows } = self.dataplane.reconcile(&state)?;
         self.look_after_flows()?;
+        self.announcement.take(&effective.config, &state);
+        let settled = self.announcement.settled().clone();
+        self.dataplane.expect_flows_of(settled);
+        self.review_announcement();
         if rows > 0 {
             self.generation += 1;
         }
@@ -201,7 +209,11 @@ impl Engine {
 
     /// Keeps revision and overrides on disk.
     pub(super) fn save(&self) -> Result<(), Error> {
-        self.store.save(&self.saved).map_err(|error| {
+        let saved = Saved {
+            marks: self.marks(),
+            ..self.saved.clone()
+        };
+        self.store.save(&saved).map_err(|error| {
             Error::new(
                 Code::Failed,
                 format!("done, but lost at a restart: {error:#}"),

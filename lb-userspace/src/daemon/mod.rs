@@ -3,11 +3,14 @@
 //! * `start`: from nothing, or from what another daemon left, to an `engine`.
 //! * `apply`, `change`, `watch`: what may happen to it. Each builds the desired state anew and
 //!   has the difference written; nothing else writes to the data path.
+//! * `announce`: which VIPs routing software is to announce.
 //! * `observe`: what there is to see. `setup`: what backends need.
-//! * `store`: what outlives it. `servers`: its two doors.
+//! * `store`: what outlives it. `servers`: its two doors. `alone`: what is done without it.
 //!
 //! It ends without touching the data path, which goes on and is taken over by the next daemon.
 
+pub mod alone;
+mod announce;
 mod apply;
 mod by_hand;
 mod change;
@@ -177,11 +180,14 @@ async fn run_loop(mut engine: Engine, mut inputs: Inputs, servers: Servers) {
             Ok(()) = inputs.network.changed() => log(engine.network_changed()),
             Some(command) = inputs.commands.recv() => match command {
                 Command::Detach(reply) => {
-                    drop(reply.send(engine.detach()));
+                    drop(reply.send(engine.detach().await));
                     break servers.close().await;
                 }
                 Command::Apply(request, reply) => drop(reply.send(engine.apply(&request))),
                 Command::Change(request, reply) => drop(reply.send(engine.change(&request))),
+                Command::Administer(request, reply) => {
+                    drop(reply.send(engine.administer(&request).await));
+                }
                 Command::Observe(reply) => {
                     // Before and behind: the data path does what the answer says.
                     follow(&mut engine, &mut inputs.probes);
@@ -194,7 +200,10 @@ async fn run_loop(mut engine: Engine, mut inputs: Inputs, servers: Servers) {
             () = next_expiry(&engine) => log(engine.expire()),
             _ = inputs.seconds.tick() => log(engine.tell_time().and_then(|()| engine.let_rest())),
             _ = inputs.paths.tick() => log(engine.forget_old_paths()),
-            _ = inputs.quiet.tick() => engine.tidy(),
+            _ = inputs.quiet.tick() => {
+                engine.review_what_waits();
+                engine.tidy();
+            }
             _ = inputs.looks.tick() => drop(inputs.inspections.spawn(engine.inspect())),
             Some(Ok(findings)) = inputs.inspections.join_next() => engine.inspected(findings),
             _ = inputs.signals.hangup.recv() => {
@@ -235,7 +244,7 @@ fn every(interval: Duration) -> Interval {
 const CLOCK_CHECK: Duration = Duration::from_secs(10);
 
 async fn next_expiry(engine: &Engine) {
-    match engine.saved.overrides.next_expiry() {
+    match engine.saved.next_expiry() {
         Some(at) => sleep(Duration::from_secs(at.saturating_sub(now())).min(CLOCK_CHECK)).await,
         None => std::future::pending().await,
     }
@@ -250,13 +259,17 @@ impl Engine {
         Ok(self.dataplane.forget_old_paths()?)
     }
 
-    /// Takes the data path down.
-    fn detach(self) -> Result<Detached, Error> {
+    /// Takes the data path down, once nobody is told any more to send anything here.
+    async fn detach(mut self) -> Result<Detached, Error> {
+        let withdrawn = self.withdraw_everything().await;
         let attached = self.dataplane.interfaces()?;
         self.dataplane.detach()?;
         let names = attached.into_iter().map(|interface| interface.name);
         let interfaces: Vec<String> = names.collect();
         info!(?interfaces, "detached: nothing is forwarded any more");
-        Ok(Detached { interfaces })
+        Ok(Detached {
+            interfaces,
+            withdrawn,
+        })
     }
 }

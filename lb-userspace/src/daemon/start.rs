@@ -1,6 +1,7 @@
 //! From nothing, or from what another daemon left, to a running engine.
 
 use std::{
+    collections::HashSet,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -15,6 +16,7 @@ use tracing::{info, warn};
 
 use super::{
     Options,
+    announce::{Announcement, mark},
     apply::Loaded,
     engine::Engine,
     inspection,
@@ -26,11 +28,12 @@ use super::{
 };
 use crate::{
     api::{Error, socket},
-    config::model::Config,
+    config::model::{Config, Vip},
     dataplane::{Adopted, Dataplane, Pins, Settings},
+    desired::InstalledService,
     health::{Event, Prober, probe::tcp::Tcp, scheduler::CONCURRENCY},
     metrics::{self, Events},
-    net::{Finding, Follower},
+    net::{self, Finding, Follower},
 };
 
 /// An engine that runs, and what it is asked and told by.
@@ -116,7 +119,7 @@ struct World {
 
 impl World {
     async fn begin(
-        self,
+        mut self,
         options: Options,
         loaded: Loaded,
         mut saved: Saved,
@@ -131,6 +134,7 @@ impl World {
         let host = Host::try_new(self.follower.view(), &config.direct);
         let events = Events::try_new().map_err(anyhow::Error::new)?;
         let (prober, probes) = Prober::new(Tcp, CONCURRENCY);
+        let announcement = found_announced(&config, &saved, &mut self.dataplane).await?;
         let mut engine = Engine {
             options,
             config,
@@ -152,6 +156,7 @@ impl World {
             adopted: self.adopted,
             metrics: self.doors.metrics_address()?,
             sweeper: JoinSet::new(),
+            announcement,
         };
         engine.inspected(self.findings);
         engine.save()?;
@@ -160,14 +165,31 @@ impl World {
         if !engine.adopted {
             engine.wait_for_neighbours().await?;
         }
-        engine.dataplane.attach(&engine.config.interfaces)?;
-        engine.read_kernel_log()?;
+        engine.go_live()?;
         Ok(Started {
             engine,
             probes,
             doors: self.doors,
         })
     }
+}
+
+/// What another daemon announced.
+async fn found_announced(
+    config: &Config,
+    saved: &Saved,
+    dataplane: &mut Dataplane,
+) -> Result<Announcement, Error> {
+    let mut marks = saved.marks.clone();
+    marks.extend(config.announce.map(mark));
+    let found = net::announce::announced(&marks).await;
+    let found = found.context("cannot tell which VIPs are announced")?;
+    let vips = config.services.iter().map(|service| service.vip);
+    let installed = |vip: &Vip| dataplane.installed().service(*vip);
+    let settled = vips.filter(|vip| installed(vip).is_some_and(InstalledService::is_settled));
+    let settled: HashSet<Vip> = settled.filter(|_| config.announce.is_some()).collect();
+    dataplane.expect_flows_of(settled.clone());
+    Ok(Announcement::adopt(found, settled))
 }
 
 /// How long a start waits for neighbours that were not asked for yet.
@@ -189,6 +211,13 @@ impl Engine {
             self.network_changed()?;
         }
         Ok(())
+    }
+
+    /// Lets packets in, and then the world know.
+    fn go_live(&mut self) -> Result<(), Error> {
+        self.dataplane.attach(&self.config.interfaces)?;
+        self.start_announcing();
+        self.read_kernel_log()
     }
 
     /// Reads the log of the program that runs.

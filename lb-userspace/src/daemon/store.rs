@@ -1,16 +1,21 @@
 //! What outlives the daemon and a reboot: revision, seeds and overrides.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, File},
     io::{self, ErrorKind, Write as _},
     path::{Path, PathBuf},
-    time::SystemTime,
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
-use crate::{dataplane::seeds::Seeds, desired::overrides::Overrides};
+use crate::{
+    dataplane::seeds::Seeds,
+    desired::overrides::{Admin, Overrides, Setting},
+    net::announce::Mark,
+};
 
 /// What outlives the daemon.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,14 +29,39 @@ pub(super) struct Saved {
     pub(super) seeds: Option<Seeds>,
     /// What was set by hand.
     pub(super) overrides: Overrides,
+    /// What was set by hand for the balancer itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) balancer: Option<Setting<Admin>>,
+    /// Where routes of its VIPs may be, so that they can be taken out without a daemon.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(super) marks: BTreeSet<Mark>,
 }
 
 impl Saved {
     /// Forgets what ended while no daemon ran.
     pub(super) fn expire(&mut self) {
+        self.expire_drain();
         if self.overrides.expire(SystemTime::now()) {
             self.revision += 1;
         }
+    }
+
+    /// Forgets what was set for the balancer itself, where that has ended; whether it has.
+    pub(super) fn expire_drain(&mut self) -> bool {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = now.map_or(0, |since| since.as_secs());
+        let is_over = self
+            .balancer
+            .take_if(|setting| setting.is_over(now))
+            .is_some();
+        self.revision += u64::from(is_over);
+        is_over
+    }
+
+    /// When the next thing that was set by hand ends: seconds since 1970, UTC.
+    pub(super) fn next_expiry(&self) -> Option<u64> {
+        let own = self.balancer.and_then(|setting| setting.expires);
+        own.into_iter().chain(self.overrides.next_expiry()).min()
     }
 }
 
@@ -109,6 +139,14 @@ mod tests {
                 slots: 3,
             }),
             overrides,
+            balancer: Some(Setting {
+                value: Admin::Drain,
+                expires: None,
+            }),
+            marks: BTreeSet::from([Mark {
+                table: 77,
+                protocol: 200,
+            }]),
         }
     }
 
@@ -122,6 +160,31 @@ mod tests {
         assert_eq!(store.load().unwrap(), Some(saved()));
         let files = fs::read_dir(folder.path().join("edge")).unwrap().count();
         assert_eq!(files, 1, "nothing is left beside the file");
+    }
+
+    #[test]
+    fn a_file_of_a_version_that_announced_nothing_is_understood() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.json");
+        let text = r#"{"revision": 7, "digest": "d", "seeds": null, "overrides": {}}"#;
+        fs::write(&path, text).unwrap();
+        let saved = Store::new(path).load().unwrap().unwrap();
+        assert_eq!((saved.revision, saved.balancer), (7, None));
+        assert_eq!(saved.marks, BTreeSet::new());
+    }
+
+    #[test]
+    fn a_drain_of_the_balancer_ends_by_itself() {
+        let mut saved = saved();
+        assert_eq!(saved.next_expiry(), Some(9));
+        assert!(!saved.expire_drain(), "for good");
+        saved.balancer = Some(Setting {
+            value: Admin::Drain,
+            expires: Some(8),
+        });
+        assert_eq!(saved.next_expiry(), Some(8));
+        assert!(saved.expire_drain());
+        assert_eq!((saved.balancer, saved.revision), (None, 43));
     }
 
     #[test]

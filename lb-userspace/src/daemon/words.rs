@@ -2,7 +2,7 @@
 
 use crate::{
     api::types::{self, OverrideItem},
-    desired::overrides::{Admin, Override, Presence},
+    desired::overrides::{Admin, Override, Presence, Setting},
     health,
 };
 
@@ -43,6 +43,15 @@ pub(super) fn overridden(by_hand: &Override, now: u64) -> OverrideItem {
     OverrideItem {
         what: what.into_iter().flatten().collect::<Vec<_>>().join(", "),
         expires_in_seconds,
+    }
+}
+
+/// What was set by hand for the balancer itself; `now` is in seconds since 1970.
+pub(super) fn drained(by_hand: &Setting<Admin>, now: u64) -> OverrideItem {
+    let expires = by_hand.expires;
+    OverrideItem {
+        what: admin(by_hand.value).word().to_owned(),
+        expires_in_seconds: expires.map(|at| at.saturating_sub(now)),
     }
 }
 

@@ -16,7 +16,7 @@ const PAUSE: Duration = Duration::from_millis(25);
 
 /// Holds the lock until it is dropped.
 #[derive(Debug)]
-pub(super) struct Lock {
+pub struct Lock {
     _file: File,
 }
 

@@ -29,7 +29,7 @@ mod tracked;
 mod upkeep;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -44,12 +44,12 @@ pub use counters::{Counters, ServiceCounters};
 pub use error::Error;
 pub use flows::{Sweeper, Usage};
 pub use links::Attachment;
+pub use lock::Lock;
 pub use pins::Pins;
 pub use program::{OBJECT, digest};
 
 use self::{
     clock::DataTime,
-    lock::Lock,
     maps::Maps,
     program::Program,
     seeds::Seeds,
@@ -106,6 +106,8 @@ pub struct Dataplane {
     tracks: Looked,
     refused: Refused,
     rehashed: BTreeMap<Vip, u64>,
+    /// Whose flows may come from another balancer, so that counters do not tell whether there are any.
+    shared: HashSet<Vip>,
     _lock: Lock,
 }
 
@@ -176,6 +178,7 @@ impl Dataplane {
             tracks: Looked::default(),
             refused: Refused::default(),
             rehashed: BTreeMap::new(),
+            shared: HashSet::new(),
             _lock: lock,
         })
     }
@@ -200,6 +203,7 @@ impl Dataplane {
             tracks: Looked::default(),
             refused: Refused::default(),
             rehashed: BTreeMap::new(),
+            shared: HashSet::new(),
             _lock: lock,
         };
         dataplane.check(config)?;
@@ -240,6 +244,12 @@ impl Dataplane {
         Ok(())
     }
 
+    /// From now on, flows of these services may come from another balancer: their slots keep their history
+    /// whether packets went through this one or not.
+    pub fn expect_flows_of(&mut self, services: HashSet<Vip>) {
+        self.shared = services;
+    }
+
     /// Makes the maps say what is desired. Where rows alone change, that is all that is stored;
     /// where something is freed, it waits for a grace period (some 10 ms) after forwarding is as
     /// desired.
@@ -250,7 +260,11 @@ impl Dataplane {
         let moment = Moment {
             now: self.time.clock().now,
             tracks: self.tracks.tracks(),
-            has_traffic: &|pair| counters::has_traffic(&self.maps, pair),
+            has_traffic: &|pair| {
+                let vip = || self.installed.vip_of(pair);
+                counters::has_traffic(&self.maps, pair)
+                    || vip().is_some_and(|vip| self.shared.contains(&vip))
+            },
         };
         let plan = desired::diff(&self.installed, desired, &moment)?;
         let before = Specialisation::of_program(&self.meta.constants);
@@ -404,13 +418,20 @@ impl Dataplane {
     }
 }
 
-/// Does what [`Dataplane::detach`] does where no daemon runs.
+/// Does what [`Dataplane::detach`] does where no daemon runs, as the lock proves.
 ///
 /// # Errors
-/// Where a daemon runs, or a pin cannot be removed.
-pub fn detach(pins: &Path, lock: &Path) -> Result<(), Error> {
-    let _lock = Lock::take(lock)?;
-    remove(&Pins::new(pins))
+/// Where a pin cannot be removed.
+pub fn detach(pins: &Pins, _alone: &Lock) -> Result<(), Error> {
+    remove(pins)
+}
+
+/// Takes the lock of an instance that no daemon looks after.
+///
+/// # Errors
+/// Where a daemon runs, or the file cannot be made.
+pub fn lock(path: &Path) -> Result<Lock, Error> {
+    Lock::take(path)
 }
 
 /// Links first, so that the program is off its interfaces before anything that it needs is gone.

@@ -464,6 +464,7 @@ fn config(interfaces: &[&str]) -> Config {
         hash_seed: None,
         direct: Vec::new(),
         icmp: Icmp::default(),
+        announce: None,
         services: vec![model::Service {
             name: "web".into(),
             vip: vip(),
@@ -478,6 +479,7 @@ fn config(interfaces: &[&str]) -> Config {
             on_down: OnDown::Rehash,
             quic: false,
             affinity: None,
+            announce: true,
             backends: backends.collect(),
         }],
     }

@@ -190,6 +190,18 @@ impl Installed {
     pub fn service(&self, vip: Vip) -> Option<&Service> {
         self.services.get(&vip)
     }
+
+    /// The service that a backend with this index of counters belongs to.
+    #[must_use]
+    pub fn vip_of(&self, pair: u32) -> Option<Vip> {
+        let mut services = self.services.iter();
+        let theirs = |service: &Service| {
+            let distance = pair.checked_sub(service.extent);
+            distance.is_some_and(|distance| distance < service.length())
+        };
+        let (vip, _) = services.find(|(_, service)| theirs(service))?;
+        Some(*vip)
+    }
 }
 
 impl Service {
@@ -224,6 +236,13 @@ impl Service {
     #[must_use]
     pub fn moving_rows(&self) -> u32 {
         u32::try_from(self.moving().count()).unwrap_or(u32::MAX)
+    }
+
+    /// Whether of every backend something is known.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        let mut entries = self.entries.iter().flatten();
+        entries.all(|entry| entry.state != State::Unknown)
     }
 
     /// Slots whose rows move, and these.

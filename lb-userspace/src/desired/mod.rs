@@ -14,6 +14,7 @@
 
 mod adopt;
 pub mod alloc;
+pub mod announcement;
 mod build;
 mod change;
 mod claims;

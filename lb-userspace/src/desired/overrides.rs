@@ -45,7 +45,8 @@ pub struct Setting<T> {
 }
 
 impl<T> Setting<T> {
-    fn is_over(&self, now: u64) -> bool {
+    /// Whether it has ended by `now`, in seconds since 1970.
+    pub(crate) fn is_over(&self, now: u64) -> bool {
         self.expires.is_some_and(|at| at <= now)
     }
 }
@@ -331,6 +332,7 @@ mod tests {
             hash_seed: None,
             direct: Vec::new(),
             icmp: Icmp::default(),
+            announce: None,
             services: vec![Service {
                 name: "web".into(),
                 vip: Vip {
@@ -349,6 +351,7 @@ mod tests {
                 on_down: OnDown::Rehash,
                 quic: false,
                 affinity: None,
+                announce: true,
                 backends: vec![backend("a", A), backend("b", B)],
             }],
         }

@@ -16,6 +16,8 @@ pub(super) struct Subnet {
 pub(super) const CLIENTS: Subnet = Subnet::new([198, 51, 100], 1);
 /// Between router and balancer.
 pub(super) const TRANSIT: Subnet = Subnet::new([192, 0, 2], 2);
+/// Between router and the second of two balancers.
+pub(super) const SECOND_TRANSIT: Subnet = Subnet::new([10, 0, 2], 3);
 /// Where backends are.
 pub(super) const SERVERS: Subnet = Subnet::new([10, 0, 0], 0xa);
 /// Where backends behind a router of their own are.

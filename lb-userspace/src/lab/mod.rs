@@ -25,7 +25,7 @@ pub use namespace::Namespace;
 pub use pass_all::PassAll;
 pub use process::Process;
 pub use settle::settle;
-pub use topology::{Host, Link, Middle, Options, Topology, WayBack};
+pub use topology::{Host, Link, Middle, Options, Second, Topology, WayBack};
 
 use std::sync::atomic::{AtomicU32, Ordering};
 

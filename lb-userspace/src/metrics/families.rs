@@ -40,6 +40,7 @@ impl Collector for Scrape {
         let Observation { status, backends } = &self.observation;
         let mut families = instance(status);
         families.extend(data_path(status));
+        families.extend(announced(status));
         families.extend(services(&status.services));
         families.push(service_backends(&status.services, backends));
         families.extend(traffic(backends));
@@ -130,6 +131,19 @@ fn data_path(status: &Status) -> Vec<MetricFamily> {
     ]
     .map(Family::finish)
     .into()
+}
+
+/// Nothing where the configuration announces nothing: a family without samples is malformed.
+fn announced(status: &Status) -> Option<MetricFamily> {
+    let vips = &status.announcement.as_ref()?.vips;
+    let mut announced = gauge(
+        "xlb_vip_announced",
+        "Whether routing software is told to announce a VIP.",
+    );
+    for vip in vips {
+        announced.add(&[("vip", &vip.address.to_string())], vip.announced);
+    }
+    (!vips.is_empty()).then(|| announced.finish())
 }
 
 fn services(services: &[ServiceItem]) -> [MetricFamily; 6] {

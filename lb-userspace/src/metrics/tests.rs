@@ -106,6 +106,8 @@ fn a_backend_is_told_by_service_and_name() {
         "xlb_backend_up{service=\"web\",backend=\"b2\"} 0",
         "xlb_backend_packets_total{service=\"web\",backend=\"b1\"} 7",
         "xlb_service_up{service=\"web\"} 1",
+        "xlb_vip_announced{vip=\"203.0.113.10\"} 1",
+        "xlb_vip_announced{vip=\"2001:db8::10\"} 0",
         "xlb_full_nat_places{service=\"web\",backend=\"b1\"} 22768",
         "xlb_full_nat_places_used{service=\"web\",backend=\"b1\"} 5",
         "xlb_service_backends{service=\"web\",state=\"down\"} 1",

@@ -2,7 +2,11 @@
 //!
 //! Two sockets: the kernel does not repeat to a socket what that socket itself has changed.
 
-use std::{collections::BTreeMap, io, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    net::IpAddr,
+};
 
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
 use rtnetlink::{
@@ -17,6 +21,7 @@ use rtnetlink::{
 use tokio::task::JoinHandle;
 
 use super::{
+    announce::{Mark, Marked},
     message,
     view::{Address, Link, Mac, Neighbour, Route},
 };
@@ -156,6 +161,48 @@ impl Kernel {
             .try_collect()
             .await?;
         Ok(neighbours.into_iter().flatten().collect())
+    }
+
+    /// Routes that bear a mark, of both families.
+    pub(super) async fn marked(&self, mark: Mark) -> Result<BTreeSet<Marked>, Error> {
+        let mut routes = BTreeSet::new();
+        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+            let messages = self.handle.route().get(message::question(family, mark));
+            let dump: Result<Vec<_>, _> = messages
+                .execute()
+                .map_ok(|message| message::marked(&message, mark))
+                .try_collect()
+                .await;
+            match dump {
+                Ok(dump) => routes.extend(dump.into_iter().flatten()),
+                // There is no table before its first route.
+                Err(error) if has_errno(&error, libc::ENOENT) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(routes)
+    }
+
+    /// Adds a route; fails where another one is in its place.
+    pub(super) async fn announce(&self, mark: Mark, route: Marked) -> Result<(), Error> {
+        let message = message::addition(mark, route);
+        self.handle.route().add(message).execute().await
+    }
+
+    /// Removes a route, but none that bears another mark.
+    pub(super) async fn withdraw(&self, mark: Mark, route: Marked) -> Result<(), Error> {
+        let message = message::removal(mark, route);
+        self.handle.route().del(message).execute().await
+    }
+
+    /// Whether an addition failed because of another route.
+    pub(super) fn says_it_exists(error: &Error) -> bool {
+        has_errno(error, libc::EEXIST)
+    }
+
+    /// Whether a removal failed because there is nothing to remove.
+    pub(super) fn says_it_is_gone(error: &Error) -> bool {
+        has_errno(error, libc::ESRCH)
     }
 
     /// Has a neighbour looked up now and kept resolved by the kernel from now on.

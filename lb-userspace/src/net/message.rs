@@ -14,10 +14,11 @@ use rtnetlink::packet_route::{
     neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState},
     route::{
         RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteMetric, RouteNextHop,
-        RouteType, RouteVia,
+        RouteScope, RouteType, RouteVia,
     },
 };
 
+use super::announce::{Mark, Marked};
 use super::view::{Address, Hop, Link, Mac, Neighbour, Route};
 
 pub(super) fn link(message: &LinkMessage) -> Link {
@@ -125,6 +126,17 @@ fn route_mtu(metrics: &[RouteMetric]) -> Option<u32> {
 /// concern multicast, broadcast or some sources.
 fn destination(message: &RouteMessage) -> Option<(IpNet, u32)> {
     let header = &message.header;
+    let (table, address, metric) = whereto(message)?;
+    let is_ours = table == u32::from(RouteHeader::RT_TABLE_MAIN)
+        && header.source_prefix_length == 0
+        && header.tos == 0;
+    let prefix = IpNet::new(address, header.destination_prefix_length).ok()?;
+    is_ours.then_some((prefix.trunc(), metric))
+}
+
+/// Table, destination and metric of a route.
+fn whereto(message: &RouteMessage) -> Option<(u32, IpAddr, u32)> {
+    let header = &message.header;
     let unspecified = match header.address_family {
         AddressFamily::Inet => IpAddr::from([0; 4]),
         AddressFamily::Inet6 => IpAddr::from([0; 16]),
@@ -139,11 +151,72 @@ fn destination(message: &RouteMessage) -> Option<(IpNet, u32)> {
             _ => {}
         }
     }
-    let is_ours = table == u32::from(RouteHeader::RT_TABLE_MAIN)
-        && header.source_prefix_length == 0
-        && header.tos == 0;
+    Some((table, address, metric))
+}
+
+/// A question for the routes of a family that bear a mark. Kernels before 4.20 answer with all.
+pub(super) fn question(family: AddressFamily, mark: Mark) -> RouteMessage {
+    let mut message = RouteMessage::default();
+    message.header.address_family = family;
+    set_mark(&mut message, mark);
+    message
+}
+
+/// A number above 255 does not fit the header; there is an attribute for it (`RTA_TABLE`).
+fn set_mark(message: &mut RouteMessage, mark: Mark) {
+    message.header.protocol = mark.protocol.into();
+    match u8::try_from(mark.table) {
+        Ok(table) => message.header.table = table,
+        Err(_) => message.attributes.push(RouteAttribute::Table(mark.table)),
+    }
+}
+
+/// A route of this mark; `None` for any other.
+pub(super) fn marked(message: &RouteMessage, mark: Mark) -> Option<Marked> {
+    let header = &message.header;
+    let (table, address, metric) = whereto(message)?;
+    let is_marked = table == mark.table && u8::from(header.protocol) == mark.protocol;
     let prefix = IpNet::new(address, header.destination_prefix_length).ok()?;
-    is_ours.then_some((prefix.trunc(), metric))
+    is_marked.then_some(Marked {
+        prefix,
+        metric,
+        tos: header.tos,
+        is_blackhole: header.kind == RouteType::BlackHole,
+    })
+}
+
+/// Adds a route.
+pub(super) fn addition(mark: Mark, route: Marked) -> RouteMessage {
+    let mut message = request(mark, route);
+    message.header.kind = RouteType::BlackHole;
+    message.header.scope = RouteScope::Universe;
+    message
+}
+
+/// Removes a route of whatever kind and scope.
+pub(super) fn removal(mark: Mark, route: Marked) -> RouteMessage {
+    let mut message = request(mark, route);
+    message.header.kind = RouteType::Unspec;
+    message.header.scope = RouteScope::NoWhere;
+    message
+}
+
+fn request(mark: Mark, route: Marked) -> RouteMessage {
+    let mut message = RouteMessage::default();
+    let address = route.prefix.addr();
+    message.header.address_family = match address {
+        IpAddr::V4(_) => AddressFamily::Inet,
+        IpAddr::V6(_) => AddressFamily::Inet6,
+    };
+    message.header.destination_prefix_length = route.prefix.prefix_len();
+    message.header.tos = route.tos;
+    set_mark(&mut message, mark);
+    let attributes = [
+        RouteAttribute::Destination(address.into()),
+        RouteAttribute::Priority(route.metric),
+    ];
+    message.attributes.extend(attributes);
+    message
 }
 
 fn hops(message: &RouteMessage) -> Vec<Hop> {

@@ -8,11 +8,13 @@
 //! * [`view`]: what the kernel says at one moment; pure data and look-ups.
 //! * [`client_routes`]: the way back to clients, compiled for the data path.
 //! * [`follow`]: keeps a [`View`] up to date and its neighbours resolved.
+//! * [`announce`]: which addresses this host takes, said by routes that routing software announces.
 //! * [`inspect`]: what cannot work as the host is set up, and the command that mends it.
 //!
 //! All of it concerns the network namespace of the process. rtnetlink's types stay inside
 //! `kernel` and `message`: they change often.
 
+pub mod announce;
 pub mod client_routes;
 pub mod follow;
 pub mod inspect;

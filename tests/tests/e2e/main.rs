@@ -9,6 +9,7 @@
 )]
 
 mod affinity;
+mod announce;
 mod any_kernel;
 mod attach;
 mod backend_setup;
@@ -16,6 +17,7 @@ mod backends;
 mod cli;
 mod decap;
 mod failover;
+mod fleet_of_two;
 mod forwarding;
 mod full_nat;
 mod hairpin;

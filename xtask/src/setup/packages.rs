@@ -36,7 +36,8 @@ const fn program(command: &'static str, package: &'static str) -> Program {
 
 const DEMO: [Program; 2] = [program("ip", "iproute2"), program("ethtool", "ethtool")];
 
-const TESTS: [Program; 8] = [
+const TESTS: [Program; 9] = [
+    program("bird", "bird2"),
     program("bpftool", "bpftool"),
     program("curl", "curl"),
     program("iperf3", "iperf3"),

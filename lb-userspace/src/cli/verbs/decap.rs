@@ -49,7 +49,10 @@ pub(super) fn run(context: &Context, args: DecapArgs) -> Result<u8, Error> {
         status(context, &decap, &args.interface)?;
     } else if args.detach {
         let interfaces = detach(&decap, &args.interface)?;
-        let detached = Detached { interfaces };
+        let detached = Detached {
+            interfaces,
+            withdrawn: Vec::new(),
+        };
         let list = List::new(vec![detached.clone()]);
         context
             .output

@@ -9,16 +9,17 @@ use crate::{
         Code, Error,
         types::{Detached, List},
     },
-    dataplane::{self, Pins},
+    daemon::alone,
 };
 
 pub(super) fn run(context: &Context) -> Result<u8, Error> {
     let balancer = match context.ask(async |client| client.detach().await) {
-        Err(error) if error.code == Code::Unreachable => by_hand(context)?,
+        Err(error) if error.code == Code::Unreachable => alone::detach(&context.instance())?,
         answer => answer?,
     };
     let detached = Detached {
         interfaces: [balancer.interfaces, decap::detach_all(context)?].concat(),
+        withdrawn: balancer.withdrawn,
     };
     context
         .output
@@ -26,17 +27,15 @@ pub(super) fn run(context: &Context) -> Result<u8, Error> {
     Ok(DONE)
 }
 
-/// No daemon answers. If one runs all the same, it holds the lock.
-fn by_hand(context: &Context) -> Result<Detached, Error> {
-    let instance = context.instance();
-    let interfaces = Pins::new(instance.pins()).links()?.into_keys().collect();
-    dataplane::detach(&instance.pins(), &instance.lock())?;
-    Ok(Detached { interfaces })
-}
-
 pub(super) fn describe(detached: &Detached) -> String {
+    let withdrawn = detached.withdrawn.iter().map(ToString::to_string);
+    let withdrawn: Vec<String> = withdrawn.collect();
+    let withdrawn = match withdrawn.as_slice() {
+        [] => String::new(),
+        vips => format!("no longer announced: {}\n", vips.join(", ")),
+    };
     match detached.interfaces.as_slice() {
-        [] => "nothing was attached\n".to_owned(),
-        interfaces => format!("detached from {}\n", interfaces.join(", ")),
+        [] => format!("{withdrawn}nothing was attached\n"),
+        interfaces => format!("{withdrawn}detached from {}\n", interfaces.join(", ")),
     }
 }

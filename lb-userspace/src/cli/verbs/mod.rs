@@ -2,6 +2,7 @@
 
 mod apply;
 mod backend;
+mod balancer;
 mod check;
 mod decap;
 mod detach;
@@ -17,7 +18,10 @@ use super::{
     args::{Args, Verb},
     output,
 };
-use crate::{api::Error, demo};
+use crate::{
+    api::{Error, types::BalancerVerb},
+    demo,
+};
 
 /// Does what the command line says; the exit code.
 pub(super) fn run(context: &Context, verb: Verb) -> Result<u8, Error> {
@@ -28,6 +32,8 @@ pub(super) fn run(context: &Context, verb: Verb) -> Result<u8, Error> {
         Verb::Status { exit_code, wait } => status::run(context, exit_code, wait),
         Verb::Service { verb } => service::run(context, verb),
         Verb::Backend { verb } => backend::run(context, verb),
+        Verb::Drain { what: _, lasts } => balancer::run(context, BalancerVerb::Drain, lasts.lasts),
+        Verb::Ready { what: _ } => balancer::run(context, BalancerVerb::Ready, None),
         Verb::Decap(args) => decap::run(context, args),
         Verb::Detach => detach::run(context),
         Verb::Demo(args) => demo::run(&args, context.output.paints)

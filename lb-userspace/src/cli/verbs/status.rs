@@ -1,6 +1,6 @@
 //! `xlb status`.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::{Instant, sleep};
 
@@ -11,7 +11,7 @@ use super::super::{
 use crate::api::{
     Code, Error,
     client::Client,
-    types::{Health, Observation, ReasonItem, Status},
+    types::{AnnouncementItem, Health, Observation, ReasonItem, Status, VipItem},
 };
 
 pub(super) fn run(context: &Context, exit_code: bool, wait: Option<Duration>) -> Result<u8, Error> {
@@ -84,6 +84,7 @@ fn describe(observation: &Observation) -> String {
     ));
     lines.push(format!("  drops     {}", counted(&status.drops)));
     lines.push(format!("  answers   {}", counted(&status.answers)));
+    lines.extend(status.announcement.iter().flat_map(announcement));
     lines.push(maps(status));
     lines.push(config(status));
     if let Some(address) = status.metrics {
@@ -118,6 +119,31 @@ fn counted(reasons: &[ReasonItem]) -> String {
     }
 }
 
+/// A line for each VIP, and what is wrong with all of them.
+fn announcement(item: &AnnouncementItem) -> Vec<String> {
+    let drained = item.drained.iter().map(|by_hand| {
+        let ends = by_hand.expires_in_seconds;
+        let ends = ends.map_or_else(String::new, |left| format!(", {} left", seconds(left)));
+        format!("  drained   no VIP is announced{ends}; `xlb ready self` ends it")
+    });
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = now.map_or(0, |since| since.as_secs());
+    let vip = |vip: &VipItem| {
+        let address = vip.address;
+        match (&vip.since, &vip.reason) {
+            (Some(since), _) => {
+                let lasts = seconds(now.saturating_sub(*since));
+                format!("  announced {address} for {lasts}")
+            }
+            (None, Some(reason)) => format!("  withdrawn {address}: {reason}"),
+            (None, None) => format!("  withdrawn {address}"),
+        }
+    };
+    let problem = item.problem.iter().map(|it| format!("  warning   {it}"));
+    let vips = item.vips.iter().map(vip);
+    drained.chain(vips).chain(problem).collect()
+}
+
 fn maps(status: &Status) -> String {
     let bytes = status.maps.iter().map(|map| map.bytes).sum();
     format!("  maps      {}, {}B", status.maps.len(), si(bytes))
@@ -135,20 +161,49 @@ fn config(status: &Status) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::samples;
+    use crate::api::{samples, types::OverrideItem};
 
     #[test]
     fn the_whole_fits_a_screen() {
+        let mut observation = samples::observation();
+        let announcement = observation.status.announcement.as_mut().unwrap();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        // The test may take long.
+        announcement.vips[0].since = Some(now.as_secs() - 86_400 - 1800);
         assert_eq!(
-            describe(&samples::observation()),
+            describe(&observation),
             "test  degraded  up 1d01h  rev 3\n\
              \x20 eth0      xdp native, prog 155\n\
              \x20 services  1 up, 0 down\n\
              \x20 backends  1 up, 1 down, 0 unknown\n\
              \x20 drops     none\n\
              \x20 answers   none\n\
+             \x20 announced 203.0.113.10 for 1d00h\n\
+             \x20 withdrawn 2001:db8::10: no backend: dns\n\
              \x20 maps      1, 32.7kB\n\
              \x20 config    /etc/xlb/xlb.yaml\n"
+        );
+    }
+
+    #[test]
+    fn a_drain_and_a_problem_are_said() {
+        let item = AnnouncementItem {
+            table: 77,
+            protocol: 200,
+            metric: 100,
+            drained: Some(OverrideItem {
+                what: "drain".to_owned(),
+                expires_in_seconds: Some(90),
+            }),
+            vips: Vec::new(),
+            problem: Some("table 77 has another route".to_owned()),
+        };
+        assert_eq!(
+            announcement(&item),
+            [
+                "  drained   no VIP is announced, 1m30s left; `xlb ready self` ends it",
+                "  warning   table 77 has another route"
+            ]
         );
     }
 }

@@ -170,6 +170,7 @@ fn config(probe: Option<Probe>, weight: u16) -> Config {
         hash_seed: None,
         direct: Vec::new(),
         icmp: Icmp::default(),
+        announce: None,
         services: vec![model::Service {
             name: "web".into(),
             vip: Vip {
@@ -188,6 +189,7 @@ fn config(probe: Option<Probe>, weight: u16) -> Config {
             on_down: OnDown::Rehash,
             quic: false,
             affinity: None,
+            announce: true,
             backends: vec![model::Backend {
                 name: "b1".into(),
                 address: SocketAddr::new(ip("10.0.0.11"), 8080),

@@ -9,6 +9,9 @@
 //! one-armed   client ── [router ──] switch ─┬─ balancer
 //!                                           ├─ backend 1
 //!                                           └─ …
+//!
+//! pair        client ── router ─┬─ balancer ─┬─ switch ─┬─ backend 1
+//!                               └─ second  ──┘          └─ …
 //! ```
 //!
 //! Clients and backends are in different subnets, also where they share the switch, because replies
@@ -18,12 +21,16 @@
 //!
 //! Where backends answer clients directly ([`WayBack::Router`]), the router has an address among
 //! them, two-armed by a wire of its own to the switch, and is their default gateway.
+//!
+//! Of a pair, no balancer is the router's gateway: somebody must tell it the ways to the VIPs.
 
 mod options;
+mod pair;
 mod plan;
 mod wires;
 
 pub use options::{Options, WayBack};
+pub use pair::Second;
 
 use self::wires::{
     End, addresses, bridge, configure, default_via, route, subnet_via, up, wait_for_links,
@@ -80,6 +87,8 @@ pub struct Topology {
     pub shortcut: Option<Link>,
     /// Where xlb runs. Nothing is attached to its interfaces.
     pub balancer: Middle,
+    /// Another balancer, of a pair.
+    pub second: Option<Second>,
     /// Where connections go; named `b1`, `b2` and so on, those behind the inner router last.
     pub backends: Vec<Host>,
     /// Between the switch and the last backends, if there are such; it forwards. Its back is a bridge
@@ -99,7 +108,7 @@ impl Topology {
     /// # Errors
     /// If something cannot be made: usually a program is missing, or this is not root.
     pub fn two_armed(options: Options) -> Result<Self, LabError> {
-        Self::build(options, ["front0", "back0"])
+        Self::build(Self::hosts(options, ["front0", "back0"])?, options)
     }
 
     /// Client and backends at the one interface of the balancer, `eth0`.
@@ -107,7 +116,7 @@ impl Topology {
     /// # Errors
     /// If something cannot be made: usually a program is missing, or this is not root.
     pub fn one_armed(options: Options) -> Result<Self, LabError> {
-        Self::build(options, ["eth0", "eth0"])
+        Self::build(Self::hosts(options, ["eth0", "eth0"])?, options)
     }
 
     /// Names of the balancer's interfaces, where the program is to be attached: two or one.
@@ -154,11 +163,11 @@ impl Topology {
         shortcut.unwrap_or(&self.balancer.back)
     }
 
-    fn build(options: Options, interfaces: [&str; 2]) -> Result<Self, LabError> {
-        let mut topology = Self::hosts(options, interfaces)?;
+    fn build(mut topology: Self, options: Options) -> Result<Self, LabError> {
         ip::batch(None, &topology.wires())?;
         topology.switch.ip(bridge("lan", None, &topology.ports()))?;
         topology.configure_balancer()?;
+        topology.configure_second(options.forward)?;
         topology.configure_router()?;
         topology.configure_backends(options.way_back)?;
         topology.balancer.namespace.forward(options.forward)?;
@@ -175,6 +184,7 @@ impl Topology {
         let balancer = &self.balancer.namespace;
         let client = (&self.client.namespace, &self.client.link);
         let mut wires = vec![wire_to_port((balancer, back), &self.switch, "balancer")];
+        wires.extend(self.second_wires());
         if let Some(router) = &self.router {
             wires.push(wire(client, (&router.namespace, &router.front)));
         }
@@ -213,6 +223,7 @@ impl Topology {
             ("uplink", self.is_one_armed()),
             ("router", self.shortcut_wire().is_some()),
             ("inner", self.inner.is_some()),
+            ("second", self.second.is_some()),
         ];
         let others = others.into_iter().filter(|(_, exists)| *exists);
         let mut ports = backend_ports(1..=self.near);
@@ -242,7 +253,10 @@ impl Topology {
             return configure(&self.client, &self.balancer.front);
         };
         let mut lines = [up(&router.front), up(&router.back)].concat();
-        lines.extend(default_via(&self.balancer.front));
+        match &self.second {
+            Some(second) => lines.extend(up(&second.uplink)),
+            None => lines.extend(default_via(&self.balancer.front)),
+        }
         if let Some(shortcut) = &self.shortcut {
             lines.extend(if self.shortcut_wire().is_some() {
                 up(shortcut)
@@ -284,6 +298,7 @@ impl Topology {
         if let (Some(router), Some(shortcut)) = (&self.router, &self.shortcut) {
             wait_for_links(&router.namespace, &[shortcut])?;
         }
+        self.wait_for_second()?;
         let mut hosts = std::iter::once(&self.client).chain(&self.backends);
         hosts.try_for_each(|Host { namespace, link }| wait_for_links(namespace, &[link]))
     }
@@ -297,7 +312,8 @@ impl Topology {
             Some(router) => (&router.namespace, &router.back),
             None => (&self.client.namespace, &self.client.link),
         };
-        settle(namespace, &link.interface, &mut self.pass_all)
+        settle(namespace, &link.interface, &mut self.pass_all)?;
+        self.settle_second()
     }
 
     /// The balancer's neighbour towards clients.

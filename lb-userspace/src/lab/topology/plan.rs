@@ -54,6 +54,7 @@ impl Topology {
                 .then(|| namespace("inner").map(inner_router))
                 .transpose()?,
             switch: namespace("switch")?,
+            second: None,
             vip: VIPS.host(10),
             near: near.into(),
             pass_all: PassAll::load()?,
