@@ -225,6 +225,7 @@ fn configs() -> impl Strategy<Value = Config> {
                 .collect(),
             hash_seed,
             direct: vec!["10.9.0.0/16".parse().unwrap()],
+            peers: None,
             icmp: Icmp {
                 echo: Echo::Pass,
                 rate: 7,

@@ -15,6 +15,7 @@
 //!
 //! * [`daemon`]: the real binary, with folders of its own; [`config`]: files for it.
 //! * [`servers`]: real servers; [`fleet`]: some at every backend. [`load`]: their clients.
+//! * [`pair`]: a second balancer beside a network's own.
 //! * [`direct`]: what backends need that answer clients directly.
 //! * [`echo`]: a server and its client that need no program.
 //! * [`icmp`]: ping, traceroute, path MTU. [`tap`]: frames as they are on a link.
@@ -62,6 +63,8 @@ pub mod kernel;
 pub mod load;
 pub mod packet;
 pub mod random;
+#[cfg(feature = "system")]
+pub mod pair;
 #[cfg(feature = "system")]
 pub mod sandbox;
 #[cfg(feature = "system")]

@@ -4,7 +4,7 @@ use lb_common::{AnswerReason, DropReason, PassReason};
 
 use super::types::{
     Admin, BackendEvents, BackendItem, BackendSetup, ConfigItem, Health, InterfaceItem, MapItem,
-    Observation, OverrideItem, PlacesItem, ProbeCounts, ReasonItem, Schema, ServiceItem, Status,
+    Observation, OverrideItem, PeersItem, PlacesItem, ProbeCounts, ReasonItem, Schema, ServiceItem, Status,
     TrackingItem, TransitionCounts,
 };
 
@@ -66,6 +66,7 @@ fn status() -> Status {
             supported: true,
             ..TrackingItem::default()
         },
+        peers: PeersItem::default(),
         maps: vec![MapItem {
             name: "SLOTS".to_owned(),
             entries: 512,

@@ -20,6 +20,7 @@ mod forwarding;
 mod icmp;
 mod interfaces;
 pub mod model;
+mod peers;
 mod places;
 mod port_conflicts;
 mod ports;
@@ -128,7 +129,14 @@ fn unreadable(file_name: &str, error: &std::io::Error) -> Report {
     problems.into_report()
 }
 
-const KEYS: [&str; 5] = ["interfaces", "hash_seed", "direct", "icmp", "services"];
+const KEYS: [&str; 6] = [
+    "interfaces",
+    "hash_seed",
+    "direct",
+    "icmp",
+    "peers",
+    "services",
+];
 
 fn read(
     source: &Source,
@@ -147,6 +155,10 @@ fn read(
     let icmp = top
         .get("icmp")
         .map_or_else(|| Ok(Icmp::default()), |node| icmp::read(node, problems));
+    let peers = top
+        .get("peers")
+        .map(|node| peers::read(node, top.get("hash_seed").is_some(), problems))
+        .transpose();
     let drafts = services::read(&top, problems);
     if let Ok(drafts) = &drafts {
         conflicts::check(drafts, problems);
@@ -157,6 +169,7 @@ fn read(
         hash_seed: hash_seed?,
         direct: direct?,
         icmp: icmp?,
+        peers: peers?,
         services: services::finish(drafts?)?,
     };
     Ok((config, interface_names))

@@ -97,7 +97,14 @@ impl Engine {
             None => Loaded::read(&self.options.config),
         }?;
         let changed = loaded.parsed.config != self.config;
-        let slots_moved = if changed { self.install(&loaded)? } else { 0 };
+        let slots_moved = if changed {
+            self.install(&loaded)?
+        } else {
+            // The key may be another one.
+            let others = self.peers_of(&loaded.parsed.config)?;
+            self.follow_peers(others);
+            0
+        };
         self.source = SourceInfo {
             applied_at: if changed {
                 now()
@@ -129,6 +136,7 @@ impl Engine {
             .map_err(|error| Error::new(Code::ConfigInvalid, error.to_string()))?;
         let effective = self.saved.overrides.apply(config);
         sources::refuse(&effective.config, &host, HostPorts::read)?;
+        let others = self.peers_of(config)?;
         let before = std::mem::replace(&mut self.host, host);
         let moved = self.settle(&effective).and_then(|moved| {
             self.dataplane.attach(&config.interfaces)?;
@@ -138,6 +146,7 @@ impl Engine {
             Ok(moved) => {
                 self.config = config.clone();
                 self.adopt(effective);
+                self.follow_peers(others);
                 Ok(moved)
             }
             Err(error) => {

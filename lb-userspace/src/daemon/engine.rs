@@ -17,6 +17,7 @@ use super::{
     Options, heap,
     kernel_log::KernelLog,
     network::Host,
+    peering::Peering,
     store::{Saved, Store},
     targets::targets,
 };
@@ -62,6 +63,8 @@ pub(super) struct Engine {
     pub(super) metrics: Option<SocketAddr>,
     /// Looks after remembered flows, once there are any.
     pub(super) sweeper: JoinSet<()>,
+    /// The other balancers.
+    pub(super) peering: Peering,
 }
 
 /// Where the configuration came from, and how the last reload went.
@@ -137,7 +140,7 @@ impl Engine {
 
     /// What is known of a backend: what probes say, else what the maps say. Nothing is known of one
     /// in maintenance: nobody asks it.
-    fn health(
+    pub(super) fn health(
         &self,
         effective: &Effective,
         service: &str,

@@ -57,6 +57,7 @@ impl Engine {
             interfaces: self.interface_items()?,
             services,
             tracking: self.tracking_item(counters),
+            peers: self.peering.item(),
             maps: self.map_items(),
             answers: reasons(&counters.answered, |reason| reason.label()),
             drops: reasons(&counters.dropped, |reason| reason.label()),

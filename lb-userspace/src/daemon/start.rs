@@ -20,6 +20,7 @@ use super::{
     inspection,
     kernel_log::KernelLog,
     network::Host,
+    peering::Peering,
     servers::Doors,
     sources::{self, HostPorts},
     store::{Saved, Store},
@@ -31,12 +32,14 @@ use crate::{
     health::{Event, Prober, probe::tcp::Tcp, scheduler::CONCURRENCY},
     metrics::{self, Events},
     net::{Finding, Follower},
+    peers,
 };
 
 /// An engine that runs, and what it is asked and told by.
 pub(super) struct Started {
     pub(super) engine: Engine,
     pub(super) probes: mpsc::UnboundedReceiver<Event>,
+    pub(super) peers: mpsc::Receiver<peers::Event>,
     pub(super) doors: Doors,
 }
 
@@ -131,6 +134,7 @@ impl World {
         let host = Host::try_new(self.follower.view(), &config.direct);
         let events = Events::try_new().map_err(anyhow::Error::new)?;
         let (prober, probes) = Prober::new(Tcp, CONCURRENCY);
+        let (peering, peers) = Peering::new();
         let mut engine = Engine {
             options,
             config,
@@ -152,7 +156,9 @@ impl World {
             adopted: self.adopted,
             metrics: self.doors.metrics_address()?,
             sweeper: JoinSet::new(),
+            peering,
         };
+        let others = engine.peers_of(&engine.config)?;
         engine.inspected(self.findings);
         engine.save()?;
         engine.settle(&effective)?;
@@ -162,9 +168,11 @@ impl World {
         }
         engine.dataplane.attach(&engine.config.interfaces)?;
         engine.read_kernel_log()?;
+        engine.follow_peers(others);
         Ok(Started {
             engine,
             probes,
+            peers,
             doors: self.doors,
         })
     }

@@ -19,6 +19,7 @@ mod links;
 mod lock;
 mod maps;
 pub mod memory;
+mod peering;
 mod pins;
 mod program;
 pub mod seeds;
@@ -51,6 +52,7 @@ use self::{
     clock::DataTime,
     lock::Lock,
     maps::Maps,
+    peering::Peering,
     program::Program,
     seeds::Seeds,
     sizes::{Host, MapSize, Sizes},
@@ -105,6 +107,8 @@ pub struct Dataplane {
     usage: Usage,
     tracks: Looked,
     refused: Refused,
+    /// Where there are other balancers.
+    peering: Option<Peering>,
     _lock: Lock,
 }
 
@@ -174,6 +178,7 @@ impl Dataplane {
             usage: Usage::default(),
             tracks: Looked::default(),
             refused: Refused::default(),
+            peering: None,
             _lock: lock,
         })
     }
@@ -197,6 +202,7 @@ impl Dataplane {
             usage: Usage::default(),
             tracks: Looked::default(),
             refused: Refused::default(),
+            peering: None,
             _lock: lock,
         };
         dataplane.check(config)?;
@@ -244,10 +250,12 @@ impl Dataplane {
     /// # Errors
     /// Where the state does not fit into the maps, then nothing is changed; or the kernel refuses.
     pub fn reconcile(&mut self, desired: &State) -> Result<Summary, Error> {
+        // Flows that went by another balancer alone may be this one's soon.
+        let is_shared = self.peering.as_ref().is_some_and(Peering::is_complete);
         let moment = Moment {
             now: self.time.clock().now,
             tracks: self.tracks.tracks(),
-            has_traffic: &|pair| counters::has_traffic(&self.maps, pair),
+            has_traffic: &|pair| is_shared || counters::has_traffic(&self.maps, pair),
         };
         let plan = desired::diff(&self.installed, desired, &moment)?;
         let before = Specialisation::of_program(&self.meta.constants);
@@ -276,6 +284,9 @@ impl Dataplane {
             }
         }
         self.installed = plan.after;
+        if let Some(peering) = &mut self.peering {
+            peering.expect_rows();
+        }
         if plan.ends_flows {
             self.time.advance(&mut self.maps)?;
         }

@@ -464,6 +464,7 @@ fn config(interfaces: &[&str]) -> Config {
         hash_seed: None,
         direct: Vec::new(),
         icmp: Icmp::default(),
+        peers: None,
         services: vec![model::Service {
             name: "web".into(),
             vip: vip(),

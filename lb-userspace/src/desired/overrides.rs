@@ -331,6 +331,7 @@ mod tests {
             hash_seed: None,
             direct: Vec::new(),
             icmp: Icmp::default(),
+            peers: None,
             services: vec![Service {
                 name: "web".into(),
                 vip: Vip {

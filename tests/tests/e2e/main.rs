@@ -23,6 +23,7 @@ mod modes;
 mod network;
 mod page;
 mod path_mtu;
+mod peers;
 mod pools;
 mod ports;
 mod reload;

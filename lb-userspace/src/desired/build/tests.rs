@@ -170,6 +170,7 @@ fn config(probe: Option<Probe>, weight: u16) -> Config {
         hash_seed: None,
         direct: Vec::new(),
         icmp: Icmp::default(),
+        peers: None,
         services: vec![model::Service {
             name: "web".into(),
             vip: Vip {
