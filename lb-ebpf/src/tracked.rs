@@ -58,9 +58,7 @@ impl Entries for InMap {
         let first: *mut u64 = bucket.cast();
         // SAFETY: an origin in a bucket, which stays valid while the program runs; one aligned store.
         unsafe {
-            first
-                .wrapping_add(index % ENTRIES)
-                .write_volatile(origin.0);
+            first.wrapping_add(index % ENTRIES).write_volatile(origin.0);
         }
     }
 }

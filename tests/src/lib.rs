@@ -62,9 +62,9 @@ pub mod kernel;
 #[cfg(feature = "system")]
 pub mod load;
 pub mod packet;
-pub mod random;
 #[cfg(feature = "system")]
 pub mod pair;
+pub mod random;
 #[cfg(feature = "system")]
 pub mod sandbox;
 #[cfg(feature = "system")]

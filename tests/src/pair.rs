@@ -121,7 +121,10 @@ impl<'t> Second<'t> {
 }
 
 fn router(topology: &Topology) -> Result<&Middle> {
-    topology.router.as_ref().context("a topology without router")
+    topology
+        .router
+        .as_ref()
+        .context("a topology without router")
 }
 
 fn up(interface: &str, Pair { v4, v6 }: Pair) -> Vec<String> {

@@ -4,8 +4,8 @@ use lb_common::{AnswerReason, DropReason, PassReason};
 
 use super::types::{
     Admin, BackendEvents, BackendItem, BackendSetup, ConfigItem, Health, InterfaceItem, MapItem,
-    Observation, OverrideItem, PeersItem, PlacesItem, ProbeCounts, ReasonItem, Schema, ServiceItem, Status,
-    TrackingItem, TransitionCounts,
+    Observation, OverrideItem, PeersItem, PlacesItem, ProbeCounts, ReasonItem, Schema, ServiceItem,
+    Status, TrackingItem, TransitionCounts,
 };
 
 /// What the backends of [`observation`] need.

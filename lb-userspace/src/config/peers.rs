@@ -60,7 +60,10 @@ fn read_path(node: &Node, problems: &mut Problems) -> Result<PathBuf, Reported> 
 fn read_others(node: &Node, problems: &mut Problems) -> Result<Vec<Spanned<SocketAddr>>, Reported> {
     let nodes = values::list(node, "`others`", &format!("`{OTHERS}`"), problems)?;
     if nodes.len() > MAX_OTHERS {
-        let message = format!("{} balancers in `others`, expected at most {MAX_OTHERS}", nodes.len());
+        let message = format!(
+            "{} balancers in `others`, expected at most {MAX_OTHERS}",
+            nodes.len()
+        );
         return Err(problems.error(Finding::at(node.span, message).hint("split the fleet")));
     }
     let read: Vec<_> = nodes
@@ -109,14 +112,19 @@ fn distinct(
         let wrong = if !seen.insert(address) {
             Some((format!("balancer `{address}` twice"), "remove one of them"))
         } else if address.is_ipv4() != listen.value.is_ipv4() {
-            let message = format!("balancer `{address}` is of another address family than `listen`");
-            Some((message, "calls come from the address of `listen`: use one family for all"))
+            let message =
+                format!("balancer `{address}` is of another address family than `listen`");
+            Some((
+                message,
+                "calls come from the address of `listen`: use one family for all",
+            ))
         } else {
             None
         };
         match wrong {
             Some((message, hint)) => {
-                let finding = Finding::at(other.span, message).also(listen.span, "`listen` is here");
+                let finding =
+                    Finding::at(other.span, message).also(listen.span, "`listen` is here");
                 result = Err(problems.error(finding.hint(hint)));
             }
             None => {

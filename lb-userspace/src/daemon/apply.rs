@@ -18,6 +18,7 @@ use crate::{
         types::{Applied, ApplyRequest, Source},
     },
     config::{self, Parsed, Report},
+    peers::{Key, KeyError},
 };
 
 /// A configuration that was read and found valid on this host.
@@ -46,6 +47,9 @@ impl Loaded {
         parsed
             .check_interfaces(|name| if_nametoindex(name).is_ok())
             .map_err(|report| invalid(&report))?;
+        if let Some(peers) = &parsed.config.peers {
+            Key::read(&peers.key_file).map_err(|error| no_key(&error))?;
+        }
         Ok(Self {
             parsed,
             path,
@@ -64,6 +68,11 @@ impl Loaded {
             last_reload_successful: true,
         }
     }
+}
+
+/// A configuration whose key cannot be used.
+pub(super) fn no_key(error: &KeyError) -> Error {
+    Error::new(Code::ConfigInvalid, format!("error: {error}"))
 }
 
 fn invalid(report: &Report) -> Error {

@@ -14,18 +14,18 @@ use tokio::{
 };
 use tracing::{debug, info, warn};
 
-use super::engine::Engine;
+use super::{apply::no_key, engine::Engine};
 use crate::{
     api::{
-        Code, Error,
+        Error,
         types::{CountItem, PeerItem, PeersItem},
     },
     config::model::{Config, Vip},
     desired::overrides::Admin,
     health::Health,
     peers::{
-        Agreement, Board, Event, Fault, Key, Left, News, Peers, Settings, TableNews, Told,
-        Verdict, board,
+        Agreement, Board, Event, Fault, Key, Left, News, Peers, Settings, TableNews, Told, Verdict,
+        board,
     },
 };
 
@@ -164,8 +164,7 @@ impl Engine {
         let Some(peers) = &config.peers else {
             return Ok(None);
         };
-        let key = Key::read(&peers.key_file)
-            .map_err(|error| Error::new(Code::ConfigInvalid, format!("error: {error}")))?;
+        let key = Key::read(&peers.key_file).map_err(|error| no_key(&error))?;
         Ok(Some(Settings {
             listen: peers.listen,
             others: peers.others.clone(),
@@ -274,7 +273,11 @@ impl Engine {
                     info!(%peer, rows = taken.rows, flows = taken.flows, "a peer has told all that it knew");
                 }
                 if let Some(tables) = news.tables {
-                    self.peering.agreements.entry(peer).or_default().heard(tables);
+                    self.peering
+                        .agreements
+                        .entry(peer)
+                        .or_default()
+                        .heard(tables);
                 }
                 if done.send(()).is_err() {
                     debug!(%peer, "a peer is gone before what it told was taken over");

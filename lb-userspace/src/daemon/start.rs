@@ -29,6 +29,7 @@ use crate::{
     api::{Error, socket},
     config::model::Config,
     dataplane::{Adopted, Dataplane, Pins, Settings},
+    desired::overrides::Effective,
     health::{Event, Prober, probe::tcp::Tcp, scheduler::CONCURRENCY},
     metrics::{self, Events},
     net::{Finding, Follower},
@@ -158,17 +159,9 @@ impl World {
             sweeper: JoinSet::new(),
             peering,
         };
-        let others = engine.peers_of(&engine.config)?;
         engine.inspected(self.findings);
         engine.save()?;
-        engine.settle(&effective)?;
-        engine.adopt(effective);
-        if !engine.adopted {
-            engine.wait_for_neighbours().await?;
-        }
-        engine.dataplane.attach(&engine.config.interfaces)?;
-        engine.read_kernel_log()?;
-        engine.follow_peers(others);
+        engine.go(effective).await?;
         Ok(Started {
             engine,
             probes,
@@ -182,6 +175,20 @@ impl World {
 const COLD: Duration = Duration::from_secs(2);
 
 impl Engine {
+    /// Fills the maps, and lets packets come.
+    async fn go(&mut self, effective: Effective) -> Result<(), Error> {
+        let others = self.peers_of(&self.config)?;
+        self.settle(&effective)?;
+        self.adopt(effective);
+        if !self.adopted {
+            self.wait_for_neighbours().await?;
+        }
+        self.dataplane.attach(&self.config.interfaces)?;
+        self.read_kernel_log()?;
+        self.follow_peers(others);
+        Ok(())
+    }
+
     /// Waits a while for the neighbours of services that are not probed: their backends count as up, and
     /// the first packets would find no way to them.
     async fn wait_for_neighbours(&mut self) -> Result<(), Error> {

@@ -125,7 +125,9 @@ impl Dataplane {
             Some(owner.vip)
         });
         let vips: HashSet<_> = owners.collect();
-        let services = vips.into_iter().filter_map(|vip| self.installed.service(vip));
+        let services = vips
+            .into_iter()
+            .filter_map(|vip| self.installed.service(vip));
         let pairs = services.flat_map(|service| service.backends().map(|(pair, _)| pair));
         let has_traffic = |pair| (pair, counters::has_traffic(&self.maps, pair));
         pairs.map(has_traffic).collect()

@@ -48,7 +48,8 @@ enum Never {}
 
 async fn call(peer: SocketAddr, shared: &Shared) -> Result<Never, Fault> {
     let stream = within(connect(peer, shared.settings.listen)).await?;
-    let (mut mouth, mut ear) = within(shake_hands(stream, Side::Dials, &shared.settings.key)).await?;
+    let (mut mouth, mut ear) =
+        within(shake_hands(stream, Side::Dials, &shared.settings.key)).await?;
     within(mouth.say(&shared.hello())).await?;
     let (listen, name) = shared.greeted(within(ear.hear()).await?)?;
     if listen != peer {

@@ -19,7 +19,9 @@ pub enum Fault {
     #[error("the peer has another key: `key_file` must hold the same on all balancers")]
     Key,
     /// It closed the connection before the handshake was over.
-    #[error("the peer ended the handshake: its log says why (another key, or not among its `others`)")]
+    #[error(
+        "the peer ended the handshake: its log says why (another key, or not among its `others`)"
+    )]
     Rejected,
     /// It is nobody that the configuration names.
     #[error("{0} is not among `others` of this balancer")]

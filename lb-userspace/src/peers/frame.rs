@@ -147,7 +147,9 @@ fn put_list<T>(out: &mut Vec<u8>, kind: u8, items: &[T], put: impl Fn(&mut Vec<u
     let items = items.get(..items.len().min(MAX_ITEMS)).unwrap_or_default();
     out.push(kind);
     out.extend(u16::try_from(items.len()).unwrap_or(0).to_be_bytes());
-    items.iter().for_each(|item| put(out, item));
+    for item in items {
+        put(out, item);
+    }
 }
 
 fn put_address(out: &mut Vec<u8>, address: SocketAddr) {
@@ -382,7 +384,10 @@ mod tests {
 
     fn rows() -> impl Strategy<Value = RowNews> {
         let slot = (0..32u8).prop_flat_map(|log2| (Just(log2), 0..=u32::MAX >> (32 - log2)));
-        let slot = prop_oneof![Just((0, 0)), slot.prop_filter("a shift", |(log2, _)| *log2 > 0)];
+        let slot = prop_oneof![
+            Just((0, 0)),
+            slot.prop_filter("a shift", |(log2, _)| *log2 > 0)
+        ];
         let rest = (any::<u32>(), any::<u16>(), any::<u16>());
         (slot, rest).prop_map(|((log2_slots, slot), (owner, quiet, age))| RowNews {
             owner,
@@ -394,13 +399,12 @@ mod tests {
     }
 
     fn frames() -> impl Strategy<Value = Frame> {
-        let table = (vips(), any::<u32>(), any::<u64>()).prop_map(|(vip, slots, checksum)| {
-            TableNews {
+        let table =
+            (vips(), any::<u32>(), any::<u64>()).prop_map(|(vip, slots, checksum)| TableNews {
                 vip,
                 slots,
                 checksum,
-            }
-        });
+            });
         let owner = (vips(), addresses()).prop_map(|(vip, address)| Owner { vip, address });
         let flow = (any::<u32>(), any::<u64>(), any::<u16>(), any::<bool>()).prop_map(
             |(owner, hash, age, closing)| FlowNews {

@@ -25,7 +25,9 @@ impl Hearing {
     pub(super) fn take(&mut self, frame: Frame) -> Result<Option<(u64, News)>, Fault> {
         let news = &mut self.news;
         match frame {
-            Frame::Tables(tables) => append(news.tables.get_or_insert_default(), tables, MAX_TABLES),
+            Frame::Tables(tables) => {
+                append(news.tables.get_or_insert_default(), tables, MAX_TABLES)
+            }
             Frame::Owners(owners) => append(&mut news.owners, owners, MAX_ROWS + MAX_FLOWS),
             Frame::Rows(rows) => append(&mut news.rows, rows, MAX_ROWS),
             Frame::Flows(flows) => append(&mut news.flows, flows, MAX_FLOWS),
@@ -71,6 +73,10 @@ fn append<T>(to: &mut Vec<T>, items: Vec<T>, most: usize) -> Result<(), Fault> {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "numbers of a few thousand things"
+)]
 mod tests {
     use std::time::Duration;
 
@@ -154,7 +160,7 @@ mod tests {
                         heard.push(news);
                     }
                 }
-                prop_assert_eq!(named(&heard), named(&[told.clone()]));
+                prop_assert_eq!(named(&heard), named(std::slice::from_ref(&told)));
                 let tables = heard.first().and_then(|news| news.tables.clone());
                 prop_assert_eq!(tables, told.tables);
                 prop_assert!(heard.iter().skip(1).all(|news| news.tables.is_none()));
@@ -180,7 +186,7 @@ mod tests {
                 let Ok(heard) = hearing.take(frame) else { break };
                 prop_assert!(hearing.news.entries() <= MAX_ROWS + MAX_FLOWS);
                 if let Some((_, news)) = heard {
-                    prop_assert_eq!(named(&[news.clone()]).len(), news.entries());
+                    prop_assert_eq!(named(std::slice::from_ref(&news)).len(), news.entries());
                 }
             }
         }
@@ -190,10 +196,18 @@ mod tests {
     fn answers_must_be_to_what_was_told_and_may_not_take_for_ever() {
         let (mut talk, now) = (Talk::default(), Instant::now());
         assert_eq!(talk.answered(&Frame::Want, now).unwrap(), Answer::Want);
-        talk.answered(&Frame::Seen { sequence: 1 }, now).unwrap_err();
-        talk.tell(&News::default(), now, now);
-        talk.answered(&Frame::Mark { sequence: 1, tables: false, completes: false }, now)
+        talk.answered(&Frame::Seen { sequence: 1 }, now)
             .unwrap_err();
+        talk.tell(&News::default(), now, now);
+        talk.answered(
+            &Frame::Mark {
+                sequence: 1,
+                tables: false,
+                completes: false,
+            },
+            now,
+        )
+        .unwrap_err();
         let soon = now + Duration::from_secs(9);
         assert_eq!(talk.waits(soon), Some(Duration::from_secs(9)));
         assert!(!talk.is_given_up(soon));
@@ -209,6 +223,9 @@ mod tests {
             completes: false,
         };
         assert!(hearing.take(mark(1)).unwrap().is_some());
-        assert_eq!(hearing.take(mark(3)).unwrap_err().label(), Some("malformed"));
+        assert_eq!(
+            hearing.take(mark(3)).unwrap_err().label(),
+            Some("malformed")
+        );
     }
 }

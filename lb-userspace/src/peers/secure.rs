@@ -93,11 +93,7 @@ async fn greet<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) -> Result<(), 
     }
 }
 
-async fn agree<S>(
-    stream: &mut S,
-    side: Side,
-    key: &Key,
-) -> Result<StatelessTransportState, Fault>
+async fn agree<S>(stream: &mut S, side: Side, key: &Key) -> Result<StatelessTransportState, Fault>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -142,8 +138,8 @@ impl<S: AsyncWrite + Unpin> Mouth<S> {
     pub(super) async fn say(&mut self, frame: &Frame) -> Result<(), Fault> {
         let frame = frame.encode();
         let mut message = vec![0; 2 + frame.len() + TAG];
-        let length = u16::try_from(frame.len() + TAG)
-            .map_err(|_too_long| Fault::TooLong(frame.len()))?;
+        let length =
+            u16::try_from(frame.len() + TAG).map_err(|_too_long| Fault::TooLong(frame.len()))?;
         let (prefix, body) = message.split_at_mut(2);
         prefix.copy_from_slice(&length.to_be_bytes());
         let written = self.noise.write_message(self.nonce, &frame, body);

@@ -128,7 +128,9 @@ fn peers(status: &Status) -> Vec<String> {
             (None, None) if peer.told => "does not call back".to_owned(),
             (None, None) => "not connected".to_owned(),
         };
-        let lag = peer.lag_us.map(|lag| format!(", lag {}.{}ms", lag / 1000, lag % 1000 / 100));
+        let lag = peer
+            .lag_us
+            .map(|lag| format!(", lag {}.{}ms", lag / 1000, lag % 1000 / 100));
         let tables = match peer.tables_differ.as_slice() {
             [] if peer.heard => ", tables equal".to_owned(),
             [] => String::new(),

@@ -5,8 +5,6 @@
 
 mod take;
 mod tell;
-#[cfg(test)]
-mod tests;
 
 pub use take::{Taker, take};
 pub use tell::Telling;

@@ -79,9 +79,7 @@ struct Known {
 fn find(installed: &Installed, owner: &Owner) -> Result<Known, Left> {
     let service = installed.services.get(&owner.vip);
     let service = service.ok_or(Left::UnknownService)?;
-    let (offset, entry) = service
-        .at(owner.address)
-        .ok_or(Left::UnknownBackend)?;
+    let (offset, entry) = service.at(owner.address).ok_or(Left::UnknownBackend)?;
     if entry.state == State::Down {
         return Err(Left::BackendDown);
     }
@@ -95,7 +93,9 @@ fn find(installed: &Installed, owner: &Owner) -> Result<Known, Left> {
 impl Service {
     /// The entry of an address: one that may take flows, where there are several.
     fn at(&self, address: SocketAddr) -> Option<(u16, Entry)> {
-        let theirs = self.by_offset().filter(|(_, entry)| entry.address == address);
+        let theirs = self
+            .by_offset()
+            .filter(|(_, entry)| entry.address == address);
         theirs.max_by_key(|(_, entry)| (entry.state == State::Up, entry.weight))
     }
 }
@@ -282,7 +282,9 @@ impl<S: Store> Taking<'_, S> {
         entry: Tracked,
     ) -> Result<usize, Option<Left>> {
         let offset = index * size_of::<u64>();
-        let put = self.store.replace(Region::Tracked, offset, before.0, entry.0);
+        let put = self
+            .store
+            .replace(Region::Tracked, offset, before.0, entry.0);
         // The data path was faster, with a packet of its own.
         put.then_some(index).ok_or(None)
     }
@@ -329,7 +331,7 @@ fn ago(now: u32, age: u16) -> u32 {
 }
 
 /// Times of a row of which a packet went elsewhere in this second, too.
-fn later(times: Times, elsewhere: u32, now: u32) -> Times {
+const fn later(times: Times, elsewhere: u32, now: u32) -> Times {
     let told = Times {
         elsewhere: Times::at(elsewhere).elsewhere,
         ..times

@@ -113,10 +113,7 @@ fn is_news(
     service: &Service,
     now: u32,
 ) -> bool {
-    let told = Times {
-        elsewhere,
-        ..times
-    };
+    let told = Times { elsewhere, ..times };
     let is_due = u32::from(told.quiet(now)) >= refresh(service.patience.idle);
     old != row.old() || (is_due && elsewhere != times.elsewhere)
 }
