@@ -27,6 +27,8 @@ mod key;
 pub mod news;
 mod secure;
 mod talk;
+#[cfg(test)]
+mod tests;
 
 use std::{net::SocketAddr, sync::Arc};
 
