@@ -23,6 +23,24 @@ pub const fn mix(word: u64) -> u64 {
     product ^ product >> 32
 }
 
+/// What [`mix`] made this word of: an odd factor has an inverse, and a fold by half the bits is its own.
+#[must_use]
+pub const fn unmix(mixed: u64) -> u64 {
+    let [c, ..] = C;
+    (mixed ^ mixed >> 32).wrapping_mul(inverse(c))
+}
+
+/// Of an odd number, modulo 2⁶⁴: each step of Newton's doubles the bits that are right, three at first.
+const fn inverse(odd: u64) -> u64 {
+    let mut inverse = odd;
+    let mut right = 3;
+    while right < u64::BITS {
+        inverse = inverse.wrapping_mul(2u64.wrapping_sub(odd.wrapping_mul(inverse)));
+        right *= 2;
+    }
+    inverse
+}
+
 /// Four words at once: independent multiplications, which the CPU overlaps.
 #[inline(always)]
 #[must_use]

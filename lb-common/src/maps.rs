@@ -13,6 +13,7 @@
 //! | `PATHS` | array, memory-mapped | [`Path`](crate::path::Path) | data path, daemon | data path |
 //! | `TIMES` | array, memory-mapped | as `SLOTS`, [`Times`](crate::row::Times) | daemon, data path | daemon |
 //! | `TRACKED` | array, memory-mapped | [`Bucket`](crate::tracked::Bucket) | data path; the daemon clears | data path |
+//! | `ORIGINS` | array, memory-mapped | [`ENTRIES`](crate::tracked::ENTRIES) [`Origin`](crate::tracked::Origin)s | data path, daemon | daemon |
 //! | `FLOWS` | hash | [`FlowKey`](crate::flow::FlowKey) → [`Flow`](crate::flow::Flow) | data path; the daemon takes out | data path |
 //! | `FRAGMENTS` | LRU hash | [`FragmentKey`](crate::fragment::FragmentKey) → [`Fragment`](crate::fragment::Fragment) | data path | data path |
 //! | `ALLOWANCE` | per-CPU array | [`Allowance`](crate::counters::Allowance) | data path | data path |
@@ -40,6 +41,8 @@ pub const SLOTS: &str = "SLOTS";
 pub const TIMES: &str = "TIMES";
 /// Flows of moving rows.
 pub const TRACKED: &str = "TRACKED";
+/// Hashes and services of flows in `TRACKED`.
+pub const ORIGINS: &str = "ORIGINS";
 /// Backends of services.
 pub const BACKENDS: &str = "BACKENDS";
 /// Routes to clients.
@@ -96,7 +99,7 @@ pub struct Control {
 }
 
 /// Version of everything in this crate that lies in a map. A daemon adopts maps of its own version.
-pub const LAYOUT_VERSION: u32 = 5;
+pub const LAYOUT_VERSION: u32 = 6;
 
 /// The one value of `META`: what a daemon that finds the pins must know to adopt them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]

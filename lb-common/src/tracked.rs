@@ -54,11 +54,62 @@ impl Place {
     #[inline(always)]
     #[must_use]
     pub const fn of(hash: u64) -> Self {
-        let mixed = hash::mix(hash.rotate_left(32));
+        let mixed = mixed(hash);
         Self {
             bucket: bits::low_half(mixed >> 32),
             tag: mixed & Tracked::TAG,
         }
+    }
+}
+
+#[inline(always)]
+const fn mixed(hash: u64) -> u64 {
+    hash::mix(hash.rotate_left(32))
+}
+
+/// What an entry does not say: the rest of its flow's hash, and its service. In the map `ORIGINS`, at the
+/// entry's place in `TRACKED`; written behind the entry, so that a reader may find that of the entry before.
+///
+/// The mixed hash, with the extent in place of bits that bucket and tag say anyway: the 15 lowest of the
+/// bucket's number, the 9 lowest of the tag. The other 21 of the tag stay, and tell whether origin and
+/// entry belong together.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(transparent)]
+pub struct Origin(pub u64);
+
+impl Origin {
+    /// Extents are below this number.
+    pub const EXTENTS: u32 = 1 << 24;
+    /// The least number of buckets from which hashes are told.
+    pub const LEAST_BUCKETS: u32 = 1 << Self::BUCKET_BITS;
+
+    const BUCKET_BITS: u32 = 15;
+    const BUCKET: u64 = (1 << Self::BUCKET_BITS) - 1;
+    const LOW_BITS: u32 = 9;
+    const LOW: u64 = (1 << Self::LOW_BITS) - 1;
+    const SAID: u64 = Self::BUCKET << 32 | Self::LOW;
+
+    /// Of the flow with this hash, of the service with this extent.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of(hash: u64, extent: u32) -> Self {
+        let extent = extent as u64;
+        let (low, high) = (extent & Self::LOW, extent >> Self::LOW_BITS & Self::BUCKET);
+        Self(mixed(hash) & !Self::SAID | high << 32 | low)
+    }
+
+    /// Hash and extent, where this is the origin of an entry with `tag` in bucket `bucket`.
+    #[must_use]
+    pub const fn of_entry(self, bucket: u32, tag: u64) -> Option<(u64, u32)> {
+        let said = (bucket as u64 & Self::BUCKET) << 32 | tag & Self::LOW;
+        let mixed = self.0 & !Self::SAID | said;
+        if mixed & Tracked::TAG != tag {
+            return None;
+        }
+        let extent = (self.0 >> 32 & Self::BUCKET) << Self::LOW_BITS | self.0 & Self::LOW;
+        Some((hash::unmix(mixed).rotate_right(32), bits::low_half(extent)))
     }
 }
 
@@ -134,6 +185,12 @@ impl Tracked {
     #[must_use]
     pub const fn is_closing(self) -> bool {
         self.is_confirmed() && self.0 & Self::CLOSING != 0
+    }
+
+    /// Whether both, confirmed ones, say the same, whenever they were seen.
+    #[must_use]
+    pub const fn is_alike(self, other: Self) -> bool {
+        (self.0 ^ other.0) & !Self::SEEN == 0
     }
 
     /// Seconds since it was seen.
@@ -242,6 +299,18 @@ mod tests {
         assert!(entry.is_followed_by(syn.wrapping_add(0x1_0000)));
         assert!(!entry.is_followed_by(syn.wrapping_add(0x4_0000)));
         assert!(!entry.is_followed_by(syn.wrapping_sub(0x1_0000)));
+    }
+
+    #[test]
+    fn an_origin_says_what_its_entry_does_not() {
+        for n in 0..10_000u64 {
+            let hash = hash::mix(n).rotate_left(17);
+            let (place, extent) = (Place::of(hash), (n as u32 * 1677) % Origin::EXTENTS);
+            let origin = Origin::of(hash, extent);
+            let bucket = place.bucket & (Origin::LEAST_BUCKETS - 1);
+            assert_eq!(origin.of_entry(bucket, place.tag), Some((hash, extent)));
+            assert_eq!(origin.of_entry(bucket, place.tag ^ 1 << 9), None);
+        }
     }
 
     #[test]

@@ -1,23 +1,26 @@
-//! The map `TRACKED`: entries that several CPUs may want at once.
+//! The map `TRACKED`, whose entries several CPUs may want at once, and `ORIGINS` beside it.
 
 use core::intrinsics::{AtomicOrdering, atomic_cxchg};
 
 use aya_ebpf::{bindings::BPF_F_MMAPABLE, macros::map, maps::Array};
 use lb_common::{
     datapath::Entries,
-    tracked::{Bucket, ENTRIES, Tracked},
+    tracked::{Bucket, ENTRIES, Origin, Tracked},
 };
 
 #[map]
 static TRACKED: Array<Bucket> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
-/// A bucket in the map.
-pub struct InMap(*mut [u64; ENTRIES]);
+#[map]
+static ORIGINS: Array<Bucket> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// A bucket in the map, and its number.
+pub struct InMap(*mut [u64; ENTRIES], u32);
 
 /// The bucket of this number.
 #[inline(always)]
 pub fn bucket(number: u32) -> Option<InMap> {
-    Some(InMap(TRACKED.get_ptr_mut(number)?.cast()))
+    Some(InMap(TRACKED.get_ptr_mut(number)?.cast(), number))
 }
 
 impl InMap {
@@ -45,5 +48,17 @@ impl Entries for InMap {
             )
         };
         replaced
+    }
+
+    #[inline(always)]
+    fn note_origin(&self, index: usize, origin: Origin) {
+        let Some(bucket) = ORIGINS.get_ptr_mut(self.1) else {
+            return;
+        };
+        let first: *mut u64 = bucket.cast();
+        // SAFETY: an origin in a bucket, which stays valid while the program runs; one aligned store.
+        unsafe {
+            first.wrapping_add(index % ENTRIES).write_volatile(origin.0);
+        }
     }
 }

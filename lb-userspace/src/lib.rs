@@ -30,4 +30,5 @@ pub mod lab;
 pub mod metrics;
 pub mod net;
 pub mod object;
+pub mod peers;
 pub mod slot_table;

@@ -236,6 +236,7 @@ fn configs() -> impl Strategy<Value = Config> {
                     rate: 7,
                 },
                 announce,
+                peers: None,
                 services: (1..)
                     .zip(services)
                     .map(|(index, parts)| service(index, parts))

@@ -152,6 +152,7 @@ pub fn check_in_turn(fib: Fib, acts: &[(Image, Vec<Case>)]) {
     assert_eq!(kernel.flows(), host.flows(), "remembered flows");
     assert_eq!(kernel.paths(), host.paths(), "paths of tunnels");
     assert_eq!(kernel.tracked(), host.tracked(), "tracked flows");
+    assert_eq!(kernel.origins(), host.origins(), "whose they are");
     assert_eq!(kernel.times(), host.times(), "times of rows");
     assert_eq!(kernel.events(), host.events(), "events");
 }

@@ -21,7 +21,7 @@ use lb_common::{
     range::Ranges,
     route::{self, Routes},
     row::{ROWS_PER_ELEMENT, Row, Times},
-    tracked::{ENTRIES, Tracked},
+    tracked::{ENTRIES, Origin, Tracked},
     verdict::TrackEvent,
     wire::{Ip, slice::SliceFrame},
 };
@@ -44,6 +44,7 @@ pub struct Image {
     pub flows: u32,
     pub times: Vec<[u32; ROWS_PER_ELEMENT as usize]>,
     pub tracked: Vec<[u64; ENTRIES]>,
+    pub origins: Vec<[u64; ENTRIES]>,
 }
 
 /// Room before a frame, as the kernel's test runner leaves it.
@@ -82,6 +83,7 @@ impl Image {
             note: Cell::default(),
             question: RefCell::default(),
             tracked: RefCell::new(self.tracked.clone()),
+            origins: RefCell::new(self.origins.clone()),
             times: RefCell::new(self.times.clone()),
             events: RefCell::default(),
             now_ns: Cell::new(1 << 40),
@@ -102,6 +104,7 @@ pub struct Host<'a> {
     note: Cell<Note>,
     question: RefCell<Question>,
     tracked: RefCell<Vec<[u64; ENTRIES]>>,
+    origins: RefCell<Vec<[u64; ENTRIES]>>,
     times: RefCell<Vec<[u32; ROWS_PER_ELEMENT as usize]>>,
     events: RefCell<BTreeMap<TrackEvent, u64>>,
     /// Nanoseconds since the system started, as packets see them.
@@ -154,6 +157,7 @@ impl Host<'_> {
             note: self.note.clone(),
             question: self.question.clone(),
             tracked: self.tracked.clone(),
+            origins: self.origins.clone(),
             times: self.times.clone(),
             events: self.events.clone(),
             now_ns: self.now_ns.clone(),
@@ -170,6 +174,12 @@ impl Host<'_> {
     #[must_use]
     pub fn tracked(&self) -> Vec<u64> {
         self.tracked.borrow().concat()
+    }
+
+    /// Whose they are.
+    #[must_use]
+    pub fn origins(&self) -> Vec<u64> {
+        self.origins.borrow().concat()
     }
 
     /// Seconds in which packets of moving rows went elsewhere, by the row's place in `SLOTS`.
@@ -206,20 +216,34 @@ pub(crate) fn elsewhere(times: impl IntoIterator<Item = u32>) -> BTreeMap<u32, u
     times.filter(|(_, elsewhere)| *elsewhere != 0).collect()
 }
 
-/// A bucket of tracked flows.
-struct Bucket<'a>(RefCell<RefMut<'a, [u64; ENTRIES]>>);
+/// A bucket of tracked flows, and whose they are.
+struct Bucket<'a> {
+    entries: RefCell<RefMut<'a, [u64; ENTRIES]>>,
+    origins: RefCell<RefMut<'a, [u64; ENTRIES]>>,
+}
 
 impl Entries for Bucket<'_> {
     fn load(&self, index: usize) -> Tracked {
-        Tracked(self.0.borrow()[index])
+        Tracked(self.entries.borrow()[index])
     }
 
     fn replace(&self, index: usize, before: Tracked, after: Tracked) -> bool {
-        let entry = &mut self.0.borrow_mut()[index];
+        let entry = &mut self.entries.borrow_mut()[index];
         assert_eq!(*entry, before.0, "nobody else writes");
         *entry = after.0;
         true
     }
+
+    fn note_origin(&self, index: usize, origin: Origin) {
+        self.origins.borrow_mut()[index] = origin.0;
+    }
+}
+
+fn element(
+    map: &RefCell<Vec<[u64; ENTRIES]>>,
+    number: usize,
+) -> Option<RefMut<'_, [u64; ENTRIES]>> {
+    RefMut::filter_map(map.borrow_mut(), |map| map.get_mut(number)).ok()
 }
 
 struct HostTables<'a> {
@@ -360,10 +384,11 @@ impl Tables for HostTables<'_> {
     }
 
     fn tracked(&self, number: u32) -> Option<impl Entries> {
-        let number = number & self.image.constants.bucket_mask;
-        let tracked = self.host.tracked.borrow_mut();
-        let bucket = RefMut::filter_map(tracked, |tracked| tracked.get_mut(number as usize));
-        bucket.ok().map(|bucket| Bucket(RefCell::new(bucket)))
+        let number = (number & self.image.constants.bucket_mask) as usize;
+        Some(Bucket {
+            entries: RefCell::new(element(&self.host.tracked, number)?),
+            origins: RefCell::new(element(&self.host.origins, number)?),
+        })
     }
 
     fn touch(&self, element: u32, index: u32) {

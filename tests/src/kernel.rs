@@ -100,6 +100,7 @@ impl Kernel {
             .map_max_entries(maps::FLOWS, image.flows.max(1))
             .map_max_entries(maps::TIMES, image.slots.len().max(1) as u32)
             .map_max_entries(maps::TRACKED, image.tracked.len() as u32)
+            .map_max_entries(maps::ORIGINS, image.origins.len() as u32)
             .load(&object("xlb"))
             .expect("the object loads");
         let detours = load_programs(&mut ebpf, &image.constants);
@@ -220,6 +221,12 @@ impl Kernel {
     #[must_use]
     pub fn tracked(&self) -> Vec<u64> {
         self.words::<ENTRIES>(maps::TRACKED)
+    }
+
+    /// Whose they are.
+    #[must_use]
+    pub fn origins(&self) -> Vec<u64> {
+        self.words::<ENTRIES>(maps::ORIGINS)
     }
 
     /// Seconds in which packets of moving rows went elsewhere, by the row's place in `SLOTS`.

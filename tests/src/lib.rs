@@ -16,6 +16,7 @@
 //! * [`daemon`]: the real binary, with folders of its own; [`config`]: files for it.
 //! * [`servers`]: real servers; [`fleet`]: some at every backend. [`load`]: their clients.
 //! * [`bird`]: routing software at balancers and their router.
+//! * [`pair`]: a second balancer beside a network's own.
 //! * [`direct`]: what backends need that answer clients directly.
 //! * [`echo`]: a server and its client that need no program.
 //! * [`icmp`]: ping, traceroute, path MTU. [`tap`]: frames as they are on a link.
@@ -64,6 +65,8 @@ pub mod kernel;
 #[cfg(feature = "system")]
 pub mod load;
 pub mod packet;
+#[cfg(feature = "system")]
+pub mod pair;
 pub mod random;
 #[cfg(feature = "system")]
 pub mod sandbox;

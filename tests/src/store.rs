@@ -13,6 +13,7 @@ impl Image {
             Region::Slots => self.slots.as_bytes(),
             Region::Times => self.times.as_bytes(),
             Region::Tracked => self.tracked.as_bytes(),
+            Region::Origins => self.origins.as_bytes(),
             Region::Backends => self.backends.as_bytes(),
             Region::Routes => self.routes.as_bytes(),
             Region::Interfaces => self.interfaces.as_bytes(),
@@ -29,6 +30,7 @@ impl Image {
             Region::Slots => self.slots.as_mut_bytes(),
             Region::Times => self.times.as_mut_bytes(),
             Region::Tracked => self.tracked.as_mut_bytes(),
+            Region::Origins => self.origins.as_mut_bytes(),
             Region::Backends => self.backends.as_mut_bytes(),
             Region::Routes => self.routes.as_mut_bytes(),
             Region::Interfaces => self.interfaces.as_mut_bytes(),
@@ -61,6 +63,10 @@ impl Store for Image {
 
     fn store_u32(&mut self, region: Region, offset: usize, word: u32) -> Result<(), StoreError> {
         self.put(region, offset, &word.to_ne_bytes())
+    }
+
+    fn replace(&mut self, region: Region, offset: usize, before: u64, after: u64) -> bool {
+        self.load(region, offset) == Some(before) && self.store_u64(region, offset, after).is_ok()
     }
 
     fn grace_period(&mut self) -> Result<(), StoreError> {

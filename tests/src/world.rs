@@ -194,6 +194,7 @@ impl World {
             flows: if self.flows == 0 { 4096 } else { self.flows },
             times: vec![[0; ROWS_PER_ELEMENT as usize]; rows],
             tracked: vec![[0; ENTRIES]; self.buckets.max(1) as usize],
+            origins: vec![[0; ENTRIES]; self.buckets.max(1) as usize],
         };
         directory::fill(&mut image, sets, &entries);
         image.control.front = self.front(&image);

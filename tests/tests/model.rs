@@ -569,6 +569,7 @@ fn empty(sizes: &Sizes) -> Image {
         slots: vec![[0; ROWS_PER_ELEMENT as usize]; entries(Region::Slots)],
         times: vec![[0; ROWS_PER_ELEMENT as usize]; entries(Region::Times)],
         tracked: vec![[0; ENTRIES]; entries(Region::Tracked)],
+        origins: vec![[0; ENTRIES]; entries(Region::Origins)],
         backends: zeros(entries(Region::Backends)),
         routes: zeros(4),
         interfaces: vec![Interface::default(); entries(Region::Interfaces)],

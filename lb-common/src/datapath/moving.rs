@@ -23,7 +23,7 @@ use crate::{
     directory::Way,
     flow::Flow,
     row::Row,
-    tracked::{ENTRIES, Place, Tracked},
+    tracked::{ENTRIES, Origin, Place, Tracked},
     verdict::TrackEvent,
     wire::{Frame, Transport},
 };
@@ -180,6 +180,9 @@ pub trait Entries {
 
     /// Puts another entry in the place of `before`, if that is still there.
     fn replace(&self, index: usize, before: Tracked, after: Tracked) -> bool;
+
+    /// Leaves word of whose an entry is that was put there.
+    fn note_origin(&self, index: usize, origin: Origin);
 }
 
 #[inline(always)]
@@ -343,6 +346,9 @@ impl<B: Entries> Seeker<'_, B> {
                 continue;
             }
             if self.bucket.replace(index, before, entry) {
+                let extent = Way::extent(self.question.service);
+                let origin = Origin::of(self.question.hash, extent);
+                self.bucket.note_origin(index, origin);
                 return Some(entry.owner());
             }
             // Another CPU was faster: maybe with the same flow.

@@ -4,8 +4,8 @@ use lb_common::{AnswerReason, DropReason, PassReason};
 
 use super::types::{
     Admin, AnnouncementItem, BackendEvents, BackendItem, BackendSetup, ConfigItem, Health,
-    InterfaceItem, MapItem, Observation, OverrideItem, PlacesItem, ProbeCounts, ReasonItem, Schema,
-    ServiceItem, Status, TrackingItem, TransitionCounts, VipItem,
+    InterfaceItem, MapItem, Observation, OverrideItem, PeersItem, PlacesItem, ProbeCounts,
+    ReasonItem, Schema, ServiceItem, Status, TrackingItem, TransitionCounts, VipItem,
 };
 
 /// What the backends of [`observation`] need.
@@ -67,6 +67,7 @@ fn status() -> Status {
             ..TrackingItem::default()
         },
         announcement: Some(announcement()),
+        peers: PeersItem::default(),
         maps: vec![MapItem {
             name: "SLOTS".to_owned(),
             entries: 512,

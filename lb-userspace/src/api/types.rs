@@ -296,6 +296,63 @@ pub struct VipItem {
     pub reason: Option<String>,
 }
 
+/// The other balancers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeersItem {
+    /// Where this one listens for them; `None`: there are none.
+    pub listen: Option<SocketAddr>,
+    /// Each of them.
+    pub items: Vec<PeerItem>,
+    /// Connections that ended by a fault, by its reason.
+    pub refused: Vec<CountItem>,
+    /// Entries of theirs that were not taken over, by the reason.
+    pub not_taken: Vec<CountItem>,
+}
+
+/// Another balancer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerItem {
+    /// Where it listens.
+    pub address: String,
+    /// What its instance is called.
+    pub name: Option<String>,
+    /// Whether it is told what is new here.
+    pub told: bool,
+    /// Whether it tells what is new there.
+    pub heard: bool,
+    /// Whether it has told all that it knew when it was asked.
+    pub complete: bool,
+    /// Seconds since both are so.
+    pub connected_seconds: Option<u64>,
+    /// Rows and flows told since the daemon started.
+    pub sent: u64,
+    /// Rows and flows heard.
+    pub received: u64,
+    /// Flows that came up here so long ago are known there: microseconds.
+    pub lag_us: Option<u64>,
+    /// Services whose slot tables differ there.
+    pub tables_differ: Vec<String>,
+    /// Why it is not connected.
+    pub error: Option<String>,
+}
+
+impl PeerItem {
+    /// Whether both tell each other.
+    #[must_use]
+    pub const fn is_connected(&self) -> bool {
+        self.told && self.heard
+    }
+}
+
+/// How often something happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CountItem {
+    /// The reason's label.
+    pub reason: String,
+    /// How often.
+    pub count: u64,
+}
+
 /// A BPF map.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MapItem {
@@ -366,6 +423,9 @@ pub struct Status {
     /// VIPs that routing software is to announce; `None`: the configuration has no `announce:`.
     #[serde(default)]
     pub announcement: Option<AnnouncementItem>,
+    /// The other balancers.
+    #[serde(default)]
+    pub peers: PeersItem,
     /// BPF maps.
     pub maps: Vec<MapItem>,
     /// Packets that the data path answered itself, every reason.

@@ -21,6 +21,7 @@ mod forwarding;
 mod icmp;
 mod interfaces;
 pub mod model;
+mod peers;
 mod places;
 mod port_conflicts;
 mod ports;
@@ -129,12 +130,13 @@ fn unreadable(file_name: &str, error: &std::io::Error) -> Report {
     problems.into_report()
 }
 
-const KEYS: [&str; 6] = [
+const KEYS: [&str; 7] = [
     "interfaces",
     "hash_seed",
     "direct",
     "icmp",
     "announce",
+    "peers",
     "services",
 ];
 
@@ -159,6 +161,10 @@ fn read(
         .get("announce")
         .map(|node| announce::read(node, problems))
         .transpose();
+    let peers = top
+        .get("peers")
+        .map(|node| peers::read(node, top.get("hash_seed").is_some(), problems))
+        .transpose();
     let drafts = services::read(&top, problems);
     if let Ok(drafts) = &drafts {
         conflicts::check(drafts, problems);
@@ -170,6 +176,7 @@ fn read(
         direct: direct?,
         icmp: icmp?,
         announce: announce?,
+        peers: peers?,
         services: services::finish(drafts?)?,
     };
     Ok((config, interface_names))

@@ -3,6 +3,7 @@
 use std::{
     fmt,
     net::{IpAddr, SocketAddr},
+    path::PathBuf,
     time::Duration,
 };
 
@@ -24,8 +25,22 @@ pub struct Config {
     pub icmp: Icmp,
     /// How VIPs are made known to routing software; `None`: not at all.
     pub announce: Option<Announce>,
+    /// The other balancers with this configuration, if there are any; then there is a `hash_seed`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peers: Option<Peers>,
     /// Services; names and VIPs are unique, and ranges of ports on one address do not overlap.
     pub services: Vec<Service>,
+}
+
+/// Balancers that tell each other of their flows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Peers {
+    /// Where this balancer listens for the others, and where its own calls come from.
+    pub listen: SocketAddr,
+    /// The file with the key that all of them share.
+    pub key_file: PathBuf,
+    /// Where the others listen; without `listen`, which the file may name among them.
+    pub others: Vec<SocketAddr>,
 }
 
 /// What is done with ICMP for VIPs.

@@ -18,6 +18,7 @@ use crate::{
         types::{Applied, ApplyRequest, Source},
     },
     config::{self, Parsed, Report},
+    peers::{Key, KeyError},
 };
 
 /// A configuration that was read and found valid on this host.
@@ -46,6 +47,9 @@ impl Loaded {
         parsed
             .check_interfaces(|name| if_nametoindex(name).is_ok())
             .map_err(|report| invalid(&report))?;
+        if let Some(peers) = &parsed.config.peers {
+            Key::read(&peers.key_file).map_err(|error| no_key(&error))?;
+        }
         Ok(Self {
             parsed,
             path,
@@ -64,6 +68,11 @@ impl Loaded {
             last_reload_successful: true,
         }
     }
+}
+
+/// A configuration whose key cannot be used.
+pub(super) fn no_key(error: &KeyError) -> Error {
+    Error::new(Code::ConfigInvalid, format!("error: {error}"))
 }
 
 fn invalid(report: &Report) -> Error {
@@ -97,7 +106,14 @@ impl Engine {
             None => Loaded::read(&self.options.config),
         }?;
         let changed = loaded.parsed.config != self.config;
-        let slots_moved = if changed { self.install(&loaded)? } else { 0 };
+        let slots_moved = if changed {
+            self.install(&loaded)?
+        } else {
+            // The key may be another one.
+            let others = self.peers_of(&loaded.parsed.config)?;
+            self.follow_peers(others);
+            0
+        };
         self.source = SourceInfo {
             applied_at: if changed {
                 now()
@@ -129,6 +145,7 @@ impl Engine {
             .map_err(|error| Error::new(Code::ConfigInvalid, error.to_string()))?;
         let effective = self.saved.overrides.apply(config);
         sources::refuse(&effective.config, &host, HostPorts::read)?;
+        let others = self.peers_of(config)?;
         let before = std::mem::replace(&mut self.host, host);
         let moved = self.settle(&effective).and_then(|moved| {
             self.dataplane.attach(&config.interfaces)?;
@@ -138,6 +155,7 @@ impl Engine {
             Ok(moved) => {
                 self.config = config.clone();
                 self.adopt(effective);
+                self.follow_peers(others);
                 Ok(moved)
             }
             Err(error) => {

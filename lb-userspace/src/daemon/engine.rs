@@ -19,6 +19,7 @@ use super::{
     heap,
     kernel_log::KernelLog,
     network::Host,
+    peering::Peering,
     store::{Saved, Store},
     targets::targets,
 };
@@ -66,6 +67,8 @@ pub(super) struct Engine {
     pub(super) sweeper: JoinSet<()>,
     /// Which VIPs are announced.
     pub(super) announcement: Announcement,
+    /// The other balancers.
+    pub(super) peering: Peering,
 }
 
 /// Where the configuration came from, and how the last reload went.
@@ -145,7 +148,7 @@ impl Engine {
 
     /// What is known of a backend: what probes say, else what the maps say. Nothing is known of one
     /// in maintenance: nobody asks it.
-    fn health(
+    pub(super) fn health(
         &self,
         effective: &Effective,
         service: &str,

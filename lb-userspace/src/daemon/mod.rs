@@ -25,6 +25,7 @@ mod logging;
 mod network;
 mod notify;
 mod observe;
+mod peering;
 mod reach;
 #[cfg(test)]
 mod samples;
@@ -61,6 +62,7 @@ use crate::{
     },
     health::Event,
     net::{Finding, View},
+    peers,
 };
 
 /// How the daemon is started.
@@ -99,6 +101,7 @@ async fn serve(options: Options) -> Result<(), Error> {
     let Started {
         engine,
         probes,
+        peers,
         doors,
     } = start::start(options).await?;
     let (handle, commands) = Handle::channel();
@@ -115,6 +118,8 @@ async fn serve(options: Options) -> Result<(), Error> {
         commands,
         network,
         probes,
+        peers,
+        news: every(peering::BETWEEN_LOOKS),
         signals,
         looks: every(inspection::INTERVAL),
         quiet: every(BETWEEN_TIDYINGS),
@@ -131,6 +136,9 @@ struct Inputs {
     commands: mpsc::Receiver<Command>,
     network: channel::Receiver<Arc<View>>,
     probes: mpsc::UnboundedReceiver<Event>,
+    peers: mpsc::Receiver<peers::Event>,
+    /// Times to look for what is news to peers.
+    news: Interval,
     signals: Signals,
     /// Times to look at the host.
     looks: Interval,
@@ -197,6 +205,8 @@ async fn run_loop(mut engine: Engine, mut inputs: Inputs, servers: Servers) {
                 }
                 Command::Setup(reply) => drop(reply.send(Ok(engine.backend_setup()))),
             },
+            Some(event) = inputs.peers.recv() => log(engine.peer_wants(event)),
+            _ = inputs.news.tick(), if engine.peering.is_on() => engine.tell_peers(),
             () = next_expiry(&engine) => log(engine.expire()),
             _ = inputs.seconds.tick() => log(engine.tell_time().and_then(|()| engine.let_rest())),
             _ = inputs.paths.tick() => log(engine.forget_old_paths()),

@@ -58,6 +58,7 @@ impl Engine {
             services,
             tracking: self.tracking_item(counters),
             announcement: self.announcement_item(),
+            peers: self.peering.item(),
             maps: self.map_items(),
             answers: reasons(&counters.answered, |reason| reason.label()),
             drops: reasons(&counters.dropped, |reason| reason.label()),

@@ -22,6 +22,7 @@ use super::{
     inspection,
     kernel_log::KernelLog,
     network::Host,
+    peering::Peering,
     servers::Doors,
     sources::{self, HostPorts},
     store::{Saved, Store},
@@ -31,15 +32,18 @@ use crate::{
     config::model::{Config, Vip},
     dataplane::{Adopted, Dataplane, Pins, Settings},
     desired::InstalledService,
+    desired::overrides::Effective,
     health::{Event, Prober, probe::tcp::Tcp, scheduler::CONCURRENCY},
     metrics::{self, Events},
     net::{self, Finding, Follower},
+    peers,
 };
 
 /// An engine that runs, and what it is asked and told by.
 pub(super) struct Started {
     pub(super) engine: Engine,
     pub(super) probes: mpsc::UnboundedReceiver<Event>,
+    pub(super) peers: mpsc::Receiver<peers::Event>,
     pub(super) doors: Doors,
 }
 
@@ -135,6 +139,7 @@ impl World {
         let events = Events::try_new().map_err(anyhow::Error::new)?;
         let (prober, probes) = Prober::new(Tcp, CONCURRENCY);
         let announcement = found_announced(&config, &saved, &mut self.dataplane).await?;
+        let (peering, peers) = Peering::new();
         let mut engine = Engine {
             options,
             config,
@@ -157,18 +162,15 @@ impl World {
             metrics: self.doors.metrics_address()?,
             sweeper: JoinSet::new(),
             announcement,
+            peering,
         };
         engine.inspected(self.findings);
         engine.save()?;
-        engine.settle(&effective)?;
-        engine.adopt(effective);
-        if !engine.adopted {
-            engine.wait_for_neighbours().await?;
-        }
-        engine.go_live()?;
+        engine.go(effective).await?;
         Ok(Started {
             engine,
             probes,
+            peers,
             doors: self.doors,
         })
     }
@@ -196,6 +198,19 @@ async fn found_announced(
 const COLD: Duration = Duration::from_secs(2);
 
 impl Engine {
+    /// Fills the maps, and lets packets come.
+    async fn go(&mut self, effective: Effective) -> Result<(), Error> {
+        let others = self.peers_of(&self.config)?;
+        self.settle(&effective)?;
+        self.adopt(effective);
+        if !self.adopted {
+            self.wait_for_neighbours().await?;
+        }
+        self.go_live()?;
+        self.follow_peers(others);
+        Ok(())
+    }
+
     /// Waits a while for the neighbours of services that are not probed: their backends count as up, and
     /// the first packets would find no way to them.
     async fn wait_for_neighbours(&mut self) -> Result<(), Error> {

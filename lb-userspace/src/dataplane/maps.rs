@@ -71,12 +71,6 @@ impl Maps {
         self.sizes.flows = flows;
     }
 
-    /// Puts another word in the place of `before`, if that is still there.
-    pub(super) fn replace(&self, region: Region, offset: usize, before: u64, after: u64) -> bool {
-        let mapped = self.regions.get(&region);
-        mapped.is_some_and(|mapped| mapped.replace(offset, before, after))
-    }
-
     /// CPUs that per-CPU maps have a value for.
     #[must_use]
     pub(super) const fn cpus(&self) -> usize {
@@ -120,6 +114,23 @@ impl Store for Maps {
     fn store_u32(&mut self, region: Region, offset: usize, word: u32) -> Result<(), StoreError> {
         let stored = self.region(region, offset)?.store_u32(offset, word);
         stored.ok_or_else(|| outside(region, offset))
+    }
+
+    fn replace(&mut self, region: Region, offset: usize, before: u64, after: u64) -> bool {
+        let mapped = self.regions.get(&region);
+        mapped.is_some_and(|mapped| mapped.replace(offset, before, after))
+    }
+
+    fn each_word(&self, region: Region, words: usize, visit: &mut dyn FnMut(usize, u64)) {
+        let Some(mapped) = self.regions.get(&region) else {
+            return;
+        };
+        for index in 0..words {
+            match mapped.load(index * size_of::<u64>()) {
+                Some(word) if word != 0 => visit(index, word),
+                _ => {}
+            }
+        }
     }
 
     fn grace_period(&mut self) -> Result<(), StoreError> {

@@ -19,6 +19,7 @@ mod links;
 mod lock;
 mod maps;
 pub mod memory;
+mod peering;
 mod pins;
 mod program;
 pub mod seeds;
@@ -51,6 +52,7 @@ pub use program::{OBJECT, digest};
 use self::{
     clock::DataTime,
     maps::Maps,
+    peering::Peering,
     program::Program,
     seeds::Seeds,
     sizes::{Host, MapSize, Sizes},
@@ -108,6 +110,8 @@ pub struct Dataplane {
     rehashed: BTreeMap<Vip, u64>,
     /// Whose flows may come from another balancer, so that counters do not tell whether there are any.
     shared: HashSet<Vip>,
+    /// Where there are other balancers.
+    peering: Option<Peering>,
     _lock: Lock,
 }
 
@@ -179,6 +183,7 @@ impl Dataplane {
             refused: Refused::default(),
             rehashed: BTreeMap::new(),
             shared: HashSet::new(),
+            peering: None,
             _lock: lock,
         })
     }
@@ -204,6 +209,7 @@ impl Dataplane {
             refused: Refused::default(),
             rehashed: BTreeMap::new(),
             shared: HashSet::new(),
+            peering: None,
             _lock: lock,
         };
         dataplane.check(config)?;
@@ -257,12 +263,15 @@ impl Dataplane {
     /// # Errors
     /// Where the state does not fit into the maps, then nothing is changed; or the kernel refuses.
     pub fn reconcile(&mut self, desired: &State) -> Result<Summary, Error> {
+        // Flows that went by another balancer alone may be this one's soon.
+        let is_shared = self.peering.as_ref().is_some_and(Peering::is_complete);
         let moment = Moment {
             now: self.time.clock().now,
             tracks: self.tracks.tracks(),
             has_traffic: &|pair| {
                 let vip = || self.installed.vip_of(pair);
-                counters::has_traffic(&self.maps, pair)
+                is_shared
+                    || counters::has_traffic(&self.maps, pair)
                     || vip().is_some_and(|vip| self.shared.contains(&vip))
             },
         };
@@ -293,6 +302,9 @@ impl Dataplane {
             }
         }
         self.installed = plan.after;
+        if let Some(peering) = &mut self.peering {
+            peering.expect_rows();
+        }
         if plan.ends_flows {
             self.time.advance(&mut self.maps)?;
         }

@@ -27,12 +27,13 @@ pub const OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "
 
 /// The maps that are pinned, beside that of flows: not a program's constants, nor what its parts tell each
 /// other.
-const PINNED: [&str; 16] = [
+const PINNED: [&str; 17] = [
     maps::CONTROL,
     maps::DIRECTORY,
     maps::SLOTS,
     maps::TIMES,
     maps::TRACKED,
+    maps::ORIGINS,
     maps::BACKENDS,
     maps::ROUTES,
     maps::INTERFACES,

@@ -30,6 +30,18 @@ impl Seeds {
         Self::from_bytes(digest.first_chunk().copied().unwrap_or_default())
     }
 
+    /// A number that tells other seeds apart, and nothing of these.
+    #[must_use]
+    pub fn fingerprint(&self) -> u64 {
+        let [first, second] = self.hash_key;
+        let mut digest = Sha256::new().chain_update(b"xlb seeds 1\0");
+        for word in [first, second, self.slots] {
+            digest.update(word.to_be_bytes());
+        }
+        let digest = digest.finalize();
+        digest.first_chunk().copied().map_or(0, u64::from_be_bytes)
+    }
+
     /// Seeds that nobody knows.
     ///
     /// # Errors

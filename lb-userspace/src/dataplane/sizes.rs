@@ -147,7 +147,7 @@ impl Sizes {
             Region::Control => 1,
             Region::Directory => self.sets * 2,
             Region::Slots | Region::Times => self.elements,
-            Region::Tracked => self.buckets,
+            Region::Tracked | Region::Origins => self.buckets,
             Region::Backends => self.backends,
             Region::Routes => route::LEN * 4,
             Region::Interfaces => self.interfaces,

@@ -465,6 +465,7 @@ fn config(interfaces: &[&str]) -> Config {
         direct: Vec::new(),
         icmp: Icmp::default(),
         announce: None,
+        peers: None,
         services: vec![model::Service {
             name: "web".into(),
             vip: vip(),

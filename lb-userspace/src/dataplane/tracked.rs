@@ -1,12 +1,12 @@
 //! Tracked flows, as the daemon looks after them: what is over is cleared, and who has flows is counted.
 
 use lb_common::{
-    row::{ROWS_PER_ELEMENT, Times},
+    row::Times,
     tracked::{ENTRIES, Tracked},
 };
 
 use super::maps::Maps;
-use crate::desired::{Region, Store as _, Tracks};
+use crate::desired::{self, Region, Store as _, Tracks};
 
 /// Seconds from one look to the next. Ages of half-open entries are told modulo 256 s: they must be looked
 /// at a few times before that.
@@ -21,7 +21,7 @@ pub(super) struct Looked {
 
 impl Looked {
     /// Looks through the table, if it is time. `idle`: seconds that any flow may be silent.
-    pub(super) fn refresh(&mut self, maps: &Maps, now: u32, idle: u32) {
+    pub(super) fn refresh(&mut self, maps: &mut Maps, now: u32, idle: u32) {
         if now < self.tracks.began + BETWEEN_LOOKS || !maps.sizes().track_flows() {
             return;
         }
@@ -29,24 +29,26 @@ impl Looked {
         self.tracks.owners.clear();
         self.live = 0;
         let words = maps.sizes().buckets as usize * ENTRIES;
-        for offset in (0..words).map(|word| word * size_of::<u64>()) {
-            let word = maps.load(Region::Tracked, offset).unwrap_or(0);
-            if word != 0 {
-                self.judge(maps, offset, Tracked(word), now, idle);
+        let mut over = Vec::new();
+        maps.each_word(Region::Tracked, words, &mut |index, word| {
+            let entry = Tracked(word);
+            if entry.is_live(now, idle) {
+                self.live += 1;
+                let owner = u16::try_from(entry.owner()).unwrap_or(u16::MAX);
+                self.tracks.owners.insert(owner);
+            } else {
+                over.push((index * size_of::<u64>(), word));
             }
+        });
+        for (offset, word) in over {
+            // The data path may have been faster, with another flow.
+            let _cleared = maps.replace(Region::Tracked, offset, word, Tracked::FREE.0);
         }
     }
 
-    fn judge(&mut self, maps: &Maps, offset: usize, entry: Tracked, now: u32, idle: u32) {
-        if entry.is_live(now, idle) {
-            self.live += 1;
-            self.tracks
-                .owners
-                .insert(u16::try_from(entry.owner()).unwrap_or(u16::MAX));
-        } else {
-            // The data path may have been faster, with another flow.
-            let _cleared = maps.replace(Region::Tracked, offset, entry.0, Tracked::FREE.0);
-        }
+    /// Takes note that there are more, which another balancer knows.
+    pub(super) const fn expect(&mut self, flows: u64) {
+        self.live += flows;
     }
 
     /// Whether the table is known to be empty.
@@ -68,12 +70,6 @@ impl Looked {
 impl Maps {
     /// What is known of a moving row.
     pub(super) fn times(&self, element: u32, slot: u32) -> Times {
-        const ROW_BYTES: usize = size_of::<Times>();
-        let element = element + slot / ROWS_PER_ELEMENT;
-        let row = (slot % ROWS_PER_ELEMENT) as usize;
-        let offset = Region::Times.offset(element) + row / 2 * 2 * ROW_BYTES;
-        let word = self.load(Region::Times, offset).unwrap_or(0);
-        let pair: [Times; 2] = zerocopy::transmute!(word);
-        pair.get(row % 2).copied().unwrap_or_default()
+        desired::times(self, element, slot)
     }
 }

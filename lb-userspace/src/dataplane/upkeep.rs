@@ -76,9 +76,12 @@ impl Dataplane {
         let is_moving = self.installed.is_moving();
         if is_moving || lingers || !self.tracks.is_empty() {
             let idle = self.installed.longest_idle();
-            self.tracks.refresh(&self.maps, now, idle);
+            self.tracks.refresh(&mut self.maps, now, idle);
         }
         self.note_refusals(now)?;
+        if let Some(peering) = &mut self.peering {
+            peering.note(is_moving);
+        }
         if !is_moving {
             return Ok(lingers);
         }

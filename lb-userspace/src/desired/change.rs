@@ -148,6 +148,13 @@ pub enum Change {
         /// Slots and their rows.
         rows: Vec<(u32, Row)>,
     },
+    /// Rows of a table in use as another balancer knows them, each with its times.
+    Told {
+        /// The table's first element.
+        element: u32,
+        /// Slots, their rows and these rows' times.
+        rows: Vec<(u32, Row, Times)>,
+    },
     /// How long packets may be that go to a backend, and what stands in one word with that.
     SetLimits {
         /// Its index.
@@ -261,6 +268,7 @@ impl Change {
             Self::Route { index, value } => store.write(Region::Routes, *index, value, 0),
             Self::Rest { element, rows } => set_rows(store, *element, rows),
             Self::Rows { element, rows } => move_rows(store, *element, rows),
+            Self::Told { element, rows } => set_told(store, *element, rows),
             Self::SetLimits {
                 pair,
                 mode,
@@ -387,6 +395,21 @@ fn move_rows<S: Store>(store: &mut S, element: u32, rows: &[(u32, Row)]) -> Resu
     let moving = rows.iter().filter(|(_, row)| row.is_moving());
     set_times(store, element, moving.copied())?;
     set_rows(store, element, rows)
+}
+
+/// Times first: a row that moves without them would rest at once.
+fn set_told<S: Store>(
+    store: &mut S,
+    element: u32,
+    rows: &[(u32, Row, Times)],
+) -> Result<(), StoreError> {
+    for (slot, row, times) in rows {
+        let offset = Region::Times.offset(element) + *slot as usize * ROW_BYTES;
+        store.store_u32(Region::Times, offset, zerocopy::transmute!(*times))?;
+        let offset = Region::Slots.offset(element) + *slot as usize * ROW_BYTES;
+        store.store_u32(Region::Slots, offset, row.0)?;
+    }
+    Ok(())
 }
 
 fn free<S: Store>(store: &mut S, pair: u32) -> Result<(), StoreError> {

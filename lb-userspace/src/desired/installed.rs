@@ -185,6 +185,13 @@ impl Installed {
         backends.collect()
     }
 
+    /// Services by the index of their header.
+    pub(super) fn by_extent(&self) -> HashMap<u32, (Vip, &Service)> {
+        let services = self.services.iter();
+        let by_extent = services.map(|(vip, service)| (service.extent, (*vip, service)));
+        by_extent.collect()
+    }
+
     /// A service.
     #[must_use]
     pub fn service(&self, vip: Vip) -> Option<&Service> {
@@ -252,7 +259,7 @@ impl Service {
     }
 
     /// Those of them whose older flows are with another backend than the new ones.
-    fn split(&self) -> impl Iterator<Item = (u32, Row)> {
+    pub(super) fn split(&self) -> impl Iterator<Item = (u32, Row)> {
         self.moving().filter(|(_, row)| row.old() != row.primary())
     }
 

@@ -1,6 +1,7 @@
 //! The laws of [`diff`](super::diff), on random states.
 
 mod look;
+mod peering;
 mod samples;
 
 use std::{

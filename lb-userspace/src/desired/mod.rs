@@ -29,6 +29,7 @@ mod laws;
 mod leaving;
 mod lists;
 pub mod overrides;
+pub mod peering;
 mod placement;
 #[cfg(test)]
 mod ram;
@@ -39,6 +40,7 @@ mod slots;
 mod specialisation;
 mod state;
 mod store;
+mod times;
 mod transition;
 
 pub use adopt::{Inconsistent, adopt};
@@ -57,6 +59,7 @@ pub use state::{
     Action, Backend, Forwarding, Patience, Pool, Route, Routes, Service, State, TunnelSource,
 };
 pub use store::{Region, Store, StoreError};
+pub use times::times;
 
 use crate::health::Health;
 

@@ -333,6 +333,7 @@ mod tests {
             direct: Vec::new(),
             icmp: Icmp::default(),
             announce: None,
+            peers: None,
             services: vec![Service {
                 name: "web".into(),
                 vip: Vip {

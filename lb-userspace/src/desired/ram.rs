@@ -81,6 +81,10 @@ impl Store for Ram {
         self.put(region, offset, &word.to_ne_bytes())
     }
 
+    fn replace(&mut self, region: Region, offset: usize, before: u64, after: u64) -> bool {
+        self.load(region, offset) == Some(before) && self.store_u64(region, offset, after).is_ok()
+    }
+
     fn grace_period(&mut self) -> Result<(), StoreError> {
         self.journal.push(Event::Grace);
         Ok(())

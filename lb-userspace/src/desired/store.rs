@@ -32,6 +32,8 @@ pub enum Region {
     Times,
     /// Flows of moving rows.
     Tracked,
+    /// Whose these are.
+    Origins,
     /// Backends of services.
     Backends,
     /// Routes to clients.
@@ -48,12 +50,13 @@ pub enum Region {
 
 impl Region {
     /// Every region.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Control,
         Self::Directory,
         Self::Slots,
         Self::Times,
         Self::Tracked,
+        Self::Origins,
         Self::Backends,
         Self::Routes,
         Self::Interfaces,
@@ -71,6 +74,7 @@ impl Region {
             Self::Slots => maps::SLOTS,
             Self::Times => maps::TIMES,
             Self::Tracked => maps::TRACKED,
+            Self::Origins => maps::ORIGINS,
             Self::Backends => maps::BACKENDS,
             Self::Routes => maps::ROUTES,
             Self::Interfaces => maps::INTERFACES,
@@ -87,7 +91,7 @@ impl Region {
             Self::Control => size_of::<Control>(),
             Self::Directory => size_of::<Set>(),
             Self::Slots | Self::Times => ROWS_PER_ELEMENT as usize * size_of::<u32>(),
-            Self::Tracked => size_of::<Bucket>(),
+            Self::Tracked | Self::Origins => size_of::<Bucket>(),
             Self::Backends => size_of::<Backend>(),
             Self::Routes => size_of::<Route>(),
             Self::Interfaces => size_of::<Interface>(),
@@ -143,6 +147,19 @@ pub trait Store {
     /// # Errors
     /// Where the offset is outside of the map or no multiple of 4.
     fn store_u32(&mut self, region: Region, offset: usize, word: u32) -> Result<(), StoreError>;
+
+    /// Puts another word of 8 bytes in the place of `before`, if that is still there.
+    fn replace(&mut self, region: Region, offset: usize, before: u64, after: u64) -> bool;
+
+    /// Visits the first `words` words of 8 bytes that are not zero, each with its number.
+    fn each_word(&self, region: Region, words: usize, visit: &mut dyn FnMut(usize, u64)) {
+        for index in 0..words {
+            match self.load(region, index * size_of::<u64>()) {
+                Some(word) if word != 0 => visit(index, word),
+                _ => {}
+            }
+        }
+    }
 
     /// Waits until no packet is under way that was received before the call.
     ///

@@ -1,5 +1,7 @@
 //! What the maps and the daemon say at the moment of a scrape.
 
+use std::time::Duration;
+
 use prometheus::{
     Opts,
     core::{Collector, Desc},
@@ -7,7 +9,7 @@ use prometheus::{
 };
 
 use crate::api::types::{
-    BackendItem, Health, Observation, ProbeCounts, ServiceItem, Status, TransitionCounts,
+    BackendItem, Health, Observation, PeersItem, ProbeCounts, ServiceItem, Status, TransitionCounts,
 };
 
 /// A collector of one observation.
@@ -47,6 +49,7 @@ impl Collector for Scrape {
         families.extend(states(backends));
         families.extend(events(backends));
         families.extend(full_nat(backends));
+        families.extend(peers(&status.peers));
         families
     }
 }
@@ -297,6 +300,70 @@ fn full_nat(backends: &[BackendItem]) -> Vec<MetricFamily> {
     families.into_iter().flatten().collect()
 }
 
+/// Nothing where there are no other balancers.
+fn peers(peers: &PeersItem) -> Vec<MetricFamily> {
+    if peers.items.is_empty() {
+        return Vec::new();
+    }
+    let mut connected = gauge(
+        "xlb_peer_connected",
+        "Whether another balancer is told of flows (sent), and tells of its own (received).",
+    );
+    let mut entries = counter(
+        "xlb_peer_entries_total",
+        "Rows and flows told to another balancer (sent), and by it (received).",
+    );
+    let mut differ = gauge(
+        "xlb_peer_tables_differ",
+        "Services whose slot tables differ on another balancer.",
+    );
+    for peer in &peers.items {
+        for (direction, is, count) in [
+            ("sent", peer.told, peer.sent),
+            ("received", peer.heard, peer.received),
+        ] {
+            let labels = [("peer", peer.address.as_str()), ("direction", direction)];
+            connected.add(&labels, is);
+            entries.add(&labels, count);
+        }
+        let number = u32::try_from(peer.tables_differ.len()).unwrap_or(u32::MAX);
+        differ.add(&[("peer", &peer.address)], number);
+    }
+    let mut refused = counter(
+        "xlb_peer_refused_total",
+        "Connections with other balancers, or callers, that ended by a fault.",
+    );
+    for item in &peers.refused {
+        refused.add(&[("reason", &item.reason)], item.count);
+    }
+    let mut not_taken = counter(
+        "xlb_peer_entries_not_taken_total",
+        "Rows and flows of other balancers that were not taken over.",
+    );
+    for item in &peers.not_taken {
+        not_taken.add(&[("reason", &item.reason)], item.count);
+    }
+    let mut families = vec![connected, entries, differ, refused, not_taken];
+    families.extend(peer_lags(peers));
+    families.into_iter().map(Family::finish).collect()
+}
+
+/// Nothing where no other balancer is told anything.
+fn peer_lags(peers: &PeersItem) -> Option<Family> {
+    let mut family = gauge(
+        "xlb_peer_lag_seconds",
+        "Flows that came up here so long ago are known to another balancer.",
+    );
+    let mut is_known = false;
+    for peer in &peers.items {
+        if let Some(lag) = peer.lag_us {
+            is_known = true;
+            family.add(&[("peer", &peer.address)], Duration::from_micros(lag));
+        }
+    }
+    is_known.then_some(family)
+}
+
 fn labels(backend: &BackendItem) -> [(&'static str, &str); 2] {
     [("service", &backend.service), ("backend", &backend.name)]
 }
@@ -367,6 +434,12 @@ impl Value for u64 {
     )]
     fn into_f64(self) -> f64 {
         self as f64
+    }
+}
+
+impl Value for Duration {
+    fn into_f64(self) -> f64 {
+        self.as_secs_f64()
     }
 }
 

@@ -12,7 +12,7 @@ use super::*;
 use crate::{
     api::{
         samples,
-        types::{BackendEvents, Health, ProbeCounts, TransitionCounts},
+        types::{BackendEvents, CountItem, Health, PeerItem, ProbeCounts, TransitionCounts},
     },
     health::Outcome,
 };
@@ -147,4 +147,37 @@ fn what_is_gone_is_forgotten_and_what_stays_counts_on() {
     let text = page(&events, samples::observation()).unwrap();
     assert!(text.contains("xlb_probe_duration_seconds_count{service=\"web\"} 3"));
     assert!(!text.contains("xlb_probe_duration_seconds_count{service=\"dns\"}"));
+}
+
+/// A family without samples is malformed: without peers there are none of theirs.
+#[test]
+fn peers_have_families_where_there_are_any() {
+    assert!(!text().contains("xlb_peer_"));
+    let mut observation = samples::observation();
+    let count = |reason: &str| CountItem {
+        reason: reason.to_owned(),
+        count: 3,
+    };
+    observation.status.peers.items = vec![PeerItem {
+        address: "10.0.0.2:7472".to_owned(),
+        told: true,
+        sent: 5,
+        lag_us: Some(51_000),
+        tables_differ: vec!["web".to_owned()],
+        ..PeerItem::default()
+    }];
+    observation.status.peers.refused = vec![count("key")];
+    observation.status.peers.not_taken = vec![count("no_room")];
+    let text = page(&Events::try_new().unwrap(), observation).unwrap();
+    for line in [
+        "xlb_peer_connected{peer=\"10.0.0.2:7472\",direction=\"sent\"} 1",
+        "xlb_peer_connected{peer=\"10.0.0.2:7472\",direction=\"received\"} 0",
+        "xlb_peer_entries_total{peer=\"10.0.0.2:7472\",direction=\"sent\"} 5",
+        "xlb_peer_lag_seconds{peer=\"10.0.0.2:7472\"} 0.051",
+        "xlb_peer_tables_differ{peer=\"10.0.0.2:7472\"} 1",
+        "xlb_peer_refused_total{reason=\"key\"} 3",
+        "xlb_peer_entries_not_taken_total{reason=\"no_room\"} 3",
+    ] {
+        assert!(text.lines().any(|other| other == line), "{line}");
+    }
 }

@@ -149,6 +149,7 @@ fn in_a_world(random: &mut Random, packets: usize, mut tally: Tally) -> Tally {
     assert_eq!(kernel.flows(), host.flows(), "flows in {world:#?}");
     assert_eq!(kernel.paths(), host.paths(), "paths in {world:#?}");
     assert_eq!(kernel.tracked(), host.tracked(), "tracked in {world:#?}");
+    assert_eq!(kernel.origins(), host.origins(), "origins in {world:#?}");
     assert_eq!(kernel.times(), host.times(), "times in {world:#?}");
     assert_eq!(kernel.events(), host.events(), "events in {world:#?}");
     for (event, count) in host.events() {

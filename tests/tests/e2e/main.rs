@@ -27,6 +27,7 @@ mod network;
 mod on_down;
 mod page;
 mod path_mtu;
+mod peers;
 mod pools;
 mod ports;
 mod reload;

@@ -32,7 +32,11 @@ pub(crate) fn start<'a>(topology: &'a Topology, services: &[Service<'_>]) -> Xlb
 
 /// The same with a file.
 pub(crate) fn start_with<'a>(topology: &'a Topology, file: &str) -> Xlb<'a> {
-    let balancer = &topology.balancer.namespace;
+    start_at(&topology.balancer.namespace, file)
+}
+
+/// The same on any host.
+pub(crate) fn start_at<'n>(balancer: &'n Namespace, file: &str) -> Xlb<'n> {
     let xlb = Xlb::start(balancer, file).unwrap();
     wait_until_whole(&xlb);
     wait_for_neighbours(balancer);

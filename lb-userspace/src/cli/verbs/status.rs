@@ -11,7 +11,7 @@ use super::super::{
 use crate::api::{
     Code, Error,
     client::Client,
-    types::{AnnouncementItem, Health, Observation, ReasonItem, Status, VipItem},
+    types::{AnnouncementItem, Health, Observation, PeerItem, ReasonItem, Status, VipItem},
 };
 
 pub(super) fn run(context: &Context, exit_code: bool, wait: Option<Duration>) -> Result<u8, Error> {
@@ -85,6 +85,7 @@ fn describe(observation: &Observation) -> String {
     lines.push(format!("  drops     {}", counted(&status.drops)));
     lines.push(format!("  answers   {}", counted(&status.answers)));
     lines.extend(status.announcement.iter().flat_map(announcement));
+    lines.extend(peers(status));
     lines.push(maps(status));
     lines.push(config(status));
     if let Some(address) = status.metrics {
@@ -144,6 +145,39 @@ fn announcement(item: &AnnouncementItem) -> Vec<String> {
     drained.chain(vips).chain(problem).collect()
 }
 
+/// A line for each of the other balancers.
+fn peers(status: &Status) -> Vec<String> {
+    let line = |peer: &PeerItem| {
+        let state = match (&peer.error, peer.connected_seconds) {
+            (_, Some(since)) => format!("connected {}", seconds(since)),
+            (Some(error), None) => format!("not connected: {error}"),
+            (None, None) if peer.told => "does not call back".to_owned(),
+            (None, None) => "not connected".to_owned(),
+        };
+        let lag = peer
+            .lag_us
+            .map(|lag| format!(", lag {}.{}ms", lag / 1000, lag % 1000 / 100));
+        let tables = match peer.tables_differ.as_slice() {
+            [] if peer.heard => ", tables equal".to_owned(),
+            [] => String::new(),
+            services => format!(", tables differ: {}", services.join(", ")),
+        };
+        let waits = if peer.heard && !peer.complete {
+            ", telling what it knows"
+        } else {
+            ""
+        };
+        format!(
+            "  peer      {} {state}{}, {} told, {} heard{tables}{waits}",
+            peer.address,
+            lag.unwrap_or_default(),
+            si(peer.sent),
+            si(peer.received)
+        )
+    };
+    status.peers.items.iter().map(line).collect()
+}
+
 fn maps(status: &Status) -> String {
     let bytes = status.maps.iter().map(|map| map.bytes).sum();
     format!("  maps      {}, {}B", status.maps.len(), si(bytes))
@@ -162,6 +196,46 @@ fn config(status: &Status) -> String {
 mod tests {
     use super::*;
     use crate::api::{samples, types::OverrideItem};
+
+    #[test]
+    fn every_peer_has_a_line() {
+        let mut status = samples::observation().status;
+        let peer = |address: &str| PeerItem {
+            address: address.to_owned(),
+            sent: 5,
+            received: 70_000,
+            ..PeerItem::default()
+        };
+        status.peers.items = vec![
+            PeerItem {
+                told: true,
+                heard: true,
+                complete: true,
+                connected_seconds: Some(90),
+                lag_us: Some(51_270),
+                ..peer("10.0.0.2:7472")
+            },
+            PeerItem {
+                told: true,
+                heard: true,
+                connected_seconds: Some(1),
+                tables_differ: vec!["web".to_owned()],
+                ..peer("10.0.0.3:7472")
+            },
+            PeerItem {
+                error: Some("no route to host".to_owned()),
+                ..peer("10.0.0.4:7472")
+            },
+        ];
+        assert_eq!(
+            peers(&status),
+            [
+                "  peer      10.0.0.2:7472 connected 1m30s, lag 51.2ms, 5 told, 70.0k heard, tables equal",
+                "  peer      10.0.0.3:7472 connected 1s, 5 told, 70.0k heard, tables differ: web, telling what it knows",
+                "  peer      10.0.0.4:7472 not connected: no route to host, 5 told, 70.0k heard",
+            ]
+        );
+    }
 
     #[test]
     fn the_whole_fits_a_screen() {

@@ -171,6 +171,7 @@ fn config(probe: Option<Probe>, weight: u16) -> Config {
         direct: Vec::new(),
         icmp: Icmp::default(),
         announce: None,
+        peers: None,
         services: vec![model::Service {
             name: "web".into(),
             vip: Vip {
