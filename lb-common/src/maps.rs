@@ -14,6 +14,7 @@
 //! | `TIMES` | array, memory-mapped | as `SLOTS`, [`Times`](crate::row::Times) | daemon, data path | daemon |
 //! | `TRACKED` | array, memory-mapped | [`Bucket`](crate::tracked::Bucket) | data path; the daemon clears | data path |
 //! | `FLOWS` | hash | [`FlowKey`](crate::flow::FlowKey) → [`Flow`](crate::flow::Flow) | data path; the daemon takes out | data path |
+//! | `NEXT_FLOWS` | hash | as `FLOWS`, while that grows | data path, daemon | data path |
 //! | `FRAGMENTS` | LRU hash | [`FragmentKey`](crate::fragment::FragmentKey) → [`Fragment`](crate::fragment::Fragment) | data path | data path |
 //! | `ALLOWANCE` | per-CPU array | [`Allowance`](crate::counters::Allowance) | data path | data path |
 //! | `NOTE` | per-CPU array | [`Note`](crate::datapath::Note) | data path | data path, in the next program |
@@ -21,6 +22,7 @@
 //! | `DRAFT` | per-CPU array | [`Draft`](crate::datapath::Draft) | data path | data path |
 //! | `DETOURS` | programs | the programs of [`Detour`](crate::datapath::Detour)s | daemon | data path |
 //! | `STATS` | per-CPU array | [`Traffic`](crate::counters::Traffic) | data path | daemon |
+//! | `CARRIED` | array | [`Traffic`](crate::counters::Traffic) | daemon | daemon |
 //! | `REASONS` | per-CPU array | `u64`, packets | data path | daemon |
 //! | `META` | array | [`Meta`] | daemon | the next daemon |
 //!
@@ -54,6 +56,10 @@ pub const POOLS: &str = "POOLS";
 pub const PATHS: &str = "PATHS";
 /// Remembered flows.
 pub const FLOWS: &str = "FLOWS";
+/// The map that is about to take the place of `FLOWS`.
+pub const NEXT_FLOWS: &str = "NEXT_FLOWS";
+/// Traffic of pairs that was counted in smaller maps before.
+pub const CARRIED: &str = "CARRIED";
 /// Packets in fragments.
 pub const FRAGMENTS: &str = "FRAGMENTS";
 /// ICMP messages that may be made yet.
@@ -155,4 +161,6 @@ pub enum Feature {
     Shared = 8,
     /// Flows of moving rows are tracked: the kernel can compare and swap (5.12).
     Tracking = 16,
+    /// `FLOWS` is about to be replaced by a larger map, `NEXT_FLOWS`: what is claimed stands in both.
+    Growing = 1 << 31,
 }

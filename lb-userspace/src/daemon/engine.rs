@@ -62,6 +62,8 @@ pub(super) struct Engine {
     pub(super) metrics: Option<SocketAddr>,
     /// Looks after remembered flows, once there are any.
     pub(super) sweeper: JoinSet<()>,
+    /// The map that it looks after.
+    pub(super) swept: Option<u64>,
 }
 
 /// Where the configuration came from, and how the last reload went.
@@ -127,10 +129,13 @@ impl Engine {
     }
 
     fn look_after_flows(&mut self) -> Result<(), Error> {
-        if self.sweeper.is_empty()
+        let map = self.dataplane.flow_map();
+        if self.swept != Some(map)
             && let Some(sweeper) = self.dataplane.sweeper()?
         {
+            self.sweeper.abort_all();
             self.sweeper.spawn(sweeper.run());
+            self.swept = Some(map);
         }
         Ok(())
     }

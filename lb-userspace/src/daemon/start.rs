@@ -152,6 +152,7 @@ impl World {
             adopted: self.adopted,
             metrics: self.doors.metrics_address()?,
             sweeper: JoinSet::new(),
+            swept: None,
         };
         engine.inspected(self.findings);
         engine.save()?;

@@ -1,6 +1,6 @@
 //! The XDP program: embedded in this binary, loaded beside the pinned maps, tested, pinned.
 
-use std::{fs, path::Path};
+use std::fs;
 
 use aya::{
     Ebpf, EbpfLoader,
@@ -10,7 +10,7 @@ use aya::{
 use aya_obj::programs::XdpAttachType;
 use lb_common::{
     datapath::Detour,
-    maps::{self, Constants, DETOURS},
+    maps::{self, Constants, DETOURS, Feature},
 };
 use sha2::{Digest as _, Sha256};
 
@@ -25,9 +25,8 @@ use crate::desired::Region;
 /// The object with the program and its maps.
 pub const OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/xlb.o"));
 
-/// The maps that are pinned, beside that of flows: not a program's constants, nor what its parts tell each
-/// other.
-const PINNED: [&str; 16] = [
+/// The maps that are pinned: not a program's constants, nor what its parts tell each other.
+pub(super) const PINNED: [&str; 18] = [
     maps::CONTROL,
     maps::DIRECTORY,
     maps::SLOTS,
@@ -39,9 +38,11 @@ const PINNED: [&str; 16] = [
     maps::RANGES,
     maps::POOLS,
     maps::PATHS,
+    maps::FLOWS,
     maps::FRAGMENTS,
     maps::ALLOWANCE,
     maps::STATS,
+    maps::CARRIED,
     maps::REASONS,
     maps::META,
 ];
@@ -66,12 +67,12 @@ impl Program {
     /// # Errors
     /// Where the kernel refuses the maps or the program, or the program fails its self-test.
     pub(super) fn load(pins: &Pins, sizes: &Sizes, constants: Constants) -> Result<Self, Error> {
-        Self::load_onto(&pins.map(maps::FLOWS), pins, sizes, constants)
+        Self::of(OBJECT, pins, sizes, constants)
     }
 
-    /// The same with another map of flows, by its pin.
-    pub(super) fn load_onto(
-        flows: &Path,
+    /// The same of another object.
+    pub(super) fn of(
+        object: &[u8],
         pins: &Pins,
         sizes: &Sizes,
         constants: Constants,
@@ -87,12 +88,16 @@ impl Program {
             loader.map_max_entries(region.name(), sizes.entries(region));
         }
         loader.map_max_entries(maps::STATS, sizes.backends);
+        loader.map_max_entries(maps::CARRIED, sizes.backends);
         loader.map_max_entries(maps::FLOWS, sizes.flows);
         for name in PINNED {
             loader.map_pin_path(name, pins.map(name));
         }
-        loader.map_pin_path(maps::FLOWS, flows);
-        let object = loader.load(OBJECT).map_err(Error::load)?;
+        let next = pins.next();
+        if constants.features & Feature::Growing as u32 != 0 {
+            loader.map_pin_path(maps::NEXT_FLOWS, next.map(maps::FLOWS));
+        }
+        let object = loader.load(object).map_err(Error::load)?;
         let used = |detour: &Detour| detour.is_used(&constants);
         let parts: Vec<Detour> = Detour::ALL.into_iter().filter(used).collect();
         let mut program = Self {

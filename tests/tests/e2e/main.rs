@@ -30,4 +30,5 @@ mod restart;
 mod site;
 mod transitions;
 mod tunnels;
+mod upgrade;
 mod vlan;
