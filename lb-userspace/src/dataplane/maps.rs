@@ -205,7 +205,7 @@ pub(super) fn flows(pins: &Pins, sizes: &Sizes) -> Result<Flows, Error> {
 pub(super) fn region(pins: &Pins, region: Region) -> Result<Mapped, Error> {
     let data = open(pins, region.name())?;
     let info = data.info().map_err(Error::map(region.name()))?;
-    let bytes = region.offset(info.max_entries());
+    let bytes = info.max_entries() as usize * info.value_size() as usize;
     Mapped::new(data.fd(), bytes).map_err(|source| Error::System {
         what: "map a BPF map into memory",
         source,

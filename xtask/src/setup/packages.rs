@@ -36,7 +36,7 @@ const fn program(command: &'static str, package: &'static str) -> Program {
 
 const DEMO: [Program; 2] = [program("ip", "iproute2"), program("ethtool", "ethtool")];
 
-const TESTS: [Program; 8] = [
+const TESTS: [Program; 9] = [
     program("bpftool", "bpftool"),
     program("curl", "curl"),
     program("iperf3", "iperf3"),
@@ -45,6 +45,7 @@ const TESTS: [Program; 8] = [
     program("nginx", "nginx-light"),
     program("nsenter", "util-linux"),
     program("sysctl", "procps"),
+    program("xz", "xz-utils"),
 ];
 
 const KERNELS: [Program; 3] = [
