@@ -22,7 +22,10 @@ use lb_common::{
     datapath::Detour,
     maps::{DETOURS, META, Meta},
 };
-use lb_userspace::{dataplane::memory::MapValue, lab::Namespace};
+use lb_userspace::{
+    dataplane::{self, memory::MapValue},
+    lab::Namespace,
+};
 use serde_json::Value;
 
 /// What stands for the folder of the pins.
@@ -136,7 +139,7 @@ pub fn run_program(
             continue;
         };
         let part: &mut Xdp = part.try_into()?;
-        part.load()?;
+        dataplane::load(part)?;
         detours.set(detour as u32, part.fd()?, 0)?;
     }
     let program = object.program_mut(Detour::Common.program());

@@ -86,10 +86,10 @@ impl Counted {
             Some(other) => self.stats.get(&other, 0)?,
             None => self.zeros()?,
         };
-        let before = inherit.map_or(Ok(Traffic::default()), |other| self.carried(other))?;
+        let before = inherit.map(|other| self.carried(other)).transpose()?;
         self.stats.set(pair, values, 0)?;
         match self.carried {
-            Some(_) => self.carry(pair, before),
+            Some(_) => self.carry(pair, before.unwrap_or_default()),
             None => Ok(()),
         }
     }

@@ -48,7 +48,7 @@ pub use error::Error;
 pub use flows::{Sweeper, Usage};
 pub use links::Attachment;
 pub use pins::Pins;
-pub use program::{OBJECT, digest};
+pub use program::{OBJECT, digest, load};
 
 use self::{
     clock::DataTime,

@@ -1,11 +1,11 @@
 //! The XDP program: embedded in this binary, loaded beside the pinned maps, tested, pinned.
 
-use std::fs;
+use std::{fs, io};
 
 use aya::{
     Ebpf, EbpfLoader,
     maps::{MapData, ProgramArray},
-    programs::{TestRun as _, TestRunOptions, Xdp},
+    programs::{ProgramError, TestRun as _, TestRunOptions, Xdp},
 };
 use aya_obj::programs::XdpAttachType;
 use lb_common::{
@@ -105,7 +105,7 @@ impl Program {
             detours: None,
         };
         for &detour in &parts {
-            program.program(detour)?.load().map_err(Error::program)?;
+            load(program.program(detour)?).map_err(Error::program)?;
         }
         self_test(program.xdp()?)?;
         program.set_detours(&parts)?;
@@ -170,6 +170,23 @@ impl Program {
         let info = self.xdp()?.info().map_err(Error::program)?;
         Ok(info.id())
     }
+}
+
+/// Loads a program. A signal for this thread makes the verifier give up: then it is asked again, as often as
+/// libbpf does (`PROG_LOAD_ATTEMPTS`).
+///
+/// # Errors
+/// Where the kernel refuses it.
+pub fn load(program: &mut Xdp) -> Result<(), ProgramError> {
+    const ATTEMPTS: usize = 5;
+    for _ in 1..ATTEMPTS {
+        match program.load() {
+            Err(ProgramError::LoadError { io_error, .. })
+                if io_error.kind() == io::ErrorKind::WouldBlock => {}
+            result => return result,
+        }
+    }
+    program.load()
 }
 
 /// Pins a program in the place of the one before.

@@ -33,12 +33,12 @@ impl Traces {
         let pair = pair(dataplane, 2);
         dataplane.maps.counted.count(pair, COUNTED).unwrap();
         let traces = Self { flow, pair };
-        traces.touch(&mut dataplane.maps, dataplane.time.clock().now);
+        Self::touch(&mut dataplane.maps, dataplane.time.clock().now);
         traces
     }
 
     /// A packet of the first row goes elsewhere.
-    fn touch(&self, maps: &mut Maps, now: u32) {
+    fn touch(maps: &mut Maps, now: u32) {
         let times: u64 = zerocopy::transmute!([Times::at(now), Times::default()]);
         maps.store_u64(Region::Times, 0, times).unwrap();
     }
@@ -180,7 +180,7 @@ fn a_growth_may_be_killed_at_every_step() {
         dataplane.reconcile(&of_few_flows(3)).unwrap();
         let traces = Traces::leave(&mut dataplane);
         let now = dataplane.time.clock().now;
-        traces.touch(&mut dataplane.maps, now - 5);
+        Traces::touch(&mut dataplane.maps, now - 5);
         let (before, shares) = (*dataplane.maps.sizes(), rows(&dataplane));
         kill_at(Some(step));
         let killed = dataplane.reconcile(&large(150)).unwrap_err();
@@ -212,7 +212,7 @@ fn a_growth_may_be_killed_at_every_step() {
 fn leave_late_traces(instance: &Instance, traces: &Traces, now: u32) -> u64 {
     let pins = Pins::new(&instance.settings.pins);
     let mut former = Maps::open(&pins).unwrap();
-    traces.touch(&mut former, now);
+    Traces::touch(&mut former, now);
     let more = Traffic {
         packets: 4,
         bytes: 400,
