@@ -15,6 +15,7 @@
 //! | `TRACKED` | array, memory-mapped | [`Bucket`](crate::tracked::Bucket) | data path; the daemon clears | data path |
 //! | `ORIGINS` | array, memory-mapped | [`ENTRIES`](crate::tracked::ENTRIES) [`Origin`](crate::tracked::Origin)s | data path, daemon | daemon |
 //! | `FLOWS` | hash | [`FlowKey`](crate::flow::FlowKey) → [`Flow`](crate::flow::Flow) | data path; the daemon takes out | data path |
+//! | `NEXT_FLOWS` | hash | as `FLOWS`, while that grows | data path, daemon | data path |
 //! | `FRAGMENTS` | LRU hash | [`FragmentKey`](crate::fragment::FragmentKey) → [`Fragment`](crate::fragment::Fragment) | data path | data path |
 //! | `ALLOWANCE` | per-CPU array | [`Allowance`](crate::counters::Allowance) | data path | data path |
 //! | `NOTE` | per-CPU array | [`Note`](crate::datapath::Note) | data path | data path, in the next program |
@@ -22,6 +23,7 @@
 //! | `DRAFT` | per-CPU array | [`Draft`](crate::datapath::Draft) | data path | data path |
 //! | `DETOURS` | programs | the programs of [`Detour`](crate::datapath::Detour)s | daemon | data path |
 //! | `STATS` | per-CPU array | [`Traffic`](crate::counters::Traffic) | data path | daemon |
+//! | `CARRIED` | array | [`Traffic`](crate::counters::Traffic) | daemon | daemon |
 //! | `REASONS` | per-CPU array | `u64`, packets | data path | daemon |
 //! | `META` | array | [`Meta`] | daemon | the next daemon |
 //!
@@ -57,6 +59,10 @@ pub const POOLS: &str = "POOLS";
 pub const PATHS: &str = "PATHS";
 /// Remembered flows.
 pub const FLOWS: &str = "FLOWS";
+/// The map that is about to take the place of `FLOWS`.
+pub const NEXT_FLOWS: &str = "NEXT_FLOWS";
+/// Traffic of pairs that was counted in smaller maps before.
+pub const CARRIED: &str = "CARRIED";
 /// Packets in fragments.
 pub const FRAGMENTS: &str = "FRAGMENTS";
 /// ICMP messages that may be made yet.
@@ -162,4 +168,6 @@ pub enum Feature {
     Affinity = 32,
     /// Services over QUIC, whose packets say what opens a connection.
     Quic = 64,
+    /// `FLOWS` is about to be replaced by a larger map, `NEXT_FLOWS`: what is claimed stands in both.
+    Growing = 1 << 31,
 }

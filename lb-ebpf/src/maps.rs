@@ -53,6 +53,9 @@ static POOLS: Array<Pool> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 static PATHS: Array<Path> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
 static FLOWS: HashMap<FlowKey, Flow> = HashMap::with_max_entries(1, 0);
+/// `FLOWS` as it will be, while [`Feature::Growing`].
+#[map]
+static NEXT_FLOWS: HashMap<FlowKey, Flow> = HashMap::with_max_entries(1, 0);
 #[map]
 static FRAGMENTS: LruHashMap<FragmentKey, Fragment> =
     LruHashMap::with_max_entries(fragment::CAPACITY, 0);
@@ -70,6 +73,9 @@ static QUESTION: PerCpuArray<Question> = PerCpuArray::with_max_entries(1, 0);
 static DETOURS: ProgramArray = ProgramArray::with_max_entries(Detour::COUNT, 0);
 #[map]
 static STATS: PerCpuArray<Traffic> = PerCpuArray::with_max_entries(1, 0);
+/// The daemon's alone.
+#[map]
+static CARRIED: Array<Traffic> = Array::with_max_entries(1, 0);
 #[map]
 static REASONS: PerCpuArray<u64> = PerCpuArray::with_max_entries(verdict::REASONS, 0);
 #[map]
@@ -297,7 +303,11 @@ impl Tables for Maps<'_> {
 
     #[inline(always)]
     fn flow(&self, key: &FlowKey, refresh: Option<u32>) -> Option<Flow> {
-        let flow = FLOWS.get_ptr_mut(key)?;
+        let flow = match FLOWS.get_ptr_mut(key) {
+            // Another interface may run the program that knows the next map only.
+            None if self.uses(Feature::Growing) => NEXT_FLOWS.get_ptr_mut(key)?,
+            found => found?,
+        };
         // SAFETY: an element of a map, which stays valid while the program runs.
         let copy = unsafe { *flow };
         if let Some(marks) = refresh {
@@ -308,21 +318,28 @@ impl Tables for Maps<'_> {
 
     #[inline(always)]
     fn claim(&self, key: &FlowKey, flow: &Flow) -> Claim {
-        const EEXIST: i64 = -17;
-        match FLOWS
-            .insert(key, flow, BPF_NOEXIST.into())
-            .map_err(i64::from)
-        {
-            Ok(()) => Claim::Made,
-            Err(EEXIST) => Claim::Taken,
-            Err(_) => Claim::Full,
+        if !self.uses(Feature::Growing) {
+            return claim_in(&FLOWS, key, flow);
         }
+        // Taken where it is in either: programs that know one of the maps only may run on other CPUs.
+        let claim = claim_in(&NEXT_FLOWS, key, flow);
+        if !matches!(claim, Claim::Made) {
+            return claim;
+        }
+        let claim = claim_in(&FLOWS, key, flow);
+        if !matches!(claim, Claim::Made) {
+            let _gone = NEXT_FLOWS.remove(key);
+        }
+        claim
     }
 
     #[inline(always)]
     fn release(&self, key: &FlowKey) {
         // It may have been taken out meanwhile.
         let _gone = FLOWS.remove(key);
+        if self.uses(Feature::Growing) {
+            let _gone = NEXT_FLOWS.remove(key);
+        }
     }
 
     #[inline(always)]
@@ -439,6 +456,19 @@ impl Tables for Maps<'_> {
                 traffic.return_bytes += bytes as u64;
             }
         }
+    }
+}
+
+#[inline(always)]
+fn claim_in(flows: &HashMap<FlowKey, Flow>, key: &FlowKey, flow: &Flow) -> Claim {
+    const EEXIST: i64 = -17;
+    match flows
+        .insert(key, flow, BPF_NOEXIST.into())
+        .map_err(i64::from)
+    {
+        Ok(()) => Claim::Made,
+        Err(EEXIST) => Claim::Taken,
+        Err(_) => Claim::Full,
     }
 }
 

@@ -15,6 +15,7 @@ use crate::{
     daemon::Xlb,
     fleet::Fleet,
     load::{Datagrams, Failure, Fresh, Held, Load},
+    pinned,
     random::Random,
     wait::eventually,
 };
@@ -37,6 +38,8 @@ pub struct Plan {
 }
 
 const BACKENDS: u8 = 5;
+/// The last of so many services has a million slots.
+const MOST_GROWN: usize = 7;
 /// From one turn of each client to the next.
 const TURN: Duration = Duration::from_millis(5);
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -66,6 +69,10 @@ pub enum Event {
     Reload,
     /// The daemon is killed, and another one started.
     Restart,
+    /// The same, and the other one has another program.
+    Upgrade,
+    /// The configuration outgrows the maps.
+    Grow,
 }
 
 impl fmt::Display for Event {
@@ -80,6 +87,8 @@ impl fmt::Display for Event {
             Self::Revive(number) => write!(f, "b{number} returns"),
             Self::Reload => f.write_str("reload, another program"),
             Self::Restart => f.write_str("SIGKILL and restart"),
+            Self::Upgrade => f.write_str("upgrade of the program"),
+            Self::Grow => f.write_str("maps grow"),
         }
     }
 }
@@ -248,6 +257,8 @@ struct Stage<'t> {
     events: Vec<(Instant, Event)>,
     deaths: Vec<(Instant, u8)>,
     reloads: usize,
+    /// Services that were added to make the maps grow.
+    grown: usize,
 }
 
 impl<'t> Stage<'t> {
@@ -267,6 +278,7 @@ impl<'t> Stage<'t> {
             events: Vec::new(),
             deaths: Vec::new(),
             reloads: 0,
+            grown: 0,
         };
         stage.wait_until_up()?;
         Ok(stage)
@@ -308,7 +320,7 @@ impl<'t> Stage<'t> {
             is_ready,
             is_up,
         } = backend;
-        match self.random.below(8) {
+        match self.random.below(10) {
             _ if !is_there => Event::Add(number),
             _ if !is_up => Event::Revive(number),
             0 | 1 if !is_ready => Event::Ready(number),
@@ -317,6 +329,8 @@ impl<'t> Stage<'t> {
             3 if spare => Event::Kill(number),
             4 => Event::Restart,
             5 => Event::Reload,
+            6 => Event::Upgrade,
+            7 if self.grown < MOST_GROWN => Event::Grow,
             _ => Event::Weigh(number, 1 + self.random.below(5) as u16),
         }
     }
@@ -360,6 +374,15 @@ impl<'t> Stage<'t> {
                 thread::sleep(Duration::from_millis(500));
                 self.xlb.start_again()?;
             }
+            Event::Upgrade => {
+                self.xlb.kill()?;
+                pinned::pretend_another_program(&self.xlb.pins())?;
+                self.xlb.start_again()?;
+            }
+            Event::Grow => {
+                self.grown += 1;
+                self.apply()?;
+            }
         }
         self.backends = backends;
         Ok(())
@@ -375,7 +398,29 @@ impl<'t> Stage<'t> {
     /// Another rate of ICMP messages is another program.
     fn reload(&mut self) -> Result<()> {
         self.reloads += 1;
-        let file = config::yaml(self.topology, &[WEB, NAMES]);
+        self.apply()
+    }
+
+    /// Each service more has a table that is larger than all before together.
+    fn apply(&self) -> Result<()> {
+        let names: Vec<_> = (0..self.grown)
+            .map(|number| format!("grown{number}"))
+            .collect();
+        let slots: Vec<_> = (0..self.grown)
+            .map(|number| [format!("slots: {}", 16_384 << number)])
+            .collect();
+        let more: Vec<_> = slots.iter().map(|[line]| [line.as_str()]).collect();
+        let grown = (1u16..).zip(names.iter().zip(&more));
+        let grown = grown.map(|(number, (name, more))| Service {
+            name,
+            port: 1000 + number,
+            backend_port: 9000 + number,
+            probe: "none",
+            more,
+            ..WEB
+        });
+        let services: Vec<_> = [WEB, NAMES].into_iter().chain(grown).collect();
+        let file = config::yaml(self.topology, &services);
         let rate = 1000 + self.reloads;
         fs::write(
             self.xlb.config_file(),

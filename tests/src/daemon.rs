@@ -84,9 +84,23 @@ impl<'a> Xlb<'a> {
     /// # Errors
     /// If it cannot be started, or ends, or does not answer; with its log.
     pub fn start(namespace: &'a Namespace, config: &str) -> Result<Self> {
+        Self::start_after(namespace, config, |_pins, _state| Ok(()))
+    }
+
+    /// The same, where another daemon left something: `before` gets the folder of the pins and the state
+    /// file, of which neither is there.
+    ///
+    /// # Errors
+    /// As [`Self::start`], and those of `before`.
+    pub fn start_after(
+        namespace: &'a Namespace,
+        config: &str,
+        before: impl FnOnce(&Path, &Path) -> Result<()>,
+    ) -> Result<Self> {
         let pins = PinFolder::new()?;
         let folder = tempfile::tempdir().context("cannot make a folder for xlb")?;
         fs::write(folder.path().join("xlb.yaml"), config)?;
+        before(&pins.path().join(INSTANCE), &state_file(folder.path()))?;
         let process = spawn(namespace, folder.path(), pins.path())?;
         let mut xlb = Self {
             namespace,
@@ -96,6 +110,12 @@ impl<'a> Xlb<'a> {
         };
         xlb.wait_until_it_answers()?;
         Ok(xlb)
+    }
+
+    /// What outlives it, beside the pins.
+    #[must_use]
+    pub fn state_file(&self) -> PathBuf {
+        state_file(self.folder.path())
     }
 
     /// Starts it again after [`Self::kill`] or [`Self::terminate`], on the same folders.
@@ -225,6 +245,10 @@ fn spawn(namespace: &Namespace, folder: &Path, pins: &Path) -> Result<Process> {
         .stdout(log.try_clone()?)
         .stderr(log);
     Ok(Process::start(&mut command)?)
+}
+
+fn state_file(folder: &Path) -> PathBuf {
+    folder.join("state").join(INSTANCE).join("state.json")
 }
 
 fn log_file(folder: &Path) -> PathBuf {

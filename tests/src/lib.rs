@@ -20,6 +20,7 @@
 //! * [`direct`]: what backends need that answer clients directly.
 //! * [`echo`]: a server and its client that need no program.
 //! * [`icmp`]: ping, traceroute, path MTU. [`tap`]: frames as they are on a link.
+//! * [`pinned`]: pins as files; [`layout_4`]: those of an earlier version.
 //! * [`damage`]: whether packets arrived whole.
 //! * [`wait`]: waiting for what comes soon.
 #![expect(
@@ -63,10 +64,14 @@ pub mod image;
 #[cfg(feature = "system")]
 pub mod kernel;
 #[cfg(feature = "system")]
+pub mod layout_4;
+#[cfg(feature = "system")]
 pub mod load;
 pub mod packet;
 #[cfg(feature = "system")]
 pub mod pair;
+#[cfg(feature = "system")]
+pub mod pinned;
 pub mod random;
 #[cfg(feature = "system")]
 pub mod sandbox;

@@ -260,6 +260,72 @@ pub struct Datagrams {
     pub failed: Vec<Failure>,
 }
 
+/// Numbered datagrams at the pace of the turns, whether they are answered or not, to a server that says
+/// what it got: every one that is lost on either way is known by its number.
+#[derive(Debug)]
+pub struct Stream {
+    socket: UdpSocket,
+    /// Whether each number came back.
+    answered: Vec<bool>,
+}
+
+impl Stream {
+    /// Will send from a namespace.
+    ///
+    /// # Errors
+    /// If a socket cannot be made.
+    pub fn new(namespace: &Namespace, vip: SocketAddr) -> Result<Self> {
+        let socket = namespace.enter(|| udp(vip))??;
+        socket.set_nonblocking(true)?;
+        Ok(Self {
+            socket,
+            answered: Vec::new(),
+        })
+    }
+
+    fn hear(&mut self) {
+        let mut answer = [0; 64];
+        while let Ok(length) = self.socket.recv(&mut answer) {
+            let text = String::from_utf8_lossy(&answer[..length]);
+            let number = text
+                .split(' ')
+                .nth(1)
+                .and_then(|number| number.parse().ok());
+            if let Some(place) = number.and_then(|number: usize| self.answered.get_mut(number)) {
+                *place = true;
+            }
+        }
+    }
+
+    /// How many were sent, and the numbers of those that were lost; what is under way is waited for.
+    #[must_use]
+    pub fn count(mut self) -> (usize, Vec<usize>) {
+        let mut lost = Vec::new();
+        for _ in 0..20 {
+            self.hear();
+            let numbers = self.answered.iter().enumerate();
+            lost = numbers
+                .filter_map(|(number, answered)| (!answered).then_some(number))
+                .collect();
+            if lost.is_empty() {
+                break;
+            }
+            thread::sleep(PATIENCE / 20);
+        }
+        (self.answered.len(), lost)
+    }
+}
+
+impl Client for Stream {
+    fn turn(&mut self) {
+        let number = self.answered.len().to_string();
+        // What the kernel does not send is missed as what is lost.
+        self.answered.push(false);
+        let _sent = self.socket.send(number.as_bytes());
+        self.hear();
+    }
+}
+
 #[derive(Debug)]
 struct Flow {
     socket: UdpSocket,

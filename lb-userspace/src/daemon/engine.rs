@@ -69,6 +69,8 @@ pub(super) struct Engine {
     pub(super) announcement: Announcement,
     /// The other balancers.
     pub(super) peering: Peering,
+    /// The map that it looks after.
+    pub(super) swept: Option<u64>,
 }
 
 /// Where the configuration came from, and how the last reload went.
@@ -138,10 +140,13 @@ impl Engine {
     }
 
     fn look_after_flows(&mut self) -> Result<(), Error> {
-        if self.sweeper.is_empty()
+        let map = self.dataplane.flow_map();
+        if self.swept != Some(map)
             && let Some(sweeper) = self.dataplane.sweeper()?
         {
+            self.sweeper.abort_all();
             self.sweeper.spawn(sweeper.run());
+            self.swept = Some(map);
         }
         Ok(())
     }

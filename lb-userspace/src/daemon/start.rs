@@ -163,6 +163,7 @@ impl World {
             sweeper: JoinSet::new(),
             announcement,
             peering,
+            swept: None,
         };
         engine.inspected(self.findings);
         engine.save()?;

@@ -4,6 +4,7 @@
 use lb_common::{maps::Control, path::Path};
 use nix::time::{ClockId, clock_gettime};
 
+use super::{Error, maps, pins::Pins};
 use crate::desired::{Region, Store, StoreError};
 
 const CLOCK: usize = core::mem::offset_of!(Control, clock);
@@ -20,6 +21,12 @@ fn uptime() -> u32 {
 /// Tells the data path.
 pub(super) fn tell<S: Store>(store: &mut S, seconds: u32) -> Result<(), StoreError> {
     store.store_u64(Region::Control, CLOCK, seconds.into())
+}
+
+/// What time the data path was told last.
+pub(super) fn told(pins: &Pins) -> Result<u32, Error> {
+    let told = maps::region(pins, Region::Control)?.load(CLOCK);
+    Ok(told.and_then(|told| told.try_into().ok()).unwrap_or(0))
 }
 
 /// Whether what a router said of a path is believed no more.

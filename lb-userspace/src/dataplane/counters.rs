@@ -10,7 +10,7 @@ use lb_common::{
     verdict::TrackEvent,
 };
 
-use super::{error::Error, maps::Maps, memory::MapValue};
+use super::{error::Error, maps::Maps};
 use crate::{
     config::model::Vip,
     desired::{Installed, InstalledService},
@@ -98,8 +98,7 @@ fn read_service(maps: &Maps, service: &InstalledService) -> Result<ServiceCounte
 }
 
 fn read_pair(maps: &Maps, pair: u32) -> Result<Traffic, MapError> {
-    let values = maps.traffic.get(&pair, 0)?;
-    Ok(sum(values.iter().map(|MapValue(traffic)| *traffic)))
+    maps.counted.traffic(pair)
 }
 
 /// Whether packets ever went to a pair; where the kernel does not tell, they may have.

@@ -11,9 +11,15 @@ use aya::{
 
 use crate::desired::{Inconsistent, Refused, StoreError};
 
+const MIB: u64 = 1 << 20;
+
 /// Why the data plane cannot do what it should.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// A test ends here what a kill would.
+    #[cfg(test)]
+    #[error("killed by a test")]
+    Killed,
     /// The kernel did not take the program onto an interface.
     #[error("cannot attach to {interface} in {mode} mode: {source}{hint}")]
     Attach {
@@ -75,6 +81,17 @@ pub enum Error {
         /// The lock.
         lock: PathBuf,
     },
+    /// A map cannot be made.
+    #[error(
+        "the kernel does not make the map {name}: {source}; where memory is short, give the daemon's \
+         control group more, or configure less"
+    )]
+    MakeMap {
+        /// Its name.
+        name: String,
+        /// The kernel's answer.
+        source: io::Error,
+    },
     /// A map.
     #[error("the map {name}: {source}")]
     Map {
@@ -82,6 +99,18 @@ pub enum Error {
         name: &'static str,
         /// Why not.
         source: Box<MapError>,
+    },
+    /// Larger maps would take what the machine does not have.
+    #[error(
+        "the configuration needs larger maps of {} MiB, and {} MiB of memory are available: give the \
+         machine more, or configure less; nothing was changed",
+        .needs / MIB, .available / MIB
+    )]
+    NoMemory {
+        /// Bytes.
+        needs: u64,
+        /// Bytes.
+        available: u64,
     },
     /// An interface that the host does not have.
     #[error("there is no interface {0}: create it or take it out of the configuration")]
@@ -125,6 +154,11 @@ pub enum Error {
     /// The state does not fit into the maps.
     #[error(transparent)]
     Refused(#[from] Refused),
+    /// Flows that begin faster than they are copied.
+    #[error(
+        "flows begin faster than they can be copied into a larger map: try again when there are fewer"
+    )]
+    Restless,
     /// Another seed than that of the running data path.
     #[error(
         "hash_seed is not the one that the running data path was started with: changing it moves \
@@ -169,6 +203,10 @@ impl Error {
     pub(super) fn load(error: EbpfError) -> Self {
         match error {
             EbpfError::ProgramError(error) => Self::program(error),
+            EbpfError::MapError(MapError::CreateError { name, io_error }) => Self::MakeMap {
+                name,
+                source: io_error,
+            },
             other => Self::Load {
                 reason: other.to_string(),
             },

@@ -2,27 +2,28 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use aya::maps::{Array, Map, MapData, MapError, PerCpuArray, PerCpuValues};
+use aya::maps::{Array, Map, MapData, MapError, PerCpuArray};
 use lb_common::{
-    counters::Traffic,
     directory::Set,
     flow::{Flow, FlowKey},
     maps::{self, LAYOUT_VERSION, Meta},
 };
 
 use super::{
+    counted::Counted,
     error::Error,
     flows::Flows,
     memory::{self, MapValue, Mapped},
     pins::Pins,
-    sizes::Sizes,
+    sizes::{self, Sizes},
+    tracks_flows,
 };
 use crate::desired::{Region, Store, StoreError};
 
 /// The maps of an instance.
 pub(super) struct Maps {
     regions: BTreeMap<Region, Mapped>,
-    pub(super) traffic: PerCpuArray<MapData, MapValue<Traffic>>,
+    pub(super) counted: Counted,
     pub(super) reasons: PerCpuArray<MapData, u64>,
     sizes: Sizes,
     cpus: usize,
@@ -45,18 +46,14 @@ impl Maps {
         let sizes = read_sizes(pins)?;
         let mut regions = BTreeMap::new();
         for region in Region::ALL {
-            regions.insert(region, map_region(pins, region, &sizes)?);
+            regions.insert(region, self::region(pins, region)?);
         }
-        let cpus = aya::util::nr_cpus().map_err(|(_, source)| Error::System {
-            what: "count the CPUs",
-            source,
-        })?;
         Ok(Self {
             regions,
-            traffic: per_cpu(pins, maps::STATS)?,
+            counted: Counted::open(pins)?,
             reasons: per_cpu(pins, maps::REASONS)?,
             sizes,
-            cpus,
+            cpus: cpus()?,
         })
     }
 
@@ -64,11 +61,6 @@ impl Maps {
     #[must_use]
     pub(super) const fn sizes(&self) -> &Sizes {
         &self.sizes
-    }
-
-    /// Takes note that the map of flows is another one, with so many entries.
-    pub(super) const fn remember(&mut self, flows: u32) {
-        self.sizes.flows = flows;
     }
 
     /// CPUs that per-CPU maps have a value for.
@@ -81,23 +73,6 @@ impl Maps {
         self.regions
             .get_mut(&region)
             .ok_or_else(|| outside(region, offset))
-    }
-
-    fn traffic_of(&self, pair: u32) -> Result<PerCpuValues<MapValue<Traffic>>, MapError> {
-        self.traffic.get(&pair, 0)
-    }
-
-    fn copy_traffic(&mut self, pair: u32, from: Option<u32>) -> Result<(), MapError> {
-        let values = match from {
-            Some(other) => self.traffic_of(other)?,
-            None => self.zeros()?,
-        };
-        self.traffic.set(pair, values, 0)
-    }
-
-    fn zeros(&self) -> Result<PerCpuValues<MapValue<Traffic>>, MapError> {
-        let zeros = vec![MapValue(Traffic::default()); self.cpus];
-        PerCpuValues::try_from(zeros).map_err(MapError::IoError)
     }
 }
 
@@ -141,7 +116,8 @@ impl Store for Maps {
     }
 
     fn reset_traffic(&mut self, pair: u32, inherit: Option<u32>) -> Result<(), StoreError> {
-        self.copy_traffic(pair, inherit)
+        self.counted
+            .reset(pair, inherit)
             .map_err(|error| StoreError::Kernel {
                 what: "write counters",
                 source: std::io::Error::other(error),
@@ -154,28 +130,19 @@ const fn outside(region: Region, offset: usize) -> StoreError {
     StoreError::Outside { map, offset }
 }
 
-/// What the daemon before left for the next one; `None` where there is nothing, or it did not come
-/// to its end.
+/// What a daemon left for the next one.
 ///
 /// # Errors
-/// Where it cannot be read, or is of another version.
-pub(super) fn read_meta(pins: &Pins) -> Result<Option<Meta>, Error> {
-    if !pins.map(maps::META).exists() {
-        return Ok(None);
-    }
+/// Where it cannot be read.
+pub(super) fn read_meta(pins: &Pins) -> Result<Meta, Error> {
     let data = open(pins, maps::META)?;
     let info = data.info().map_err(Error::map(maps::META))?;
-    let expected = size_of::<Meta>();
-    if info.value_size() as usize != expected {
+    if info.value_size() as usize != size_of::<Meta>() {
         return Err(other_layout(pins, 0));
     }
     let meta: Array<_, MapValue<Meta>> = into(maps::META, data)?;
     let MapValue(meta) = meta.get(&0, 0).map_err(Error::map(maps::META))?;
-    match meta.layout_version {
-        0 => Ok(None),
-        LAYOUT_VERSION => Ok(Some(meta)),
-        found => Err(other_layout(pins, found)),
-    }
+    Ok(meta)
 }
 
 /// Leaves word for the next daemon.
@@ -183,13 +150,12 @@ pub(super) fn read_meta(pins: &Pins) -> Result<Option<Meta>, Error> {
 /// # Errors
 /// Where it cannot be written.
 pub(super) fn write_meta(pins: &Pins, value: Meta) -> Result<(), Error> {
-    let data = open(pins, maps::META)?;
-    let mut meta: Array<_, MapValue<Meta>> = into(maps::META, data)?;
+    let mut meta: Array<_, MapValue<Meta>> = array(pins, maps::META)?;
     meta.set(0, MapValue(value), 0)
         .map_err(Error::map(maps::META))
 }
 
-fn other_layout(pins: &Pins, found: u32) -> Error {
+pub(super) fn other_layout(pins: &Pins, found: u32) -> Error {
     Error::Layout {
         pins: pins.folder().to_owned(),
         found,
@@ -217,7 +183,12 @@ pub(super) fn read_sizes(pins: &Pins) -> Result<Sizes, Error> {
         pools: entries(Region::Pools)?,
         paths: entries(Region::Paths)?,
         flows: flow_entries(pins)?,
-        buckets: entries(Region::Tracked)?,
+        // Layouts before 5 had no such map.
+        buckets: if pins.map(maps::TRACKED).exists() {
+            entries(Region::Tracked)?
+        } else {
+            sizes::buckets(tracks_flows())
+        },
     })
 }
 
@@ -241,16 +212,49 @@ pub(super) fn flows(pins: &Pins, sizes: &Sizes) -> Result<Flows, Error> {
     Ok(Flows::new(map, sizes.flows))
 }
 
-fn map_region(pins: &Pins, region: Region, sizes: &Sizes) -> Result<Mapped, Error> {
+/// A memory-mapped map, whole.
+pub(super) fn region(pins: &Pins, region: Region) -> Result<Mapped, Error> {
     let data = open(pins, region.name())?;
-    let bytes = region.offset(sizes.entries(region));
+    let info = data.info().map_err(Error::map(region.name()))?;
+    let bytes = info.max_entries() as usize * info.value_size() as usize;
     Mapped::new(data.fd(), bytes).map_err(|source| Error::System {
         what: "map a BPF map into memory",
         source,
     })
 }
 
-fn per_cpu<T: aya::Pod>(pins: &Pins, name: &'static str) -> Result<PerCpuArray<MapData, T>, Error> {
+/// The kernel's number of a map.
+pub(super) fn id(pins: &Pins, name: &'static str) -> Result<u32, Error> {
+    let info = open(pins, name)?.info().map_err(Error::map(name))?;
+    Ok(info.id())
+}
+
+/// Pins a map in another folder as well.
+pub(super) fn share(pins: &Pins, next: &Pins, name: &'static str) -> Result<(), Error> {
+    let path = next.map(name);
+    let pinned = open(pins, name)?.pin(&path);
+    pinned.map_err(|source| Error::Pin { path, source })
+}
+
+/// CPUs that per-CPU maps have a value for.
+pub(super) fn cpus() -> Result<usize, Error> {
+    aya::util::nr_cpus().map_err(|(_, source)| Error::System {
+        what: "count the CPUs",
+        source,
+    })
+}
+
+pub(super) fn per_cpu<T: aya::Pod>(
+    pins: &Pins,
+    name: &'static str,
+) -> Result<PerCpuArray<MapData, T>, Error> {
+    into(name, open(pins, name)?)
+}
+
+pub(super) fn array<T: aya::Pod>(
+    pins: &Pins,
+    name: &'static str,
+) -> Result<Array<MapData, T>, Error> {
     into(name, open(pins, name)?)
 }
 

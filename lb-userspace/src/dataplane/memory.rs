@@ -4,7 +4,7 @@
 //! aya has neither memory-mapped arrays nor `membarrier(2)`.
 
 use std::{
-    io,
+    fs, io,
     os::fd::{AsFd, AsRawFd as _},
     sync::atomic::{AtomicU32, AtomicU64, Ordering},
 };
@@ -36,6 +36,11 @@ impl Mapped {
         let fd = map.as_fd().as_raw_fd();
         let memory = MmapOptions::new().len(bytes).map_raw(fd)?;
         Ok(Self { memory })
+    }
+
+    /// Offsets of its words.
+    pub fn offsets(&self) -> impl Iterator<Item = usize> + use<> {
+        (0..self.memory.len()).step_by(size_of::<u64>())
     }
 
     /// The word at an offset in bytes that is a multiple of 8; `None` outside of the map.
@@ -86,6 +91,22 @@ impl Mapped {
         let inside = end <= self.memory.len() && offset.is_multiple_of(size_of::<T>());
         inside.then(|| self.memory.as_mut_ptr().wrapping_add(offset).cast())
     }
+}
+
+/// Bytes of memory that can be had without swapping, as the kernel estimates (`MemAvailable` in
+/// `proc_meminfo(5)`).
+///
+/// # Errors
+/// Where it does not say.
+pub fn available() -> io::Result<u64> {
+    let text = fs::read_to_string("/proc/meminfo")?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:"));
+    let number = line.and_then(|line| line.trim().strip_suffix(" kB"));
+    let kib: Option<u64> = number.and_then(|number| number.trim().parse().ok());
+    kib.map(|kib| kib * 1024)
+        .ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
 /// Waits until every packet is through that was in a BPF program when the call began: those run

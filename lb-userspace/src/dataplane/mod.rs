@@ -11,10 +11,12 @@
 
 mod attached;
 mod clock;
+mod counted;
 mod counters;
 pub mod decap;
 mod error;
 mod flows;
+mod layout;
 mod links;
 mod lock;
 mod maps;
@@ -22,8 +24,10 @@ pub mod memory;
 mod peering;
 mod pins;
 mod program;
+mod renewal;
 pub mod seeds;
 pub mod sizes;
+mod steps;
 #[cfg(test)]
 mod tests;
 mod tracked;
@@ -31,13 +35,12 @@ mod upkeep;
 
 use std::{
     collections::{BTreeMap, HashSet},
-    fs,
     net::SocketAddr,
     path::{Path, PathBuf},
 };
 
 use aya::util::KernelVersion;
-use lb_common::maps::{Constants, FLOWS, LAYOUT_VERSION, Meta};
+use lb_common::maps::{Constants, LAYOUT_VERSION, Meta};
 use zerocopy::FromZeros as _;
 
 pub use attached::Mode;
@@ -47,10 +50,12 @@ pub use flows::{Sweeper, Usage};
 pub use links::Attachment;
 pub use lock::Lock;
 pub use pins::Pins;
-pub use program::{OBJECT, digest};
+pub use program::{OBJECT, digest, load};
 
 use self::{
     clock::DataTime,
+    flows::Sweeping,
+    layout::Found,
     maps::Maps,
     peering::Peering,
     program::Program,
@@ -60,7 +65,7 @@ use self::{
 };
 use crate::{
     config::model::{Config, Interface, Vip},
-    desired::{self, Change, Installed, Moment, Plan, Specialisation, State, Store as _},
+    desired::{self, Change, Fit, Installed, Moment, Plan, Specialisation, State, Store as _},
     health::Health,
 };
 
@@ -112,6 +117,9 @@ pub struct Dataplane {
     shared: HashSet<Vip>,
     /// Where there are other balancers.
     peering: Option<Peering>,
+    sweeping: Sweeping,
+    /// The object with the program: [`OBJECT`].
+    object: &'static [u8],
     _lock: Lock,
 }
 
@@ -139,8 +147,18 @@ impl Dataplane {
         let lock = Lock::take(&settings.lock)?;
         let pins = Pins::new(&settings.pins);
         pins.create(settings.ephemeral)?;
-        if let Some(meta) = maps::read_meta(&pins)? {
-            return Self::adopt(lock, pins, meta, config);
+        renewal::resume(&pins)?;
+        match layout::read(&pins)? {
+            Some(Found::Ours(meta)) => return Self::adopt(lock, pins, meta, config),
+            Some(Found::Older(older)) => {
+                check_seeds(&older.meta, config)?;
+                let sizes = maps::read_sizes(&pins)?;
+                let meta = older.meta(&sizes);
+                renewal::migrate(&pins, &older, &sizes, meta)?;
+                let meta = maps::read_meta(&pins)?;
+                return Self::adopt(lock, pins, meta, config);
+            }
+            None => {}
         }
         // Debris of a daemon that was killed while it made the maps.
         pins.remove()?;
@@ -184,6 +202,8 @@ impl Dataplane {
             rehashed: BTreeMap::new(),
             shared: HashSet::new(),
             peering: None,
+            sweeping: Sweeping::default(),
+            object: OBJECT,
             _lock: lock,
         })
     }
@@ -210,6 +230,8 @@ impl Dataplane {
             rehashed: BTreeMap::new(),
             shared: HashSet::new(),
             peering: None,
+            sweeping: Sweeping::default(),
+            object: OBJECT,
             _lock: lock,
         };
         dataplane.check(config)?;
@@ -243,11 +265,7 @@ impl Dataplane {
     /// # Errors
     /// Where it has another `hash_seed`.
     pub fn check(&self, config: &Config) -> Result<(), Error> {
-        let wanted = config.hash_seed.as_deref().map(Seeds::derive);
-        if wanted.is_some_and(|wanted| wanted != self.seeds()) {
-            return Err(Error::SeedChanged);
-        }
-        Ok(())
+        check_seeds(&self.meta, config)
     }
 
     /// From now on, flows of these services may come from another balancer: their slots keep their history
@@ -258,10 +276,11 @@ impl Dataplane {
 
     /// Makes the maps say what is desired. Where rows alone change, that is all that is stored;
     /// where something is freed, it waits for a grace period (some 10 ms) after forwarding is as
-    /// desired.
+    /// desired. Maps that are too small grow first, without a gap in forwarding.
     ///
     /// # Errors
-    /// Where the state does not fit into the maps, then nothing is changed; or the kernel refuses.
+    /// Where the state fits into no maps, or there is no memory for them, then nothing is changed; or
+    /// the kernel refuses.
     pub fn reconcile(&mut self, desired: &State) -> Result<Summary, Error> {
         // Flows that went by another balancer alone may be this one's soon.
         let is_shared = self.peering.as_ref().is_some_and(Peering::is_complete);
@@ -275,13 +294,13 @@ impl Dataplane {
                     || vip().is_some_and(|vip| self.shared.contains(&vip))
             },
         };
-        let plan = desired::diff(&self.installed, desired, &moment)?;
+        let sizes = self.maps.sizes();
+        let Fit { plan, growth } = desired::fit(&self.installed, desired, &moment, sizes)?;
         let before = Specialisation::of_program(&self.meta.constants);
         let on_the_way = desired.specialisation.on_the_way_from(before);
-        if desired.specialisation.remembers_flows() && !self.maps.sizes().remember_flows() {
-            self.begin_to_remember(desired.flows, on_the_way)?;
-        } else {
-            self.specialise(on_the_way)?;
+        match growth {
+            Some((sizes, grown)) => self.grow(&sizes, grown, on_the_way)?,
+            None => self.specialise(on_the_way)?,
         }
         let leads_astray = plan.frees_entries;
         let summary = self.apply(plan)?;
@@ -326,24 +345,8 @@ impl Dataplane {
     /// Loads a program beside the one that runs, and lets the links run it from one packet to the
     /// next.
     fn swap(&mut self, constants: Constants) -> Result<(), Error> {
-        let program = Program::load(&self.pins, self.maps.sizes(), constants)?;
+        let program = Program::of(self.object, &self.pins, self.maps.sizes(), constants)?;
         self.run(program)?;
-        self.note(constants)
-    }
-
-    /// The same with a map for so many flows, where the one before was not made for any.
-    fn begin_to_remember(&mut self, flows: u32, wanted: Specialisation) -> Result<(), Error> {
-        let (next, place) = (self.pins.next_flows(), self.pins.map(FLOWS));
-        let constants = wanted.constants(self.meta.constants);
-        let sizes = Sizes {
-            flows,
-            ..*self.maps.sizes()
-        };
-        pins::remove_file(&next)?;
-        let program = Program::load_onto(&next, &self.pins, &sizes, constants)?;
-        self.run(program)?;
-        fs::rename(next, &place).map_err(Error::file("put in its place", place))?;
-        self.maps.remember(flows);
         self.note(constants)
     }
 
@@ -414,10 +417,7 @@ impl Dataplane {
     /// The seeds in use, to remember them.
     #[must_use]
     pub const fn seeds(&self) -> Seeds {
-        Seeds {
-            hash_key: self.meta.hash_key,
-            slots: self.meta.seed,
-        }
+        seeds_of(&self.meta)
     }
 
     /// Takes the program off every interface and removes program and maps: nothing is forwarded any
@@ -450,6 +450,21 @@ pub fn lock(path: &Path) -> Result<Lock, Error> {
 fn remove(pins: &Pins) -> Result<(), Error> {
     links::sync(pins, &[])?;
     pins.remove()
+}
+
+const fn seeds_of(meta: &Meta) -> Seeds {
+    Seeds {
+        hash_key: meta.hash_key,
+        slots: meta.seed,
+    }
+}
+
+fn check_seeds(meta: &Meta, config: &Config) -> Result<(), Error> {
+    let wanted = config.hash_seed.as_deref().map(Seeds::derive);
+    if wanted.is_some_and(|wanted| wanted != seeds_of(meta)) {
+        return Err(Error::SeedChanged);
+    }
+    Ok(())
 }
 
 const fn moved_rows(change: &Change) -> usize {

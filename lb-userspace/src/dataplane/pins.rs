@@ -5,6 +5,8 @@
 //! <pins>/detours_<number>   the array of its detours; the number is the kernel's of the program
 //! <pins>/link_<interface>   its link, `.` written as %2E
 //! <pins>/maps/<NAME>        its maps
+//! <pins>/maps_next/<NAME>   those that are to take their place, where some must be larger or of another layout
+//! <pins>/maps_former/<NAME> those whose place was taken, on their way out
 //! ```
 
 use std::{
@@ -23,8 +25,13 @@ use super::error::Error;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pins {
     folder: PathBuf,
+    /// The folder of the maps in it.
+    maps: &'static str,
 }
 
+const MAPS: &str = "maps";
+const NEXT_MAPS: &str = "maps_next";
+const FORMER_MAPS: &str = "maps_former";
 const LINK: &str = "link_";
 const DETOURS: &str = "detours_";
 
@@ -34,7 +41,56 @@ impl Pins {
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         Self {
             folder: folder.into(),
+            maps: MAPS,
         }
+    }
+
+    /// The same with the maps that are to take the place of the others.
+    #[must_use]
+    pub fn next(&self) -> Self {
+        self.with_maps(NEXT_MAPS)
+    }
+
+    fn former(&self) -> Self {
+        self.with_maps(FORMER_MAPS)
+    }
+
+    fn with_maps(&self, maps: &'static str) -> Self {
+        Self {
+            folder: self.folder.clone(),
+            maps,
+        }
+    }
+
+    /// Lets the next maps take the place of these: one rename says that these are done with, another one
+    /// that those are in their place. Killed between any two steps, [`Self::settle`] goes on.
+    ///
+    /// # Errors
+    /// Where one cannot be renamed or removed.
+    pub fn advance(&self) -> Result<(), Error> {
+        rename(&self.maps(), &self.former().maps())?;
+        self.settle()
+    }
+
+    /// Ends what [`Self::advance`] began, where it was killed.
+    ///
+    /// # Errors
+    /// Where a folder cannot be renamed or removed.
+    pub fn settle(&self) -> Result<(), Error> {
+        let former = self.former();
+        if former.maps().exists() && !self.maps().exists() {
+            rename(&self.next().maps(), &self.maps())?;
+        }
+        former.remove_map_folder()
+    }
+
+    /// Removes the maps' pins and their folder.
+    ///
+    /// # Errors
+    /// Where one cannot be removed.
+    pub fn remove_map_folder(&self) -> Result<(), Error> {
+        self.remove_maps()?;
+        remove_folder(&self.maps())
     }
 
     /// The folder.
@@ -59,6 +115,14 @@ impl Pins {
         if !ephemeral && is_private(existing) {
             return Err(Error::PrivateMounts);
         }
+        self.make_map_folder()
+    }
+
+    /// Makes the folder of the maps.
+    ///
+    /// # Errors
+    /// Where it cannot be made.
+    pub fn make_map_folder(&self) -> Result<(), Error> {
         let maps = self.maps();
         fs::create_dir_all(&maps).map_err(Error::file("make the folder", maps))
     }
@@ -104,19 +168,13 @@ impl Pins {
     /// The folder of the maps.
     #[must_use]
     pub fn maps(&self) -> PathBuf {
-        self.folder.join("maps")
+        self.folder.join(self.maps)
     }
 
     /// A map.
     #[must_use]
     pub fn map(&self, name: &str) -> PathBuf {
         self.maps().join(name)
-    }
-
-    /// A map of flows on its way to take the place of the other.
-    #[must_use]
-    pub fn next_flows(&self) -> PathBuf {
-        self.maps().join("FLOWS_next")
     }
 
     /// The link of an interface.
@@ -155,8 +213,9 @@ impl Pins {
         self.all_detours()?
             .iter()
             .try_for_each(|path| remove_file(path))?;
-        self.remove_maps()?;
-        remove_folder(&self.maps())?;
+        for pins in [&self.next(), &self.former(), self] {
+            pins.remove_map_folder()?;
+        }
         // The folder of `xlb decap` may be in it.
         remove_if_unused(&self.folder)?;
         self.folder.parent().map_or(Ok(()), remove_if_unused)
@@ -188,6 +247,10 @@ pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     paths
         .collect::<io::Result<_>>()
         .map_err(Error::file("read the folder", folder))
+}
+
+fn rename(from: &Path, to: &Path) -> Result<(), Error> {
+    fs::rename(from, to).map_err(Error::file("rename", from))
 }
 
 /// Removes a pin, if it is there.
@@ -266,6 +329,38 @@ mod tests {
     fn removing_what_is_not_there_is_done() {
         let folder = tempfile::tempdir().unwrap();
         Pins::new(folder.path().join("xlb/none")).remove().unwrap();
+    }
+
+    /// Every state that a kill may leave is one from which the next maps get into their place.
+    #[test]
+    fn maps_take_the_place_of_others_wherever_that_was_interrupted() {
+        for steps in 0..=3 {
+            let folder = tempfile::tempdir().unwrap();
+            let pins = Pins::new(folder.path());
+            for (pins, name) in [(&pins, "old"), (&pins.next(), "new")] {
+                fs::create_dir(pins.maps()).unwrap();
+                fs::write(pins.map(name), "").unwrap();
+            }
+            let former = pins.former();
+            if steps > 0 {
+                fs::rename(pins.maps(), former.maps()).unwrap();
+            }
+            if steps > 1 {
+                fs::rename(pins.next().maps(), pins.maps()).unwrap();
+            }
+            if steps > 2 {
+                fs::remove_file(former.map("old")).unwrap();
+            }
+            if steps == 0 {
+                pins.settle().unwrap();
+                assert!(pins.map("old").exists(), "nothing was begun");
+                pins.advance().unwrap();
+            }
+            pins.settle().unwrap();
+            assert!(pins.map("new").exists());
+            assert!(!pins.map("old").exists());
+            assert!(!pins.next().maps().exists() && !former.maps().exists());
+        }
     }
 
     #[test]

@@ -1,16 +1,16 @@
 //! The XDP program: embedded in this binary, loaded beside the pinned maps, tested, pinned.
 
-use std::{fs, path::Path};
+use std::{fs, io};
 
 use aya::{
     Ebpf, EbpfLoader,
     maps::{MapData, ProgramArray},
-    programs::{TestRun as _, TestRunOptions, Xdp},
+    programs::{ProgramError, TestRun as _, TestRunOptions, Xdp},
 };
 use aya_obj::programs::XdpAttachType;
 use lb_common::{
     datapath::Detour,
-    maps::{self, Constants, DETOURS},
+    maps::{self, Constants, DETOURS, Feature},
 };
 use sha2::{Digest as _, Sha256};
 
@@ -25,9 +25,8 @@ use crate::desired::Region;
 /// The object with the program and its maps.
 pub const OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/xlb.o"));
 
-/// The maps that are pinned, beside that of flows: not a program's constants, nor what its parts tell each
-/// other.
-const PINNED: [&str; 17] = [
+/// The maps that are pinned: not a program's constants, nor what its parts tell each other.
+pub(super) const PINNED: [&str; 19] = [
     maps::CONTROL,
     maps::DIRECTORY,
     maps::SLOTS,
@@ -40,9 +39,11 @@ const PINNED: [&str; 17] = [
     maps::RANGES,
     maps::POOLS,
     maps::PATHS,
+    maps::FLOWS,
     maps::FRAGMENTS,
     maps::ALLOWANCE,
     maps::STATS,
+    maps::CARRIED,
     maps::REASONS,
     maps::META,
 ];
@@ -67,12 +68,12 @@ impl Program {
     /// # Errors
     /// Where the kernel refuses the maps or the program, or the program fails its self-test.
     pub(super) fn load(pins: &Pins, sizes: &Sizes, constants: Constants) -> Result<Self, Error> {
-        Self::load_onto(&pins.map(maps::FLOWS), pins, sizes, constants)
+        Self::of(OBJECT, pins, sizes, constants)
     }
 
-    /// The same with another map of flows, by its pin.
-    pub(super) fn load_onto(
-        flows: &Path,
+    /// The same of another object.
+    pub(super) fn of(
+        object: &[u8],
         pins: &Pins,
         sizes: &Sizes,
         constants: Constants,
@@ -88,12 +89,16 @@ impl Program {
             loader.map_max_entries(region.name(), sizes.entries(region));
         }
         loader.map_max_entries(maps::STATS, sizes.backends);
+        loader.map_max_entries(maps::CARRIED, sizes.backends);
         loader.map_max_entries(maps::FLOWS, sizes.flows);
         for name in PINNED {
             loader.map_pin_path(name, pins.map(name));
         }
-        loader.map_pin_path(maps::FLOWS, flows);
-        let object = loader.load(OBJECT).map_err(Error::load)?;
+        let next = pins.next();
+        if constants.features & Feature::Growing as u32 != 0 {
+            loader.map_pin_path(maps::NEXT_FLOWS, next.map(maps::FLOWS));
+        }
+        let object = loader.load(object).map_err(Error::load)?;
         let used = |detour: &Detour| detour.is_used(&constants);
         let parts: Vec<Detour> = Detour::ALL.into_iter().filter(used).collect();
         let mut program = Self {
@@ -101,7 +106,7 @@ impl Program {
             detours: None,
         };
         for &detour in &parts {
-            program.program(detour)?.load().map_err(Error::program)?;
+            load(program.program(detour)?).map_err(Error::program)?;
         }
         self_test(program.xdp()?)?;
         program.set_detours(&parts)?;
@@ -166,6 +171,23 @@ impl Program {
         let info = self.xdp()?.info().map_err(Error::program)?;
         Ok(info.id())
     }
+}
+
+/// Loads a program. A signal for this thread makes the verifier give up: then it is asked again, as often as
+/// libbpf does (`PROG_LOAD_ATTEMPTS`).
+///
+/// # Errors
+/// Where the kernel refuses it.
+pub fn load(program: &mut Xdp) -> Result<(), ProgramError> {
+    const ATTEMPTS: usize = 5;
+    for _ in 1..ATTEMPTS {
+        match program.load() {
+            Err(ProgramError::LoadError { io_error, .. })
+                if io_error.kind() == io::ErrorKind::WouldBlock => {}
+            result => return result,
+        }
+    }
+    program.load()
 }
 
 /// Pins a program in the place of the one before.

@@ -18,7 +18,7 @@ use serde::Serialize;
 
 use crate::{
     config::model::{self, Config, Mode, Service},
-    desired::{self, Region},
+    desired::{self, Region, State},
 };
 
 /// Lengths of the maps.
@@ -136,7 +136,32 @@ impl Sizes {
             pools: pools * HEADROOM + SPARE,
             paths: paths * HEADROOM + SPARE,
             flows: flows(config),
-            buckets: if host.tracks { BUCKETS } else { 1 },
+            buckets: buckets(host.tracks),
+        }
+    }
+
+    /// At least what a state needs, where that is told without a plan: so that one is not made again for
+    /// each map that is too small. Nothing shrinks.
+    #[must_use]
+    pub fn at_least(&self, state: &State) -> Self {
+        let services = state.services.iter();
+        let rows = services.clone().map(|service| elements(service.slots));
+        let extents = services.map(|service| extent_length(count(&service.backends)));
+        let flows = if state.specialisation.remembers_flows() {
+            state.flows
+        } else {
+            0
+        };
+        Self {
+            elements: roomy(self.elements, rows.sum()),
+            backends: roomy(self.backends, extents.sum()),
+            pools: roomy(self.pools, count(&state.pools)),
+            flows: if self.remember_flows() {
+                roomy(self.flows, flows)
+            } else {
+                self.flows.max(flows)
+            },
+            ..*self
         }
     }
 
@@ -157,6 +182,20 @@ impl Sizes {
         }
     }
 
+    /// Length of a map by its name; `None` where it is always the same.
+    #[must_use]
+    pub fn length_of(&self, name: &str) -> Option<u32> {
+        let mut regions = Region::ALL.into_iter();
+        match name {
+            maps::STATS | maps::CARRIED => Some(self.backends),
+            maps::FLOWS => Some(self.flows),
+            _ => {
+                let region = regions.find(|region| region.name() == name);
+                region.map(|region| self.entries(region))
+            }
+        }
+    }
+
     /// Every map with its size; per-CPU maps have a value for each of `cpus`.
     #[must_use]
     pub fn list(&self, cpus: u32) -> Vec<MapSize> {
@@ -169,10 +208,20 @@ impl Sizes {
             map_size(maps::FRAGMENTS, fragment::CAPACITY, FRAGMENT_BYTES, 1),
             map_size(maps::ALLOWANCE, 1, size_of::<Allowance>(), cpus),
             map_size(maps::STATS, self.backends, size_of::<Traffic>(), cpus),
+            map_size(maps::CARRIED, self.backends, size_of::<Traffic>(), 1),
             map_size(maps::REASONS, verdict::REASONS, size_of::<u64>(), cpus),
             map_size(maps::META, 1, size_of::<Meta>(), 1),
         ];
         mapped.into_iter().chain(others).collect()
+    }
+}
+
+/// A length that is enough, and where it must grow a power of two.
+const fn roomy(length: u32, needs: u32) -> u32 {
+    if needs > length {
+        needs.next_power_of_two()
+    } else {
+        length
     }
 }
 
@@ -202,6 +251,12 @@ fn pools(services: &[Service]) -> u32 {
         count_of(backends.filter(|b| b.mode == Mode::FullNat).count())
     });
     full_nat.map(|backends| backends.min(POOLS_A_SERVICE)).sum()
+}
+
+/// Buckets of `TRACKED`, where the kernel can track flows or not.
+#[must_use]
+pub const fn buckets(tracks: bool) -> u32 {
+    if tracks { BUCKETS } else { 1 }
 }
 
 /// Entries of flows: two for each that the pools have room for, and a guess where NAT backends are shared,

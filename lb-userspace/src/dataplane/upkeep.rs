@@ -62,7 +62,15 @@ impl Dataplane {
             return Ok(None);
         }
         let flows = maps::flows(&self.pins, sizes)?;
-        Ok(Some(Sweeper::new(flows, self.time, self.usage.clone())))
+        let (usage, sweeping) = (self.usage.clone(), self.sweeping.clone());
+        Ok(Some(Sweeper::new(flows, self.time, usage, sweeping)))
+    }
+
+    /// The number of the map that sweepers look after: where it is another one than before, those from
+    /// before have ended.
+    #[must_use]
+    pub const fn flow_map(&self) -> u64 {
+        self.sweeping.number()
     }
 
     /// Lets rows come to rest whose flows are where the rows say, and looks through the tracked ones; whether

@@ -26,6 +26,11 @@ impl Ranges {
         self.capacity
     }
 
+    /// Allows for more indices.
+    pub(super) fn grow(&mut self, capacity: u32) {
+        self.capacity = self.capacity.max(capacity);
+    }
+
     /// Indices in use.
     #[must_use]
     pub fn used(&self) -> u32 {

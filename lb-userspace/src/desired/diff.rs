@@ -44,9 +44,8 @@ pub struct Plan {
 pub enum Refused {
     /// A map is too small.
     #[error(
-        "the configuration needs {needs} entries of the map {map}, which has {has}: run \
-         `xlb detach` and start the daemon again, which makes larger maps (nothing is forwarded \
-         in between)"
+        "the configuration needs {needs} entries of the map {map}, which has {has} and cannot have \
+         as many: divide it among several instances"
     )]
     Outgrown {
         /// The map.

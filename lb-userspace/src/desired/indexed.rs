@@ -41,6 +41,11 @@ impl<T: Ord> Indexed<T> {
         }
     }
 
+    /// Allows for more entries.
+    pub(super) fn grow(&mut self, capacity: u32) {
+        self.taken.grow(capacity);
+    }
+
     pub(super) fn index(&self, thing: &T) -> Option<u16> {
         self.indices.get(thing).copied()
     }

@@ -26,6 +26,7 @@ use super::{
     claims::Claim,
     diff::{Plan, Refused, diff},
     entry::Entry,
+    growth::{Fit, fit},
     health_of, indexed,
     installed::Installed,
     leaving::{Moment, Tracks},
@@ -194,7 +195,7 @@ proptest! {
 }
 
 #[test]
-fn a_state_that_outgrows_a_map_is_refused_and_changes_nothing() {
+fn a_state_that_outgrows_a_map_is_planned_for_a_larger_one() {
     let installed = Installed::empty(SEED, &SIZES);
     let mut state = State::default();
     state.services.push(service(0, 1 << 12, 0..2));
@@ -207,7 +208,31 @@ fn a_state_that_outgrows_a_map_is_refused_and_changes_nothing() {
             has: 64
         }
     );
-    assert!(refused.to_string().contains("xlb detach"), "{refused}");
+    let tracks = Tracks::default();
+    let moment = moment(&tracks);
+    let Fit { plan, growth } = fit(&installed, &state, &moment, &SIZES).unwrap();
+    let (sizes, grown) = growth.unwrap();
+    let expected = Sizes {
+        elements: 256,
+        ..SIZES
+    };
+    assert_eq!(sizes, expected);
+    let changes = diff(&grown, &state, &moment).unwrap().changes;
+    assert_eq!(plan.changes, changes);
+    // What fits goes into the maps that there are.
+    let again = fit(&plan.after, &state, &moment, &sizes).unwrap();
+    assert!(again.growth.is_none() && again.plan.changes.is_empty());
+}
+
+#[test]
+fn a_state_for_which_no_map_is_large_enough_is_refused() {
+    let installed = Installed::empty(SEED, &SIZES);
+    let mut state = State::default();
+    state.interfaces.insert(1 << 24, Interface::default());
+    let refused = fit(&installed, &state, &moment(&Tracks::default()), &SIZES).unwrap_err();
+    assert!(matches!(refused, Refused::Outgrown { .. }), "{refused}");
+    assert!(refused.to_string().contains("INTERFACES"), "{refused}");
+    assert!(refused.to_string().contains("divide"), "{refused}");
 }
 
 #[test]
@@ -267,12 +292,15 @@ fn plan(installed: &Installed, state: &State) -> Result<Plan, Refused> {
 }
 
 fn plan_after(installed: &Installed, state: &State, tracks: &Tracks) -> Result<Plan, Refused> {
-    let moment = Moment {
+    diff(installed, state, &moment(tracks))
+}
+
+fn moment(tracks: &Tracks) -> Moment<'_> {
+    Moment {
         now: NOW,
         tracks,
         has_traffic: &|_| true,
-    };
-    diff(installed, state, &moment)
+    }
 }
 
 /// The steps to a state.

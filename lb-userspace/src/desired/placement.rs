@@ -83,6 +83,25 @@ impl Directory {
         }
     }
 
+    /// The same entries under the same seed, in maps with more sets: each set becomes a few, as one more
+    /// bit of the hash tells them apart.
+    pub(super) fn with_sets(&self, sets: u32) -> Self {
+        let mut grown = Self::with_seed(self.seed, sets);
+        for (&key, entry) in &self.entries {
+            let _entered = grown.put(key, entry.value);
+        }
+        grown
+    }
+
+    /// The stores that fill it where it is empty.
+    pub(super) fn enter(&self) -> impl Iterator<Item = Change> {
+        self.entries.iter().map(|(&key, entry)| Change::Enter {
+            place: entry.place,
+            key,
+            value: entry.value,
+        })
+    }
+
     /// Entries that fit at most.
     pub(super) const fn capacity(&self) -> u32 {
         self.sets * WAYS
@@ -253,6 +272,27 @@ mod tests {
     fn more_entries_than_ways_do_not_fit() {
         let mut directory = Directory::new(4);
         assert_eq!(directory.sync(&keys(17)).unwrap_err(), Full);
+    }
+
+    #[test]
+    fn more_sets_hold_what_fewer_did_under_the_same_seed() {
+        let mut directory = Directory::new(64);
+        for count in 1..=90 {
+            directory.sync(&keys(count)).unwrap();
+        }
+        for sets in [64, 128, 1024] {
+            let grown = directory.with_sets(sets);
+            assert_eq!(grown.seed, directory.seed);
+            assert_eq!(grown.entries.len(), 90);
+            assert_eq!(grown.enter().count(), 90);
+            for (key, entry) in &grown.entries {
+                let set = directory.seed.set(key.tag, u64::BITS - sets.ilog2());
+                assert_eq!(
+                    (entry.place.set, entry.value),
+                    (set, directory.entries[key].value)
+                );
+            }
+        }
     }
 
     #[test]

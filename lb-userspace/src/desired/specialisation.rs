@@ -84,6 +84,16 @@ impl Specialisation {
         }
     }
 
+    /// The same with or without tracked flows.
+    #[must_use]
+    pub const fn tracking(self, tracks: bool) -> Self {
+        let features = self.features & !(Feature::Tracking as u32);
+        Self {
+            features: features | (tracks as u32 * Feature::Tracking as u32),
+            ..self
+        }
+    }
+
     /// What a program must be able to do while the tables change: what they say before and what they
     /// will say. All that is no business of tables is as it will be.
     #[must_use]

@@ -35,4 +35,5 @@ mod restart;
 mod site;
 mod transitions;
 mod tunnels;
+mod upgrade;
 mod vlan;

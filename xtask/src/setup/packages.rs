@@ -36,7 +36,7 @@ const fn program(command: &'static str, package: &'static str) -> Program {
 
 const DEMO: [Program; 2] = [program("ip", "iproute2"), program("ethtool", "ethtool")];
 
-const TESTS: [Program; 9] = [
+const TESTS: [Program; 10] = [
     program("bird", "bird2"),
     program("bpftool", "bpftool"),
     program("curl", "curl"),
@@ -46,6 +46,7 @@ const TESTS: [Program; 9] = [
     program("nginx", "nginx-light"),
     program("nsenter", "util-linux"),
     program("sysctl", "procps"),
+    program("xz", "xz-utils"),
 ];
 
 const KERNELS: [Program; 3] = [

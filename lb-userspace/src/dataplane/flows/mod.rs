@@ -2,6 +2,7 @@
 //! backend's entry is led to where that is.
 
 mod idle;
+mod renewal;
 mod sweep;
 
 use std::{collections::HashMap, fmt};
@@ -13,6 +14,7 @@ use lb_common::{
     wire::Ports,
 };
 
+pub(super) use self::renewal::Sweeping;
 pub use self::sweep::{Sweeper, Usage};
 use super::{error::Error, memory::MapValue};
 use crate::desired::{FlowOwners, Standing};

@@ -11,7 +11,7 @@ use aya::maps::MapError;
 use lb_common::flow::{Flow, FlowKey, Side};
 use tokio::time::sleep;
 
-use super::{Flows, idle::is_over, other_side};
+use super::{Flows, Sweeping, idle::is_over, other_side};
 use crate::dataplane::clock::{Clock, DataTime};
 
 /// Entries that are looked at in a row.
@@ -48,6 +48,7 @@ pub struct Sweeper {
     time: DataTime,
     clock: Clock,
     usage: Usage,
+    sweeping: Sweeping,
 }
 
 /// What a walk finds.
@@ -71,18 +72,24 @@ enum Flowing {
 
 impl Sweeper {
     /// A sweeper of these flows; `usage` is told what it counts.
-    pub(in crate::dataplane) fn new(flows: Flows, time: DataTime, usage: Usage) -> Self {
+    pub(in crate::dataplane) fn new(
+        flows: Flows,
+        time: DataTime,
+        usage: Usage,
+        sweeping: Sweeping,
+    ) -> Self {
         Self {
             flows,
             time,
             clock: time.clock(),
             usage,
+            sweeping,
         }
     }
 
-    /// Sweeps until it is dropped.
+    /// Sweeps until it is dropped, or another map takes the place of this one.
     pub async fn run(mut self) {
-        loop {
+        while !self.sweeping.has_ended() {
             if let Err(error) = self.walk().await {
                 tracing::debug!(%error, "cannot look through the remembered flows");
             }
@@ -104,7 +111,8 @@ impl Sweeper {
             }
         }
         for (number, key) in found.over.iter().enumerate() {
-            self.take_out(key)?;
+            let sweeping = self.sweeping.clone();
+            sweeping.unless_ended(|| self.take_out(key))?;
             if number % AT_A_TIME == AT_A_TIME - 1 {
                 sleep(REST).await;
             }
