@@ -15,6 +15,7 @@ mod backends;
 mod cli;
 mod decap;
 mod failover;
+mod flood;
 mod forwarding;
 mod full_nat;
 mod hairpin;
