@@ -41,8 +41,9 @@ pub const SHARE: u32 = 64;
 const LENGTH: usize = 64;
 /// `Flood` of the bench's object.
 const VALUE: usize = LENGTH + 8;
-/// Frames that one call makes, and those that the kernel sends at a time.
-const CALL: u32 = 4096;
+/// Frames that one call makes, which begins and ends with a wait for other CPUs, and those that the kernel sends
+/// at a time.
+const CALL: u32 = 1 << 17;
 const BATCH: u32 = 64;
 
 /// How much there is of it.
@@ -52,8 +53,6 @@ pub struct Bound {
     pub frames: u64,
     /// Time.
     pub time: Duration,
-    /// Frames a second; 0: as many as can be.
-    pub rate: u32,
 }
 
 /// A flood; dropped, it stops.
@@ -209,7 +208,8 @@ impl Source {
         })
     }
 
-    /// Makes frames until enough are made, or it takes too long, or it is stopped; how long it took.
+    /// Makes frames until enough are made, or it takes too long, or it is stopped; how long it took. A call is
+    /// always finished.
     fn pour(mut self, bound: Bound, stop: &AtomicBool, made: &AtomicU64) -> Result<Duration> {
         let began = Instant::now();
         let program = program(&mut self.object)?;
@@ -226,10 +226,6 @@ impl Source {
             program.test_run(options).context("live frames")?;
             count += u64::from(CALL);
             made.store(count, Ordering::Relaxed);
-            if bound.rate > 0 {
-                let due = Duration::from_micros(count * 1_000_000 / u64::from(bound.rate));
-                thread::sleep(due.saturating_sub(began.elapsed()));
-            }
         }
         Ok(began.elapsed())
     }

@@ -18,7 +18,6 @@ const FILES: u64 = 65_536;
 const FLOOD: Bound = Bound {
     frames: 1_000_000_000,
     time: Duration::from_mins(10),
-    rate: 0,
 };
 
 fn main() -> Result<ExitCode> {

@@ -31,7 +31,6 @@ const PAUSE: Duration = Duration::from_millis(5);
 const FLOOD: Bound = Bound {
     frames: 200_000_000,
     time: Duration::from_secs(90),
-    rate: 0,
 };
 /// Long enough for a slow machine's flood to fill what it can.
 const LATE: Duration = Duration::from_mins(1);
@@ -109,7 +108,7 @@ fn a_flood_of_rows_at_rest_leaves_no_trace() {
     eventually("all SYNs are made", LATE, all).unwrap();
     let flooded = flood.stop().unwrap();
     assert!(
-        flooded.forwarded > 0 && flooded.made < few.frames + 10_000,
+        flooded.forwarded > 0 && flooded.made < few.frames + (1 << 17),
         "{flooded}"
     );
     assert_eq!(
