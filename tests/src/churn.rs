@@ -14,6 +14,7 @@ use crate::{
     config::{self, Service},
     daemon::Xlb,
     fleet::Fleet,
+    flood::{Bound, Flood, Flooded},
     load::{Datagrams, Failure, Fresh, Held, Load},
     pinned,
     random::Random,
@@ -35,6 +36,8 @@ pub struct Plan {
     pub events: usize,
     /// From one to the next.
     pub pause: Duration,
+    /// SYNs of random clients, all the time.
+    pub flood: Option<Bound>,
 }
 
 const BACKENDS: u8 = 5;
@@ -131,6 +134,21 @@ pub struct Report {
     pub fresh: (usize, Vec<Failure>),
     /// Datagrams, and what went wrong with them though their backend lived.
     pub datagrams: (u64, Vec<Broken>),
+    /// The flood, if there was one.
+    pub flood: Option<Flooded>,
+    /// What became of flows to be tracked, and how many were tracked in the end.
+    pub tracking: Tracking,
+}
+
+/// What the daemon says of tracked flows.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tracking {
+    /// Flows that were tracked.
+    pub tracked: u64,
+    /// Those that found no place.
+    pub refused: u64,
+    /// The most that were at a time, of those that were counted.
+    pub most: u64,
 }
 
 impl fmt::Display for Report {
@@ -151,7 +169,19 @@ impl fmt::Display for Report {
             self.died
         )?;
         writeln!(f, "{served} connections opened, {} failed", failed.len())?;
-        write!(f, "{sent} datagrams, {} lost or astray", astray.len())
+        writeln!(f, "{sent} datagrams, {} lost or astray", astray.len())?;
+        if let Some(flood) = self.flood {
+            writeln!(f, "flood: {flood}")?;
+        }
+        let Tracking {
+            tracked,
+            refused,
+            most,
+        } = self.tracking;
+        write!(
+            f,
+            "{tracked} flows tracked, {most} at a time; {refused} refused"
+        )
     }
 }
 
@@ -173,14 +203,20 @@ pub fn play(plan: Plan) -> Result<Report> {
     let fresh = Load::start(client, Fresh::new(web), TURN)?;
     let datagrams = Datagrams::new(client, names, plan.datagrams)?;
     let datagrams = Load::start(client, datagrams, TURN)?;
+    let flood = plan.flood.map(|bound| Flood::start(&topology, web, bound));
+    let flood = flood.transpose()?;
     for _ in 0..plan.events {
         stage.happen()?;
         thread::sleep(plan.pause / 2);
         held.push(hold(client, web, plan.more)?);
         thread::sleep(plan.pause / 2);
+        stage.look()?;
     }
+    let flood = flood.map(Flood::stop).transpose()?;
     let mut report = Report {
         events: stage.events,
+        flood,
+        tracking: stage.tracking,
         ..Report::default()
     };
     let (fresh, datagrams) = (fresh.stop()?, datagrams.stop()?);
@@ -259,6 +295,7 @@ struct Stage<'t> {
     reloads: usize,
     /// Services that were added to make the maps grow.
     grown: usize,
+    tracking: Tracking,
 }
 
 impl<'t> Stage<'t> {
@@ -279,6 +316,7 @@ impl<'t> Stage<'t> {
             deaths: Vec::new(),
             reloads: 0,
             grown: 0,
+            tracking: Tracking::default(),
         };
         stage.wait_until_up()?;
         Ok(stage)
@@ -300,6 +338,26 @@ impl<'t> Stage<'t> {
             items.all(is_up).then_some(())
         };
         eventually("the backends are up", PATIENCE, all_up)
+    }
+
+    /// Looks at what is tracked.
+    fn look(&mut self) -> Result<()> {
+        let page = self.xlb.metrics()?;
+        let value = |series: &str| {
+            let mut lines = page.lines();
+            let found = lines.find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+            found
+                .with_context(|| format!("no {series}"))?
+                .parse::<u64>()
+                .context("no number")
+        };
+        let requests = |result| value(&format!("xlb_track_requests_total{{result=\"{result}\"}}"));
+        self.tracking = Tracking {
+            tracked: requests("tracked")?,
+            refused: requests("refused")?,
+            most: self.tracking.most.max(value("xlb_tracked_flows")?),
+        };
+        Ok(())
     }
 
     /// One event of those that leave two backends at least.

@@ -126,6 +126,11 @@ impl Kernel {
         self.write::<8, _>(maps::PATHS, &image.paths);
     }
 
+    /// Makes every bucket of tracked flows say this.
+    pub fn fill_tracked(&mut self, buckets: u32, bucket: [u64; ENTRIES]) {
+        self.write::<64, _>(maps::TRACKED, &vec![bucket; buckets as usize]);
+    }
+
     fn write<const N: usize, T: IntoBytes + Immutable>(&mut self, name: &str, values: &[T])
     where
         [u8; N]: Pod,

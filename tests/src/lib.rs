@@ -11,12 +11,18 @@
 //! * [`counters`], [`sandbox`], [`random`]: all counters at once, a namespace of one's own, and
 //!   reproducible randomness.
 //!
+//! No kernel at all, and time that is counted:
+//!
+//! * [`balancer`]: the planner and the host build over maps in memory.
+//! * [`simulate`]: that and other designs, each under the same trace of flows and changes.
+//!
 //! Everything together, in the networks of [`lb_userspace::lab`]:
 //!
 //! * [`daemon`]: the real binary, with folders of its own; [`config`]: files for it.
 //! * [`servers`]: real servers; [`fleet`]: some at every backend. [`load`]: their clients.
 //! * [`bird`]: routing software at balancers and their router.
 //! * [`pair`]: a second balancer beside a network's own.
+//! * [`churn`]: clients while everything changes that can. [`flood`]: SYNs that nobody means.
 //! * [`direct`]: what backends need that answer clients directly.
 //! * [`echo`]: a server and its client that need no program.
 //! * [`icmp`]: ping, traceroute, path MTU. [`tap`]: frames as they are on a link.
@@ -35,6 +41,8 @@
     reason = "lengths and places of small tables"
 )]
 
+#[cfg(feature = "system")]
+pub mod balancer;
 #[cfg(feature = "system")]
 pub mod bird;
 #[cfg(feature = "system")]
@@ -57,6 +65,8 @@ pub mod echo;
 pub mod fixture;
 #[cfg(feature = "system")]
 pub mod fleet;
+#[cfg(feature = "system")]
+pub mod flood;
 pub mod frame;
 #[cfg(feature = "system")]
 pub mod icmp;
@@ -77,6 +87,8 @@ pub mod random;
 pub mod sandbox;
 #[cfg(feature = "system")]
 pub mod servers;
+#[cfg(feature = "system")]
+pub mod simulate;
 #[cfg(feature = "system")]
 mod store;
 #[cfg(feature = "system")]

@@ -5,53 +5,24 @@
 //! them: all that is missing is the kernel. Time is counted, not waited for.
 #![expect(
     clippy::cast_possible_truncation,
-    clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
     clippy::print_stdout,
     reason = "tests panic, so that the place is known; numbers are small"
 )]
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    net::{IpAddr, Ipv4Addr, SocketAddr},
-};
+use std::collections::HashSet;
 
-use lb_common::{
-    Verdict,
-    datapath::Fib,
-    interface::Interface,
-    maps::{Constants, Control, Feature},
-    next_hop::NextHop,
-    row::{ROWS_PER_ELEMENT, Times},
-    tracked::{ENTRIES, Tracked},
-    verdict::TrackEvent,
-};
 use lb_tests::{
-    frame::{Body, Frame, TcpHeader},
-    image::{Host, Image},
-    kernel::INGRESS,
-    packet::{OUR_MAC, TCP, UDP},
+    balancer::{self, Balancer, Server, Setup, Signal},
+    image::Host,
+    packet::{TCP, UDP},
     random::Random,
 };
-use lb_userspace::{
-    config::model::{Ports, Protocol, Vip},
-    dataplane::sizes::Sizes,
-    desired::{
-        self, Backend, Forwarding, Installed, Moment, Patience, Region, Rested, Routes, Service,
-        Specialisation, State, Tracks,
-    },
-    health::Health,
-};
-use zerocopy::FromZeros;
 
-const SEED: u64 = 0x5eed;
 const IDLE: u32 = 60;
 const SLOTS: u32 = 1 << 10;
 const BACKENDS: u8 = 12;
-/// The first backends of all, which the service may have.
-const VIP: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
-const PORT: u16 = 80;
 
 /// How much there is of everything.
 #[derive(Clone, Copy, Debug)]
@@ -67,7 +38,7 @@ struct Scale {
     /// Seconds from one packet of a flow to its next.
     beat: u32,
     /// Buckets of the table.
-    buckets: usize,
+    buckets: u32,
 }
 
 const FEW: Scale = Scale {
@@ -128,18 +99,6 @@ fn a_million_flows_and_a_thousand_changes() {
     });
 }
 
-/// A backend, as the oracle knows it.
-#[derive(Clone, Copy, Debug, Default)]
-struct Server {
-    /// Whether the file has it; else it is gone, or on its way out.
-    is_configured: bool,
-    weight: u16,
-    is_drained: bool,
-    is_down: bool,
-    /// How often it has died.
-    deaths: u32,
-}
-
 /// A flow, and the server that it began with, in which of its lives.
 #[derive(Clone, Copy, Debug)]
 struct Flow {
@@ -152,12 +111,8 @@ struct Flow {
 struct Model {
     scale: Scale,
     random: Random,
-    image: Image,
-    installed: Installed,
+    balancer: Balancer,
     servers: [Server; BACKENDS as usize],
-    tracks: Tracks,
-    refused: (u64, u32),
-    now: u32,
     flows: Vec<Flow>,
     begun: u32,
     log: Vec<String>,
@@ -168,9 +123,8 @@ struct Model {
 struct Stats {
     packets: u64,
     lost_with_their_server: u64,
-    refused: u64,
     reconnected: u64,
-    most_tracked: u64,
+    most_tracked: usize,
     most_moving: u32,
     restarts: u64,
 }
@@ -185,39 +139,33 @@ impl Model {
                 model.tick(if second == 0 { at_a_time } else { 0 });
             }
         }
-        println!("{scale:?}: {:?}", model.stats);
-        let Stats {
-            packets, refused, ..
-        } = model.stats;
+        let refused = model.balancer.refused();
+        println!("{scale:?}: {refused} refused, {:?}", model.stats);
+        let packets = model.stats.packets;
         assert!(packets > scale.flows as u64);
         assert!(refused > 0 || scale.buckets > 100, "{:?}", model.stats);
         model.settle();
     }
 
     fn new(scale: Scale) -> Self {
-        let sizes = sizes(scale.buckets as u32);
         let mut servers = [Server::default(); BACKENDS as usize];
-        for server in &mut servers[..6] {
-            server.is_configured = true;
-            server.weight = 1;
-        }
-        let mut model = Self {
+        servers[..6].fill(Server::READY);
+        let setup = Setup {
+            protocol: scale.protocol,
+            slots: SLOTS,
+            idle: IDLE as u16,
+            buckets: scale.buckets,
+        };
+        Self {
             scale,
             random: Random::new(scale.seed),
-            image: empty(&sizes),
-            installed: Installed::empty(SEED, &sizes),
+            balancer: Balancer::new(setup, &servers),
             servers,
-            tracks: Tracks::default(),
-            refused: (0, 0),
-            now: 1000,
             flows: Vec::new(),
             begun: 0,
             log: Vec::new(),
             stats: Stats::default(),
-        };
-        model.image.control.clock = model.now.into();
-        model.install();
-        model
+        }
     }
 
     /// One of the things that happen to services.
@@ -232,121 +180,52 @@ impl Model {
             3 if !server.is_configured => {
                 // What comes back begins anew.
                 *server = Server {
-                    is_configured: true,
-                    weight: 1,
                     deaths: server.deaths,
-                    ..Server::default()
+                    ..Server::READY
                 };
             }
             3 => server.is_configured = false,
             4 if !server.is_down && server.is_configured => {
-                server.is_down = true;
-                server.deaths += 1;
+                server.die();
             }
             4 | 5 => server.is_down = false,
             6 => {
-                let sizes = sizes(self.scale.buckets as u32);
-                self.installed = desired::adopt(&self.image, SEED, &sizes).expect("consistent");
-                self.tracks = Tracks::default();
+                self.balancer.restart();
                 self.stats.restarts += 1;
             }
             _ => server.is_drained ^= true,
         }
-        self.log.push(format!("{}: {what} of {number}", self.now));
+        let now = self.balancer.now();
+        self.log.push(format!("{now}: {what} of {number}"));
         // What died on its way out has no flows that could go on.
-        self.install();
-    }
-
-    fn install(&mut self) {
-        let state = self.state();
-        let moment = Moment {
-            now: self.now,
-            tracks: &self.tracks,
-            has_traffic: &|_| true,
-        };
-        let plan = desired::diff(&self.installed, &state, &moment).expect("it fits");
-        for change in &plan.changes {
-            change.apply(&mut self.image).expect("a place in the maps");
-        }
-        self.installed = plan.after;
-        if plan.ends_flows {
-            self.now += 1;
-            self.image.control.clock = self.now.into();
-        }
-    }
-
-    fn state(&self) -> State {
-        let configured = (0u8..).zip(&self.servers);
-        let backends = configured.filter(|(_, server)| server.is_configured);
-        let backend = |(number, server): (u8, &Server)| Backend {
-            address: address(number),
-            forwarding: Forwarding::Nat,
-            shared: false,
-            weight: server.weight,
-            health: if server.is_down {
-                Health::Down
-            } else {
-                Health::Up
-            },
-            live: !server.is_down && !server.is_drained,
-            keeps: !server.is_down,
-            leaving: false,
-            next_hop: NextHop::new([2, 0, 0, 0, 0, number], INGRESS, true),
-            mtu: 1500,
-        };
-        let vip = vip(self.scale.protocol);
-        State {
-            services: vec![Service {
-                vip,
-                slots: SLOTS,
-                mss: 0,
-                patience: Patience {
-                    idle: IDLE as u16,
-                    deadline: 0,
-                    resets: false,
-                    learns: self.scale.protocol == UDP,
-                    affinity: 0,
-                },
-                backends: backends.map(backend).collect(),
-            }],
-            addresses: [(vip.address, lb_common::directory::VIP)].into(),
-            pools: Vec::new(),
-            interfaces: [(INGRESS, Interface::new(OUR_MAC, 1500, true))].into(),
-            routes: Routes::default(),
-            flows: 0,
-            tracks: true,
-            cut: None,
-            specialisation: Specialisation::default(),
-        }
+        self.balancer.install(&self.servers);
     }
 
     /// A second passes: some flows begin, others go on, and the daemon looks after the maps.
     fn tick(&mut self, begin: usize) {
-        self.now += 1;
-        self.image.control.clock = self.now.into();
-        let image = self.image.clone();
-        let host = image.host(Fib::Unroutable);
+        let image = self.balancer.next_second();
+        let host = balancer::host(&image);
         self.go_on(&host);
         for _ in 0..begin {
             self.begin(&host);
         }
-        let events = host.events();
-        let refused = events.get(&TrackEvent::Refused).copied().unwrap_or(0);
-        (self.image.times, self.image.tracked) = host.left();
-        if refused > 0 {
-            self.refused = (self.refused.0 + refused, self.now);
-            self.stats.refused += refused;
-        }
-        self.look_after();
+        self.balancer.look_after(host, &self.servers);
+        let Stats {
+            most_tracked,
+            most_moving,
+            ..
+        } = &mut self.stats;
+        *most_tracked = self.balancer.tracked().max(*most_tracked);
+        *most_moving = self.balancer.moving_rows().max(*most_moving);
     }
 
     /// The flows whose turn it is send their next packet.
     fn go_on(&mut self, host: &Host<'_>) {
-        let beat = self.scale.beat;
+        let (beat, now) = (self.scale.beat, self.balancer.now());
         let mut flows = std::mem::take(&mut self.flows);
         flows.retain_mut(|flow| {
             // Seconds may be left out.
-            if !(self.now + flow.number).is_multiple_of(beat) && self.now < flow.seen + beat {
+            if !(now + flow.number).is_multiple_of(beat) && now < flow.seen + beat {
                 return true;
             }
             let server = self.servers[usize::from(flow.server)];
@@ -354,14 +233,13 @@ impl Model {
                 self.stats.lost_with_their_server += 1;
                 return false;
             }
-            assert!(self.now - flow.seen < IDLE);
-            flow.seen = self.now;
+            assert!(now - flow.seen < IDLE);
+            flow.seen = now;
             let found = self.send(host, flow.number, Signal::None);
             if found != Some(flow.server) {
                 let first = self.log.len().saturating_sub(30);
                 panic!(
-                    "{flow:?} went to {found:?} at {}, after\n{}",
-                    self.now,
+                    "{flow:?} went to {found:?} at {now}, after\n{}",
                     self.log[first..].join("\n")
                 );
             }
@@ -409,61 +287,14 @@ impl Model {
             number,
             server,
             life: self.servers[usize::from(server)].deaths,
-            seen: self.now,
+            seen: self.balancer.now(),
         });
     }
 
     /// Sends a packet; the server that gets it.
     fn send(&mut self, host: &Host<'_>, flow: u32, signal: Signal) -> Option<u8> {
         self.stats.packets += 1;
-        let outcome = host.run(INGRESS, &frame(self.scale.protocol, flow, signal));
-        match outcome.verdict {
-            Verdict::Transmit => Some(outcome.frame[33]),
-            Verdict::Drop(_) => None,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    /// What the daemon does every second, and the looks at the tracked flows.
-    fn look_after(&mut self) {
-        if self.now.is_multiple_of(2) {
-            self.look();
-        }
-        let image = &self.image;
-        let times = |element: u32, slot: u32| -> Times {
-            let rows = image.times[(element + slot / ROWS_PER_ELEMENT) as usize];
-            zerocopy::transmute!(rows[(slot % ROWS_PER_ELEMENT) as usize])
-        };
-        let Rested { changes, after, .. } =
-            desired::rest(&self.installed, times, self.now, self.refused.1);
-        for change in &changes {
-            change.apply(&mut self.image).expect("a place in the maps");
-        }
-        self.installed = after;
-        let service = self.installed.service(vip(self.scale.protocol));
-        let moving = service.map_or(0, desired::InstalledService::moving_rows);
-        self.stats.most_moving = self.stats.most_moving.max(moving);
-        if self.installed.lingers() || !changes.is_empty() {
-            self.install();
-        }
-    }
-
-    fn look(&mut self) {
-        self.tracks = Tracks {
-            began: self.now,
-            ..Tracks::default()
-        };
-        let mut live = 0;
-        for entry in self.image.tracked.iter_mut().flatten() {
-            if Tracked(*entry).is_live(self.now, IDLE) {
-                live += 1;
-                let owner = Tracked(*entry).owner();
-                self.tracks.owners.insert(owner as u16);
-            } else {
-                *entry = 0;
-            }
-        }
-        self.stats.most_tracked = self.stats.most_tracked.max(live);
+        balancer::send(host, self.scale.protocol, flow, signal)
     }
 
     /// Without flows and changes everything comes to rest, and nobody is named who is not configured.
@@ -472,120 +303,16 @@ impl Model {
         for _ in 0..4 * IDLE {
             self.tick(0);
         }
-        let service = self.installed.service(vip(self.scale.protocol));
-        let service = service.expect("it is there");
-        assert_eq!(service.moving_rows(), 0);
+        assert_eq!(self.balancer.moving_rows(), 0);
         let configured = self.servers.iter().filter(|server| server.is_configured);
-        assert_eq!(service.backends().count(), configured.count());
-        assert!(self.image.tracked.iter().flatten().all(|entry| *entry == 0));
-    }
-}
-
-fn vip(protocol: u8) -> Vip {
-    Vip {
-        address: VIP.into(),
-        ports: Ports::One(PORT),
-        protocol: if protocol == TCP {
-            Protocol::Tcp
-        } else {
-            Protocol::Udp
-        },
-    }
-}
-
-const fn address(number: u8) -> SocketAddr {
-    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, number)), 8080)
-}
-
-/// What a TCP packet says of its connection.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Signal {
-    None,
-    Syn,
-    Fin,
-}
-
-/// A packet of a flow, whose number is the client's address and port.
-fn frame(protocol: u8, flow: u32, signal: Signal) -> Vec<u8> {
-    let [a, b, c, d] = flow.to_be_bytes();
-    let client = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(198, a, b, c)), 1024 + u16::from(d));
-    let body = if protocol == TCP {
-        Body::Tcp(TcpHeader {
-            syn: signal == Signal::Syn,
-            fin: signal == Signal::Fin,
-            ack: signal != Signal::Syn,
-            ..TcpHeader::new(
-                0,
-                0,
-                flow.wrapping_add(u32::from(signal != Signal::Syn)),
-                8192,
-            )
-        })
-    } else {
-        Body::of(UDP)
-    };
-    let frame = Frame {
-        body,
-        payload: Vec::new(),
-        ..Frame::new(protocol, client, SocketAddr::new(VIP.into(), PORT))
-    };
-    frame.bytes()
-}
-
-const fn sizes(buckets: u32) -> Sizes {
-    Sizes {
-        sets: 64,
-        elements: 2 * SLOTS / ROWS_PER_ELEMENT,
-        backends: 256,
-        interfaces: 16,
-        lists: 4,
-        pools: 4,
-        paths: 4,
-        flows: 64,
-        buckets,
-    }
-}
-
-fn zeros<T: FromZeros>(entries: usize) -> Vec<T> {
-    (0..entries).map(|_| T::new_zeroed()).collect()
-}
-
-/// Maps that say nothing.
-fn empty(sizes: &Sizes) -> Image {
-    let entries = |region: Region| sizes.entries(region) as usize;
-    let constants = Constants {
-        hash_key: [7, 9],
-        set_shift: 64 - sizes.sets.ilog2(),
-        ipv4: 1,
-        modes: lb_common::backend::Mode::Nat.bit(),
-        features: Feature::Tracking as u32,
-        bucket_mask: sizes.buckets - 1,
-        ..Constants::new_zeroed()
-    };
-    Image {
-        constants,
-        control: Control::default(),
-        directory: zeros(entries(Region::Directory)),
-        slots: vec![[0; ROWS_PER_ELEMENT as usize]; entries(Region::Slots)],
-        times: vec![[0; ROWS_PER_ELEMENT as usize]; entries(Region::Times)],
-        tracked: vec![[0; ENTRIES]; entries(Region::Tracked)],
-        origins: vec![[0; ENTRIES]; entries(Region::Origins)],
-        backends: zeros(entries(Region::Backends)),
-        routes: zeros(4),
-        interfaces: vec![Interface::default(); entries(Region::Interfaces)],
-        ranges: zeros(entries(Region::Ranges)),
-        pools: zeros(entries(Region::Pools)),
-        paths: zeros(entries(Region::Paths)),
-        flows: 64,
+        assert_eq!(self.balancer.backends(), configured.count());
+        assert!(self.balancer.remembers_nothing());
     }
 }
 
 #[test]
 fn each_flow_has_a_frame_of_its_own() {
-    let frames: HashMap<Vec<u8>, u32> = (0..2000)
-        .map(|flow| (frame(TCP, flow, Signal::None), flow))
-        .collect();
+    let frame = |flow| balancer::frame(TCP, flow, Signal::None);
+    let frames: HashSet<Vec<u8>> = (0..2000).map(frame).collect();
     assert_eq!(frames.len(), 2000);
-    let by_server: BTreeMap<SocketAddr, u8> = (0..BACKENDS).map(|n| (address(n), n)).collect();
-    assert_eq!(by_server.len(), usize::from(BACKENDS));
 }

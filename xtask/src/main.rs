@@ -66,8 +66,14 @@ enum Verb {
     },
     /// Counts connections that break while backends and daemon come, go and change (root)
     Churn {
-        /// Seed of the events, how many of them, how many connections
+        /// Seed of the events, how many of them, how many connections; `--flood`: under a flood of SYNs
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
+    },
+    /// Plays one trace to xlb and to other designs: connections that each breaks, flows that it remembers
+    Simulate {
+        /// Of the trace
+        seed: Option<u64>,
     },
     /// Prints the instructions of the eBPF object
     Disasm {
@@ -98,6 +104,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Lint => lint::run()?,
         Verb::Bench { args } => bench::run("bench", "measuring", &args)?,
         Verb::Churn { args } => bench::run("churn", "counting broken connections", &args)?,
+        Verb::Simulate { seed } => bench::simulate(seed)?,
         Verb::Disasm { functions } => disasm::run(&functions)?,
     }
     Ok(ExitCode::SUCCESS)

@@ -1,18 +1,29 @@
 //! `cargo xtask churn`: real connections through the data path while backends and daemon come, go and change;
-//! how many broke, and at which event.
+//! how many broke, and at which event. With `--flood` while SYNs of random clients come as fast as a CPU can make
+//! them.
 #![expect(clippy::print_stdout, reason = "a report is printed")]
 
 use std::{process::ExitCode, time::Duration};
 
 use anyhow::{Context as _, Result};
-use lb_tests::churn::{self, Plan};
+use lb_tests::{
+    churn::{self, Plan},
+    flood::Bound,
+};
 use nix::sys::resource::{Resource, setrlimit};
 
 /// Open files: a socket at each end of every connection.
 const FILES: u64 = 65_536;
+/// The most that a flood may be.
+const FLOOD: Bound = Bound {
+    frames: 1_000_000_000,
+    time: Duration::from_mins(10),
+};
 
 fn main() -> Result<ExitCode> {
-    let mut args = std::env::args().skip(1);
+    let (flags, numbers): (Vec<String>, Vec<String>) =
+        std::env::args().skip(1).partition(|word| word == "--flood");
+    let mut args = numbers.into_iter();
     let mut number = |default: u64| {
         let text = args.next();
         text.map_or(Ok(default), |text| {
@@ -29,6 +40,7 @@ fn main() -> Result<ExitCode> {
         datagrams: 200,
         events: usize::try_from(events)?,
         pause: Duration::from_secs(1),
+        flood: (!flags.is_empty()).then_some(FLOOD),
     };
     println!("{plan:?}");
     let report = churn::play(plan)?;

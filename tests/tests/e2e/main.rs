@@ -18,6 +18,7 @@ mod cli;
 mod decap;
 mod failover;
 mod fleet_of_two;
+mod flood;
 mod forwarding;
 mod full_nat;
 mod hairpin;

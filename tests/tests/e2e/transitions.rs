@@ -216,6 +216,7 @@ fn whatever_happens_only_the_dead_lose_their_connections() {
         datagrams: 30,
         events: 12,
         pause: Duration::from_millis(600),
+        flood: None,
     });
     let report = report.unwrap();
     println!("{report}");

@@ -64,15 +64,37 @@ impl Front {
         flows: u64,
         rounds: u32,
     ) -> (f64, f64) {
-        self.write(template, flows);
-        let empty = self.empty.try_clone().expect("a descriptor");
         let repeat = if flows == 1 {
             100_000
         } else {
             4 * flows.min(1 << 18) as u32
         };
+        self.turns(under_test, template, (flows, repeat, rounds), || ())
+    }
+
+    /// The same with each flow once in each round, which `prepare` comes before.
+    pub(crate) fn measure_after(
+        &mut self,
+        under_test: &ProgramFd,
+        template: &Template,
+        (flows, rounds): (u32, u32),
+        prepare: impl FnMut(),
+    ) -> (f64, f64) {
+        self.turns(under_test, template, (flows.into(), flows, rounds), prepare)
+    }
+
+    fn turns(
+        &mut self,
+        under_test: &ProgramFd,
+        template: &Template,
+        (flows, repeat, rounds): (u64, u32, u32),
+        mut prepare: impl FnMut(),
+    ) -> (f64, f64) {
+        self.write(template, flows);
+        let empty = self.empty.try_clone().expect("a descriptor");
         let (mut times, mut empty_times): (Vec<u128>, Vec<u128>) = (0..rounds)
             .map(|_| {
+                prepare();
                 let empty = self.run(&empty, template, repeat);
                 (self.run(under_test, template, repeat), empty)
             })

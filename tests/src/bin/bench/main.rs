@@ -2,6 +2,7 @@
 //! times.
 //!
 //! * [`packets`]: nanoseconds that a packet costs in the data path; [`program`]: its instructions.
+//! * [`moving`]: nanoseconds that a packet of a moving row costs.
 //! * [`tables`]: what a slot table costs to build and to change.
 //! * [`changes`]: how soon the data path follows health and configuration.
 //! * [`memory`]: what daemon and maps take.
@@ -23,6 +24,7 @@ mod fleet;
 mod front;
 mod machine;
 mod memory;
+mod moving;
 mod packets;
 mod program;
 mod tables;
@@ -33,8 +35,9 @@ use std::{env, process::ExitCode};
 /// What prints a table, by its name.
 type Section = (&'static str, fn());
 
-const SECTIONS: [Section; 6] = [
+const SECTIONS: [Section; 7] = [
     ("packets", packets::print),
+    ("moving", moving::print),
     ("program", program::print),
     ("tables", tables::print),
     ("changes", changes::print),

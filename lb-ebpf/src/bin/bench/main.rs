@@ -1,5 +1,5 @@
-//! Programs of the bench: a front that puts the packet back before each run, and an empty program
-//! to subtract.
+//! Programs of bench and tests: a front that puts the packet back before each run, and an empty program
+//! to subtract; and a [`flood`].
 //!
 //! `BPF_PROG_TEST_RUN` with `repeat` does not restore the packet: a program that rewrites would see
 //! its own output from the second run on, and measure the wrong path.
@@ -15,6 +15,8 @@
     clippy::needless_pass_by_value,
     reason = "the attribute `xdp` hands contexts over by value and drops the documentation"
 )]
+
+mod flood;
 
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
 

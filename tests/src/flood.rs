@@ -1,0 +1,263 @@
+//! A flood of SYNs from random clients towards a VIP: live frames, which the kernel sends out of the interface of
+//! the balancer's neighbour as fast as a CPU makes them. It ends by itself.
+//!
+//! Clients are of 10.128.0.0/9, whose answers the router throws away. Behind the balancer most of the SYNs are
+//! counted and thrown away too, so that not the servers' kernels are measured, on the same CPUs: they get one of
+//! [`SHARE`], which fills their backlogs and makes them answer with cookies.
+#![expect(clippy::disallowed_types, reason = "real frames take real time")]
+
+use std::{
+    fmt,
+    net::SocketAddr,
+    panic::resume_unwind,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{Array, MapData},
+    programs::{TestRun as _, TestRunAttrs, TestRunOptions, Xdp},
+};
+use lb_userspace::lab::{Middle, Topology};
+use nix::net::if_::if_nametoindex;
+
+use crate::{
+    frame::{Body, Frame, TcpHeader},
+    kernel,
+    packet::TCP,
+};
+
+/// Where clients are.
+const CLIENTS: &str = "10.128.0.0/9";
+/// Of so many SYNs behind the balancer the servers get one.
+pub const SHARE: u32 = 64;
+/// Bytes of a frame.
+const LENGTH: usize = 64;
+/// `Flood` of the bench's object.
+const VALUE: usize = LENGTH + 8;
+/// Frames that one call makes, which begins and ends with a wait for other CPUs, and those that the kernel sends
+/// at a time.
+const CALL: u32 = 1 << 17;
+const BATCH: u32 = 64;
+
+/// How much there is of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Bound {
+    /// Frames.
+    pub frames: u64,
+    /// Time.
+    pub time: Duration,
+}
+
+/// A flood; dropped, it stops.
+#[derive(Debug)]
+pub struct Flood<'t> {
+    topology: &'t Topology,
+    stop: Arc<AtomicBool>,
+    made: Arc<AtomicU64>,
+    thread: Option<JoinHandle<Result<Duration>>>,
+}
+
+/// What a flood was.
+#[derive(Clone, Copy, Debug)]
+pub struct Flooded {
+    /// SYNs that were made.
+    pub made: u64,
+    /// Those that the balancer sent on.
+    pub forwarded: u64,
+    /// How long it took.
+    pub time: Duration,
+}
+
+impl fmt::Display for Flooded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            made,
+            forwarded,
+            time,
+        } = self;
+        #[expect(
+            clippy::cast_precision_loss,
+            clippy::cast_sign_loss,
+            reason = "a rate for people"
+        )]
+        let rate = (*forwarded as f64 / time.as_secs_f64()) as u64;
+        let seconds = time.as_secs_f64();
+        write!(
+            f,
+            "{made} SYNs in {seconds:.1} s, {forwarded} sent on by the balancer: {rate} a second"
+        )
+    }
+}
+
+impl<'t> Flood<'t> {
+    /// Starts one towards a VIP, from the router of a two-armed topology.
+    ///
+    /// # Errors
+    /// If there is no router, or the kernel does not send live frames (before 5.18).
+    pub fn start(topology: &'t Topology, vip: SocketAddr, bound: Bound) -> Result<Self> {
+        let router = topology.router.as_ref().context("no router")?;
+        router
+            .namespace
+            .ip([format!("route replace blackhole {CLIENTS}")])?;
+        topology.switch.run(["nft", &sieve()])?;
+        let source = Source::load(topology, router, vip)?;
+        let (stop, made) = (Arc::new(AtomicBool::new(false)), Arc::default());
+        let (stopped, count) = (Arc::clone(&stop), Arc::clone(&made));
+        let work = move || source.pour(bound, &stopped, &count);
+        // A thread that is started inside stays inside.
+        let thread = router.namespace.enter(|| thread::spawn(work))?;
+        Ok(Self {
+            topology,
+            stop,
+            made,
+            thread: Some(thread),
+        })
+    }
+
+    /// SYNs that were made.
+    #[must_use]
+    pub fn made(&self) -> u64 {
+        self.made.load(Ordering::Relaxed)
+    }
+
+    /// SYNs that the balancer sent on.
+    ///
+    /// # Errors
+    /// If they cannot be counted.
+    pub fn forwarded(&self) -> Result<u64> {
+        let shown = self
+            .topology
+            .switch
+            .run(["nft", "list", "table", "netdev", "flood"])?;
+        let mut words = shown.split_whitespace();
+        words.find(|word| *word == "packets");
+        let count = words.next().context("no counter")?;
+        Ok(count.parse()?)
+    }
+
+    /// Stops it.
+    ///
+    /// # Errors
+    /// If a frame could not be sent.
+    ///
+    /// # Panics
+    /// If it did.
+    pub fn stop(mut self) -> Result<Flooded> {
+        self.stop.store(true, Ordering::Relaxed);
+        let thread = self.thread.take().context("stopped before")?;
+        let time = thread.join().unwrap_or_else(|panic| resume_unwind(panic))?;
+        Ok(Flooded {
+            made: self.made(),
+            forwarded: self.forwarded()?,
+            time,
+        })
+    }
+}
+
+impl Drop for Flood<'_> {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+/// What counts SYNs behind the balancer, and lets few of them on.
+fn sieve() -> String {
+    let flood = format!("ip saddr {CLIENTS}");
+    format!(
+        "table netdev flood {{}}; delete table netdev flood; table netdev flood {{ chain in {{ \
+         type filter hook ingress device balancer priority 0; {flood} counter; \
+         {flood} numgen random mod {SHARE} != 0 drop; }}; }}"
+    )
+}
+
+/// Where frames come from.
+struct Source {
+    object: Ebpf,
+    frame: Vec<u8>,
+    context: [u8; 24],
+}
+
+impl Source {
+    fn load(topology: &Topology, router: &Middle, vip: SocketAddr) -> Result<Self> {
+        let Middle {
+            namespace, back, ..
+        } = router;
+        let frame = syn(back.mac, topology.balancer.front.mac, vip);
+        if frame.len() != LENGTH {
+            bail!("a frame of {} bytes, expected {LENGTH}", frame.len());
+        }
+        let mut object = EbpfLoader::new().load(&kernel::object("bench"))?;
+        program(&mut object)?.load()?;
+        let map = object.map_mut("FLOOD").context("no map FLOOD")?;
+        let mut map: Array<&mut MapData, [u8; VALUE]> = map.try_into()?;
+        let mut value = [0; VALUE];
+        value[..LENGTH].copy_from_slice(&frame);
+        map.set(0, value, 0)?;
+        let interface = namespace.enter(|| if_nametoindex(back.interface.as_str()))??;
+        Ok(Self {
+            object,
+            frame,
+            context: context(interface),
+        })
+    }
+
+    /// Makes frames until enough are made, or it takes too long, or it is stopped; how long it took. A call is
+    /// always finished.
+    fn pour(mut self, bound: Bound, stop: &AtomicBool, made: &AtomicU64) -> Result<Duration> {
+        let began = Instant::now();
+        let program = program(&mut self.object)?;
+        let mut count = 0;
+        while count < bound.frames && began.elapsed() < bound.time && !stop.load(Ordering::Relaxed)
+        {
+            let options = TestRunOptions {
+                data_in: Some(&self.frame),
+                ctx_in: Some(&self.context),
+                repeat: CALL,
+                attrs: TestRunAttrs::new().xdp_live_frames(BATCH),
+                ..TestRunOptions::default()
+            };
+            program.test_run(options).context("live frames")?;
+            count += u64::from(CALL);
+            made.store(count, Ordering::Relaxed);
+        }
+        Ok(began.elapsed())
+    }
+}
+
+fn program(object: &mut Ebpf) -> Result<&mut Xdp> {
+    let program = object.program_mut("flood").context("no program flood")?;
+    Ok(program.try_into()?)
+}
+
+/// A SYN whose source address, source port and sequence number are 0. What it carries makes it as long as the
+/// program wants it; a server without TCP Fast Open does not look at that.
+fn syn(from: [u8; 6], to: [u8; 6], vip: SocketAddr) -> Vec<u8> {
+    let nobody = SocketAddr::from(([0, 0, 0, 0], 0));
+    let header = TcpHeader {
+        syn: true,
+        ..TcpHeader::new(0, 0, 0, 64_240)
+    };
+    let frame = Frame {
+        from,
+        to,
+        body: Body::Tcp(header),
+        payload: vec![0; LENGTH - 54],
+        ..Frame::new(TCP, nobody, vip)
+    };
+    frame.bytes()
+}
+
+/// `struct xdp_md`: where the frame ends, and the interface that it came in by.
+fn context(interface: u32) -> [u8; 24] {
+    let mut context = [0; 24];
+    context[4..8].copy_from_slice(&(LENGTH as u32).to_ne_bytes());
+    context[12..16].copy_from_slice(&interface.to_ne_bytes());
+    context
+}
