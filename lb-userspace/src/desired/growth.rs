@@ -101,7 +101,11 @@ impl Sizes {
             Region::Ranges => (&mut self.lists, MOST_LISTS),
             Region::Pools => (&mut self.pools, MOST_INDICES),
             Region::Paths => (&mut self.paths, MOST_INDICES),
-            Region::Control | Region::Times | Region::Tracked | Region::Routes => return None,
+            Region::Control
+            | Region::Times
+            | Region::Tracked
+            | Region::Origins
+            | Region::Routes => return None,
         })
     }
 }

@@ -44,6 +44,9 @@ fn state() -> State {
         patience: Patience {
             idle: 1,
             deadline: 1,
+            resets: false,
+            learns: false,
+            affinity: 0,
         },
         backends: service.backends.iter().map(backend).collect(),
     };
