@@ -438,12 +438,13 @@ pub struct Status {
 }
 
 impl Status {
-    /// Whether every service is up with every backend.
+    /// Whether every service is up with every backend, and routes of VIPs are as they should be.
     #[must_use]
     pub fn healthy(&self) -> bool {
-        self.services
-            .iter()
-            .all(|service| service.up && service.backends_up == service.backends_total)
+        let mut services = self.services.iter();
+        let announcement = self.announcement.as_ref();
+        announcement.is_none_or(|announcement| announcement.problem.is_none())
+            && services.all(|service| service.up && service.backends_up == service.backends_total)
     }
 }
 

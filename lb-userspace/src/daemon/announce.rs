@@ -201,7 +201,8 @@ impl Engine {
         &mut self,
         request: &BalancerRequest,
     ) -> Result<BalancerChanged, Error> {
-        if self.config.announce.is_none() {
+        let undoes = request.verb == BalancerVerb::Ready && self.saved.balancer.is_some();
+        if self.config.announce.is_none() && !undoes {
             return Err(nothing_to_drain());
         }
         let expires = request.for_seconds.map(|lasts| next_second() + lasts);

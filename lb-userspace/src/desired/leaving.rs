@@ -21,7 +21,8 @@ pub struct Moment<'a> {
     pub now: u32,
     /// What is known of tracked flows.
     pub tracks: &'a Tracks,
-    /// Whether packets ever went to a pair: without any it has no flows.
+    /// Whether packets ever went to a pair, or may have gone through another balancer: without any it has
+    /// no flows.
     pub has_traffic: &'a dyn Fn(u32) -> bool,
 }
 

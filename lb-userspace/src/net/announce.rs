@@ -286,6 +286,16 @@ impl Session {
     }
 }
 
+/// Why routes are not looked after any more.
+enum End {
+    /// There are none.
+    Idle,
+    /// Nobody gives orders.
+    Alone,
+    /// A socket is lost.
+    Lost,
+}
+
 impl Worker {
     /// Without anything to announce or to remove it has no sockets: the kernel tells of every route.
     async fn run(mut self) {
@@ -298,11 +308,14 @@ impl Worker {
                 continue;
             }
             match Session::open() {
-                Ok(session) => {
-                    if self.follow(session).await.is_none() {
-                        return;
+                Ok(session) => match self.follow(session).await {
+                    End::Idle => {}
+                    End::Alone => return,
+                    End::Lost => {
+                        warn!("an rtnetlink socket is lost; opening it again");
+                        sleep(RETRY).await;
                     }
-                }
+                },
                 Err(error) => {
                     self.stumble(&error);
                     sleep(RETRY).await;
@@ -323,25 +336,25 @@ impl Worker {
         });
     }
 
-    /// Ends with `Some` when the socket is lost or there is nothing to do, with `None` when nobody
-    /// listens.
-    async fn follow(&mut self, mut session: Session) -> Option<()> {
+    /// Keeps the routes as they are wanted.
+    async fn follow(&mut self, mut session: Session) -> End {
         let mut due = Some(Instant::now());
         let mut rested = Instant::now();
         let mut refresh = interval(REFRESH);
         refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !self.is_idle() {
             tokio::select! {
-                notice = session.notices.next() => match notice? {
-                    Notice::Neighbours => {}
-                    Notice::Everything | Notice::Routing => {
+                notice = session.notices.next() => match notice {
+                    None => return End::Lost,
+                    Some(Notice::Neighbours) => {}
+                    Some(Notice::Everything | Notice::Routing) => {
                         due.get_or_insert_with(|| rested.max(Instant::now() + COALESCE));
                     }
                 },
-                ordered = self.orders.changed() => {
-                    ordered.ok()?;
-                    due = Some(Instant::now());
-                }
+                ordered = self.orders.changed() => match ordered {
+                    Ok(()) => due = Some(Instant::now()),
+                    Err(_) => return End::Alone,
+                },
                 () = sleep_until(due.unwrap_or(rested)), if due.is_some() => {
                     let begun = Instant::now();
                     let is_well = self.reconcile(&session.kernel).await;
@@ -351,7 +364,7 @@ impl Worker {
                 _ = refresh.tick() => due = due.or_else(|| Some(Instant::now())),
             }
         }
-        Some(())
+        End::Idle
     }
 
     /// Makes the routes what they should be; whether they are.

@@ -392,6 +392,8 @@ fn routes_follow_the_file_and_are_put_right_where_others_change_them() {
         reason.contains("has another route to").then_some(())
     };
     eventually("the problem is told", SOON, problem).unwrap();
+    let attention = xlb.cli(&["status", "--exit-code"]).unwrap();
+    assert_eq!(attention.status.code(), Some(8));
     assert_eq!(announced(&xlb, &topology), 0);
     balancer.ip(["route flush table 77"]).unwrap();
     becomes(&["table 77 metric 100"]);

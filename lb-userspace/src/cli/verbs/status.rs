@@ -260,6 +260,16 @@ mod tests {
     }
 
     #[test]
+    fn routes_that_cannot_be_written_want_attention() {
+        let mut status = samples::observation().status;
+        status.services[0].backends_up = 2;
+        assert!(status.healthy());
+        let announcement = status.announcement.as_mut().unwrap();
+        announcement.problem = Some("table 77 has another route".to_owned());
+        assert!(!status.healthy());
+    }
+
+    #[test]
     fn a_drain_and_a_problem_are_said() {
         let item = AnnouncementItem {
             table: 77,
