@@ -4,7 +4,7 @@
 //! [`decap`] is the program for backends, with maps of its own.
 #![no_std]
 #![no_main]
-#![feature(core_intrinsics)]
+#![feature(asm_experimental_arch, core_intrinsics)]
 #![expect(
     internal_features,
     reason = "the target has no compare-and-swap of its own in `core::sync::atomic`"

@@ -134,6 +134,8 @@ pub struct Report {
     pub fresh: (usize, Vec<Failure>),
     /// Datagrams, and what went wrong with them though their backend lived.
     pub datagrams: (u64, Vec<Broken>),
+    /// Datagrams, of those that a flood came with, that the wire had no room for.
+    pub drowned: usize,
     /// The flood, if there was one.
     pub flood: Option<Flooded>,
     /// What became of flows to be tracked, and how many were tracked in the end.
@@ -171,7 +173,7 @@ impl fmt::Display for Report {
         writeln!(f, "{served} connections opened, {} failed", failed.len())?;
         writeln!(f, "{sent} datagrams, {} lost or astray", astray.len())?;
         if let Some(flood) = self.flood {
-            writeln!(f, "flood: {flood}")?;
+            writeln!(f, "flood: {flood}; {} datagrams drowned", self.drowned)?;
         }
         let Tracking {
             tracked,
@@ -228,10 +230,11 @@ pub fn play(plan: Plan) -> Result<Report> {
             report.judge(failure, &stage.deaths);
         }
     }
-    let astray = datagrams
-        .failed
-        .into_iter()
-        .map(|failure| report.blame(failure));
+    // A wire that a flood fills loses what comes: that was no decision of the balancer's.
+    let drowns = |failure: &Failure| plan.flood.is_some() && failure.is_silence();
+    let (drowned, failed): (Vec<_>, Vec<_>) = datagrams.failed.into_iter().partition(drowns);
+    report.drowned = drowned.len();
+    let astray = failed.into_iter().map(|failure| report.blame(failure));
     report.datagrams = (datagrams.sent, astray.collect());
     Ok(report)
 }

@@ -223,7 +223,8 @@ impl Source {
                 attrs: TestRunAttrs::new().xdp_live_frames(BATCH),
                 ..TestRunOptions::default()
             };
-            program.test_run(options).context("live frames")?;
+            let sent = program.test_run(options);
+            sent.context("cannot send live frames, for which Linux 5.18 or later is needed")?;
             count += u64::from(CALL);
             made.store(count, Ordering::Relaxed);
         }

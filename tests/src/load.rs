@@ -153,6 +153,14 @@ pub struct Failure {
     pub error: io::Error,
 }
 
+impl Failure {
+    /// Whether nothing was heard, rather than something wrong.
+    #[must_use]
+    pub fn is_silence(&self) -> bool {
+        is_lost(&self.error)
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let server = self.server.as_deref().unwrap_or("nobody");
