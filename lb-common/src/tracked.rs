@@ -303,9 +303,9 @@ mod tests {
 
     #[test]
     fn an_origin_says_what_its_entry_does_not() {
-        for n in 0..10_000u64 {
-            let hash = hash::mix(n).rotate_left(17);
-            let (place, extent) = (Place::of(hash), (n as u32 * 1677) % Origin::EXTENTS);
+        for n in 0..10_000u32 {
+            let hash = hash::mix(n.into()).rotate_left(17);
+            let (place, extent) = (Place::of(hash), (n * 1677) % Origin::EXTENTS);
             let origin = Origin::of(hash, extent);
             let bucket = place.bucket & (Origin::LEAST_BUCKETS - 1);
             assert_eq!(origin.of_entry(bucket, place.tag), Some((hash, extent)));

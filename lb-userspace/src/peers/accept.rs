@@ -80,8 +80,8 @@ async fn hear(
         Err(fault) => shared.board.refuse(caller, &fault),
         Ok(teller) => {
             let peer = teller.peer;
-            shared.board.hears(peer);
-            let guard = Gone(peer, Arc::clone(&shared));
+            let epoch = shared.board.hears(peer);
+            let guard = Gone(peer, epoch, Arc::clone(&shared));
             let Err(fault) = teller.run(&shared).await;
             drop(guard);
             shared.board.refuse(peer, &fault);
@@ -90,11 +90,12 @@ async fn hear(
 }
 
 /// Takes note, also where the task is cut off.
-struct Gone(SocketAddr, Arc<Shared>);
+struct Gone(SocketAddr, u64, Arc<Shared>);
 
 impl Drop for Gone {
     fn drop(&mut self) {
-        self.1.board.hears_no_more(self.0);
+        let Self(peer, epoch, shared) = self;
+        shared.board.hears_no_more(*peer, *epoch);
     }
 }
 

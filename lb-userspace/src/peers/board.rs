@@ -29,6 +29,8 @@ pub struct Seen {
     /// Entries of peers that were not taken over.
     pub left: [u64; Left::ALL.len()],
     logged: BTreeMap<&'static str, Instant>,
+    /// How often the peers became others: connections from before are none of theirs.
+    epoch: u64,
 }
 
 /// A configured peer.
@@ -84,6 +86,7 @@ impl Board {
             (*address, peer)
         };
         seen.peers = peers.iter().map(peer).collect();
+        seen.epoch += 1;
     }
 
     fn change(&self, peer: SocketAddr, change: impl FnOnce(&mut Peer)) {
@@ -116,13 +119,15 @@ impl Board {
         }
     }
 
-    pub(super) fn hears(&self, peer: SocketAddr) {
+    /// A peer begins to tell; what ends with this: see [`Self::hears_no_more`].
+    pub(super) fn hears(&self, peer: SocketAddr) -> u64 {
         info!(%peer, "a peer tells of its flows and rows that move");
         self.change(peer, |peer| {
             peer.heard_since = Some(Instant::now());
             peer.tellers += 1;
             peer.complete = false;
         });
+        self.seen().epoch
     }
 
     /// Whether a peer tells news.
@@ -133,7 +138,10 @@ impl Board {
         peer.is_some_and(|peer| peer.heard_since.is_some())
     }
 
-    pub(super) fn hears_no_more(&self, peer: SocketAddr) {
+    pub(super) fn hears_no_more(&self, peer: SocketAddr, epoch: u64) {
+        if self.seen().epoch != epoch {
+            return;
+        }
         self.change(peer, |peer| {
             peer.tellers = peer.tellers.saturating_sub(1);
             if peer.tellers == 0 {

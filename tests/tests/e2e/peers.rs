@@ -1,6 +1,5 @@
 //! Two balancers behind one router: flows that come to the other one than before go on, also while backends
 //! change.
-#![expect(clippy::disallowed_types, reason = "real connections take real time")]
 
 use std::{
     fs,
