@@ -176,7 +176,8 @@ pub fn play(plan: Plan) -> Result<Report> {
     for _ in 0..plan.events {
         stage.happen()?;
         thread::sleep(plan.pause / 2);
-        held.push(hold(client, web, plan.more)?);
+        let after = || format!("a new connection, after {:?}", stage.happened());
+        held.push(hold(client, web, plan.more).with_context(after)?);
         thread::sleep(plan.pause / 2);
     }
     let mut report = Report {
@@ -310,6 +311,11 @@ impl<'t> Stage<'t> {
         self.wait_until_up()
     }
 
+    /// All that has happened.
+    fn happened(&self) -> Vec<Event> {
+        self.events.iter().map(|(_, event)| *event).collect()
+    }
+
     fn draw(&mut self) -> Event {
         let taking = |it: &Backend| it.is_there && it.is_ready && it.is_up;
         let spare = self.backends.iter().filter(|it| taking(it)).count() > 2;
@@ -403,7 +409,9 @@ impl<'t> Stage<'t> {
 
     /// Each service more has a table that is larger than all before together.
     fn apply(&self) -> Result<()> {
-        let names: Vec<_> = (0..self.grown).map(|number| format!("grown{number}")).collect();
+        let names: Vec<_> = (0..self.grown)
+            .map(|number| format!("grown{number}"))
+            .collect();
         let slots: Vec<_> = (0..self.grown)
             .map(|number| [format!("slots: {}", 16_384 << number)])
             .collect();

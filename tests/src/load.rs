@@ -287,7 +287,10 @@ impl Stream {
         let mut answer = [0; 64];
         while let Ok(length) = self.socket.recv(&mut answer) {
             let text = String::from_utf8_lossy(&answer[..length]);
-            let number = text.split(' ').nth(1).and_then(|number| number.parse().ok());
+            let number = text
+                .split(' ')
+                .nth(1)
+                .and_then(|number| number.parse().ok());
             if let Some(place) = number.and_then(|number: usize| self.answered.get_mut(number)) {
                 *place = true;
             }

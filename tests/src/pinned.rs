@@ -13,14 +13,11 @@ use anyhow::{Context as _, Result, ensure};
 use aya::{
     EbpfLoader,
     maps::{Array, Map, MapData, ProgramArray},
-    programs::{
-        Xdp, XdpMode,
-        links::FdLink,
-    },
+    programs::{Xdp, XdpMode, links::FdLink},
 };
 use lb_common::{
     datapath::Detour,
-    maps::{DETOURS, META, Meta},
+    maps::{CONTROL, Control, DETOURS, META, Meta},
 };
 use lb_userspace::{
     dataplane::{self, memory::MapValue},
@@ -60,7 +57,10 @@ pub fn dump(pins: &Path) -> Result<String> {
 }
 
 fn dump_map(lines: &mut String, path: &Path) -> Result<()> {
-    let name = path.file_name().context("a map has a name")?.to_string_lossy();
+    let name = path
+        .file_name()
+        .context("a map has a name")?
+        .to_string_lossy();
     let info = bpftool(&["show", "pinned"], path)?;
     let kind = info["type"].as_str().context("a map has a type")?;
     writeln!(
@@ -86,7 +86,11 @@ fn dump_map(lines: &mut String, path: &Path) -> Result<()> {
 
 /// `["0x01","0x02"]` as `01 02`.
 fn hex(bytes: &Value) -> String {
-    let bytes = bytes.as_array().into_iter().flatten().filter_map(Value::as_str);
+    let bytes = bytes
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str);
     let bytes: Vec<_> = bytes.map(|byte| byte.trim_start_matches("0x")).collect();
     bytes.join(" ")
 }
@@ -161,6 +165,17 @@ pub fn run_program(
 pub fn meta(pins: &Path) -> Result<Meta> {
     let MapValue(meta) = open(pins)?.get(&0, 0)?;
     Ok(meta)
+}
+
+/// The second that the data path was told last.
+///
+/// # Errors
+/// If the pins are not there.
+pub fn clock(pins: &Path) -> Result<u64> {
+    let data = MapData::from_pin(pins.join("maps").join(CONTROL))?;
+    let control: Array<_, MapValue<Control>> = Map::from_map_data(data)?.try_into()?;
+    let MapValue(control) = control.get(&0, 0)?;
+    Ok(control.clock)
 }
 
 /// Has the next daemon believe that the program is one of another version.

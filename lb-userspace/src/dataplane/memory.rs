@@ -100,10 +100,13 @@ impl Mapped {
 /// Where it does not say.
 pub fn available() -> io::Result<u64> {
     let text = fs::read_to_string("/proc/meminfo")?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:"));
     let number = line.and_then(|line| line.trim().strip_suffix(" kB"));
     let kib: Option<u64> = number.and_then(|number| number.trim().parse().ok());
-    kib.map(|kib| kib * 1024).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    kib.map(|kib| kib * 1024)
+        .ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
 /// Waits until every packet is through that was in a BPF program when the call began: those run

@@ -116,7 +116,10 @@ impl Dataplane {
         let cpus = u32::try_from(self.maps.cpus()).unwrap_or(u32::MAX);
         let before = self.maps.sizes().list(cpus);
         let after = sizes.list(cpus);
-        let grown = before.iter().zip(&after).filter(|(was, is)| was.entries != is.entries);
+        let grown = before
+            .iter()
+            .zip(&after)
+            .filter(|(was, is)| was.entries != is.entries);
         let needs = grown.map(|(_, is)| is.bytes).sum();
         let available = memory::available().map_err(|source| Error::System {
             what: "ask how much memory is available",
@@ -208,7 +211,10 @@ pub(super) fn migrate(
     switch(pins, program)?;
     settle(pins, clock::told(&next)?)?;
     layout::note_own_program(pins, meta)?;
-    tracing::info!(from = older.version(), "maps of another layout were taken over");
+    tracing::info!(
+        from = older.version(),
+        "maps of another layout were taken over"
+    );
     Ok(())
 }
 

@@ -287,7 +287,10 @@ mod tests {
             assert_eq!(grown.enter().count(), 90);
             for (key, entry) in &grown.entries {
                 let set = directory.seed.set(key.tag, u64::BITS - sets.ilog2());
-                assert_eq!((entry.place.set, entry.value), (set, directory.entries[key].value));
+                assert_eq!(
+                    (entry.place.set, entry.value),
+                    (set, directory.entries[key].value)
+                );
             }
         }
     }

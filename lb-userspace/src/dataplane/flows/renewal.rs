@@ -52,7 +52,9 @@ impl Sweeping {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, bool> {
-        self.has_ended.lock().unwrap_or_else(PoisonError::into_inner)
+        self.has_ended
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -102,7 +104,10 @@ impl Flows {
             let Some(refreshed) = self.entry(&key)?.and_then(|own| refreshed(&own, &flow)) else {
                 continue;
             };
-            match self.map.insert(MapValue(key), MapValue(refreshed), BPF_EXIST) {
+            match self
+                .map
+                .insert(MapValue(key), MapValue(refreshed), BPF_EXIST)
+            {
                 Err(error) if !is_missing(&error) => return Err(error),
                 _ => {}
             }
@@ -120,7 +125,11 @@ fn refreshed(own: &Flow, former: &Flow) -> Option<Flow> {
         ..*former
     };
     let is_new = (seen, marks) != (own.seen, own.marks);
-    (same == *own && is_new).then_some(Flow { seen, marks, ..same })
+    (same == *own && is_new).then_some(Flow {
+        seen,
+        marks,
+        ..same
+    })
 }
 
 fn is_there(error: &MapError) -> bool {
@@ -147,7 +156,10 @@ mod tests {
         assert_eq!(refreshed(&own, &at(12, 0)), Some(at(12, 0)));
         let closing = at(9, Flow::CLOSING);
         assert_eq!(refreshed(&own, &closing), Some(at(10, Flow::CLOSING)));
-        let another = Flow { pair: 4, ..at(12, 0) };
+        let another = Flow {
+            pair: 4,
+            ..at(12, 0)
+        };
         assert_eq!(refreshed(&own, &another), None);
     }
 

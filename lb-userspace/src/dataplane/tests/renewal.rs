@@ -198,7 +198,11 @@ fn a_growth_may_be_killed_at_every_step() {
         assert_eq!(dataplane.maps.sizes() != &before, goes_on, "{step:?}");
         let folder = fs::read_dir(dataplane.pins.folder()).unwrap();
         let names: Vec<_> = folder.map(|entry| entry.unwrap().file_name()).collect();
-        assert_eq!(names.len(), 3, "{step:?}: program, detours, maps: {names:?}");
+        assert_eq!(
+            names.len(),
+            3,
+            "{step:?}: program, detours, maps: {names:?}"
+        );
         traces.follow(&dataplane, now, late);
         assert_eq!(rows(&dataplane), shares, "{step:?}");
         let first = dataplane.reconcile(&large(150)).unwrap();
