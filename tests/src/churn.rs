@@ -210,7 +210,8 @@ pub fn play(plan: Plan) -> Result<Report> {
     for _ in 0..plan.events {
         stage.happen()?;
         thread::sleep(plan.pause / 2);
-        held.push(hold(client, web, plan.more)?);
+        let after = || format!("a new connection, after {:?}", stage.happened());
+        held.push(hold(client, web, plan.more).with_context(after)?);
         thread::sleep(plan.pause / 2);
         stage.look()?;
     }
@@ -369,6 +370,11 @@ impl<'t> Stage<'t> {
         self.events.push((Instant::now(), event));
         self.cause(event).with_context(|| event.to_string())?;
         self.wait_until_up()
+    }
+
+    /// All that has happened.
+    fn happened(&self) -> Vec<Event> {
+        self.events.iter().map(|(_, event)| *event).collect()
     }
 
     fn draw(&mut self) -> Event {

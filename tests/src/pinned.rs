@@ -17,7 +17,7 @@ use aya::{
 };
 use lb_common::{
     datapath::Detour,
-    maps::{DETOURS, META, Meta},
+    maps::{CONTROL, Control, DETOURS, META, Meta},
 };
 use lb_userspace::{
     dataplane::{self, memory::MapValue},
@@ -165,6 +165,17 @@ pub fn run_program(
 pub fn meta(pins: &Path) -> Result<Meta> {
     let MapValue(meta) = open(pins)?.get(&0, 0)?;
     Ok(meta)
+}
+
+/// The second that the data path was told last.
+///
+/// # Errors
+/// If the pins are not there.
+pub fn clock(pins: &Path) -> Result<u64> {
+    let data = MapData::from_pin(pins.join("maps").join(CONTROL))?;
+    let control: Array<_, MapValue<Control>> = Map::from_map_data(data)?.try_into()?;
+    let MapValue(control) = control.get(&0, 0)?;
+    Ok(control.clock)
 }
 
 /// Has the next daemon believe that the program is one of another version.

@@ -20,6 +20,16 @@ const FLOOD: Bound = Bound {
     time: Duration::from_mins(10),
 };
 
+/// As many as are wanted or, where that may not be raised, allowed.
+fn open_many_files() -> Result<()> {
+    let files = Resource::RLIMIT_NOFILE;
+    let raised = setrlimit(files, FILES, FILES);
+    let (_, most) = getrlimit(files)?;
+    raised
+        .or_else(|_refused| setrlimit(files, most, most))
+        .context("cannot open more files")
+}
+
 fn main() -> Result<ExitCode> {
     let (flags, numbers): (Vec<String>, Vec<String>) =
         std::env::args().skip(1).partition(|word| word == "--flood");
@@ -32,10 +42,7 @@ fn main() -> Result<ExitCode> {
         })
     };
     let (seed, events, connections) = (number(1)?, number(40)?, number(5000)?);
-    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    // Without CAP_SYS_RESOURCE a limit cannot be raised.
-    let files = FILES.min(most);
-    setrlimit(Resource::RLIMIT_NOFILE, files, most).context("cannot open more files")?;
+    open_many_files()?;
     let plan = Plan {
         seed,
         connections: usize::try_from(connections)?,

@@ -3,8 +3,9 @@
 
 use std::{fs, thread, time::Duration};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use lb_tests::{daemon::Xlb, fleet::Fleet, layout_4, pinned, wait::eventually};
+use serde_json::Value;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -19,13 +20,18 @@ fn main() -> Result<()> {
     // Neighbours that nobody probes are up before they have answered.
     thread::sleep(Duration::from_secs(2));
     let backends = layout_4::backends(&topology)?;
-    let table = xlb.json(&["status"])?["services"][0]["table_checksum"].clone();
+    let status = xlb.json(&["status"])?;
+    let table = status.pointer("/services/0/table_checksum");
+    let table = table
+        .and_then(Value::as_str)
+        .context("a checksum")?
+        .to_owned();
     xlb.terminate()?;
     let folder = layout_4::folder();
     fs::create_dir_all(&folder)?;
     fs::write(folder.join("maps"), pinned::dump(&xlb.pins())?)?;
     fs::write(folder.join("backends"), backends)?;
-    fs::write(folder.join("checksum"), table.as_str().unwrap_or_default())?;
+    fs::write(folder.join("checksum"), table)?;
     fs::copy(xlb.state_file(), folder.join("state.json"))?;
     Ok(())
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use lb_tests::{
-    churn::{self, Plan},
+    churn::{self, Event, Plan, Report},
     config::{self, Service},
     daemon::Xlb,
     fleet::Fleet,
@@ -209,8 +209,24 @@ fn datagrams_stay_with_their_backend() {
 /// `cargo xtask churn` is this with thousands of connections.
 #[test]
 fn whatever_happens_only_the_dead_lose_their_connections() {
+    let report = churn(7);
+    println!("{report}");
+    let mut events = report.events.iter();
+    assert!(events.any(|(_, event)| matches!(event, Event::Kill(_))));
+}
+
+#[test]
+fn upgrades_and_growth_between_all_that_happens_break_nothing() {
+    let report = churn(3);
+    println!("{report}");
+    let happened = |wanted| report.events.iter().any(|(_, event)| *event == wanted);
+    assert!(happened(Event::Upgrade) && happened(Event::Grow));
+}
+
+/// What came of a dozen events.
+fn churn(seed: u64) -> Report {
     let report = churn::play(Plan {
-        seed: 7,
+        seed,
         connections: 200,
         more: 10,
         datagrams: 30,
@@ -219,9 +235,9 @@ fn whatever_happens_only_the_dead_lose_their_connections() {
         flood: None,
     });
     let report = report.unwrap();
-    println!("{report}");
     assert!(report.broken.is_empty(), "{:#?}", report.broken);
     assert!(report.datagrams.1.is_empty(), "{:#?}", report.datagrams.1);
+    report
 }
 
 /// A deadline is an end.
