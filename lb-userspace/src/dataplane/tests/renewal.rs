@@ -83,7 +83,7 @@ fn large(services: u8) -> State {
             .addresses
             .insert(service.vip.address, lb_common::directory::VIP);
         for (backend, last) in service.backends.iter_mut().zip(10..) {
-            backend.address = SocketAddr::from(([10, 1, number, last], 8080));
+            backend.address = SocketAddr::from(([10, 1, number, last], 80));
         }
         state.services.push(service);
     }
