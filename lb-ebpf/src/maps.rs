@@ -108,7 +108,12 @@ macro_rules! constant {
 macro_rules! apart {
     ($name:literal) => {
         // SAFETY: a comment.
-        unsafe { core::arch::asm!(concat!("# ", $name), options(nomem, nostack, preserves_flags)) }
+        unsafe {
+            core::arch::asm!(
+                concat!("# ", $name),
+                options(nomem, nostack, preserves_flags)
+            )
+        }
     };
 }
 

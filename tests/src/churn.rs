@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use lb_userspace::lab::{Namespace, Options, Topology};
+use lb_userspace::lab::{Options, Topology};
 
 use crate::{
     config::{self, Service},
@@ -201,7 +201,8 @@ pub fn play(plan: Plan) -> Result<Report> {
     let mut stage = Stage::new(plan, &topology)?;
     let client = &topology.client.namespace;
     let (web, names) = (WEB.vip(&topology), NAMES.vip(&topology));
-    let mut held = vec![hold(client, web, plan.connections)?];
+    let first = Held::open(client, web, plan.connections)?;
+    let mut held = vec![Load::start(client, first, TURN)?];
     let fresh = Load::start(client, Fresh::new(web), TURN)?;
     let datagrams = Datagrams::new(client, names, plan.datagrams)?;
     let datagrams = Load::start(client, datagrams, TURN)?;
@@ -210,8 +211,8 @@ pub fn play(plan: Plan) -> Result<Report> {
     for _ in 0..plan.events {
         stage.happen()?;
         thread::sleep(plan.pause / 2);
-        let after = || format!("a new connection, after {:?}", stage.happened());
-        held.push(hold(client, web, plan.more).with_context(after)?);
+        let more = Held::try_open(client, web, plan.more)?;
+        held.push(Load::start(client, more, TURN)?);
         thread::sleep(plan.pause / 2);
         stage.look()?;
     }
@@ -227,6 +228,8 @@ pub fn play(plan: Plan) -> Result<Report> {
     for held in held {
         let held = held.stop()?;
         report.held += held.open.len() + held.broken.len();
+        report.fresh.0 += held.open.len() + held.broken.len();
+        report.fresh.1.extend(held.failed);
         for failure in held.broken {
             report.judge(failure, &stage.deaths);
         }
@@ -262,10 +265,6 @@ impl Report {
             self.broken.push(broken);
         }
     }
-}
-
-fn hold(client: &Namespace, vip: std::net::SocketAddr, connections: usize) -> Result<Load<Held>> {
-    Load::start(client, Held::open(client, vip, connections)?, TURN)
 }
 
 /// Flows are over soon.

@@ -175,6 +175,8 @@ pub struct Held {
     pub open: Vec<Connection>,
     /// Those that broke.
     pub broken: Vec<Failure>,
+    /// Those that could not be opened.
+    pub failed: Vec<Failure>,
 }
 
 impl Held {
@@ -187,7 +189,35 @@ impl Held {
         Ok(Self {
             open: namespace.enter::<io::Result<_>>(open)??,
             broken: Vec::new(),
+            failed: Vec::new(),
         })
+    }
+
+    /// Tries to open so many: the port of a new connection may be one that a server, which died and returned,
+    /// has not forgotten, because the end of that connection went elsewhere. It answers no SYN then for a minute.
+    ///
+    /// # Errors
+    /// If the namespace cannot be entered.
+    pub fn try_open(namespace: &Namespace, vip: SocketAddr, connections: usize) -> Result<Self> {
+        let mut held = Self {
+            open: Vec::new(),
+            broken: Vec::new(),
+            failed: Vec::new(),
+        };
+        namespace.enter(|| {
+            for _ in 0..connections {
+                let began = Instant::now();
+                match Connection::open(vip) {
+                    Ok(connection) => held.open.push(connection),
+                    Err(error) => held.failed.push(Failure {
+                        began,
+                        server: None,
+                        error,
+                    }),
+                }
+            }
+        })?;
+        Ok(held)
     }
 
     /// How many connections are open to the backend of this name.

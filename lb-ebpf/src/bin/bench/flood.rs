@@ -58,8 +58,10 @@ fn make(ctx: &XdpContext) -> Option<()> {
     if data + 8 * WORDS > ctx.data_end() {
         return None;
     }
-    // SAFETY: an aligned field of a map's element.
-    let number = unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::SeqCst }>(&raw mut (*flood).made, 1) };
+    // SAFETY: a field of a map's element.
+    let made = unsafe { &raw mut (*flood).made };
+    // SAFETY: aligned, and in the map.
+    let number = unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::SeqCst }>(made, 1) };
     // SAFETY: an element of a map; nobody writes its template while frames are made.
     let template = unsafe { &(*flood).template };
     for (word, value) in template.iter().enumerate() {
