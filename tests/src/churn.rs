@@ -371,11 +371,6 @@ impl<'t> Stage<'t> {
         self.wait_until_up()
     }
 
-    /// All that has happened.
-    fn happened(&self) -> Vec<Event> {
-        self.events.iter().map(|(_, event)| *event).collect()
-    }
-
     fn draw(&mut self) -> Event {
         let taking = |it: &Backend| it.is_there && it.is_ready && it.is_up;
         let spare = self.backends.iter().filter(|it| taking(it)).count() > 2;
