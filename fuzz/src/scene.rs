@@ -6,11 +6,16 @@ use std::{
     sync::OnceLock,
 };
 
-use lb_common::{backend::Mode, maps::Feature, next_hop::NextHop, route::Action};
+use lb_common::{
+    backend::{Header, Mode},
+    maps::Feature,
+    next_hop::NextHop,
+    route::Action,
+};
 use lb_tests::{
     image::Image,
     packet::{OUR_MAC, TCP, UDP},
-    world::{Link, Service, World, pool},
+    world::{Link, Moving, Service, World, pool},
 };
 
 use crate::{BACK, FRONT, INGRESS};
@@ -53,6 +58,7 @@ pub fn all() -> &'static [Scene] {
         let mut scenes = Vec::from(one_mode);
         scenes.push(sound(of_modes(&Mode::ALL)));
         scenes.push(sound(everything()));
+        scenes.push(sound(moving()));
         scenes.push(with_faults());
         scenes
     })
@@ -133,6 +139,28 @@ fn everything() -> World {
 }
 
 /// A service with one backend.
+/// All rows move: of TCP those whose backend died, of UDP those that learn and those that have learned; some of
+/// the latter go by the client. There is room for eight flows.
+fn moving() -> World {
+    let mut world = of_modes(&Mode::ALL);
+    world.buckets = 1;
+    world.features = Feature::Quic as u32;
+    for (n, service) in world.services.iter_mut().enumerate() {
+        let is_tcp = service.protocol == TCP;
+        let moving = Moving {
+            old: (!is_tcp).then_some(0),
+            learned: !is_tcp && n % 2 == 0,
+        };
+        if is_tcp {
+            service.flags = Header::RESETS;
+        } else {
+            service.affinity = [0, 24][n % 2];
+        }
+        service.moving = (0..1 << service.log2).map(|slot| (slot, moving)).collect();
+    }
+    world
+}
+
 fn lone(vip: &str, backend: &str, protocol: u8, mode: Mode) -> Service {
     let vip: SocketAddr = vip.parse().expect("an address and a port");
     let backend = backend.parse().expect("an address and a port");

@@ -9,7 +9,7 @@ use lb_tests::{
     world::Service,
 };
 
-use super::{REPLY, SOUND, Story, client, error, fragments, request, sock, turned};
+use super::{REPLY, SOUND, Story, client, error, fragments, request, sock, syn, turned};
 use crate::input::Arrival;
 
 /// Genuine frames of a backend.
@@ -51,11 +51,17 @@ fn of_clients(service: &Service) -> Vec<(u8, Story)> {
         client.set_port(50_000 + n);
         plain(&from(client))
     });
+    let opening = (0..12).map(|n| {
+        let mut client = client(v6);
+        client.set_port(51_000 + n);
+        plain(&syn(&from(client)))
+    });
     let cut = ask.bytes()[..40].to_vec();
     let answer = (REPLY, Vec::new());
     let stories = [
         vec![plain(&far), answer],
         crowd.collect(),
+        opening.collect(),
         vec![(
             0,
             Frame {

@@ -124,7 +124,8 @@ fn remember<A: IpAddress, T: Tables>(
         ..*selector
     };
     let made = try_remember(asks, &selector, service, tables);
-    if made.is_err() {
+    // From the program of moving rows the packet comes back here.
+    if made.is_err_and(|step| step != Detour::Moving.into()) {
         tables.count(Way::extent(service), super::Direction::Forward, len);
     }
     made

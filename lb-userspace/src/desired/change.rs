@@ -225,7 +225,6 @@ const TABLE: usize = core::mem::offset_of!(Header, table);
 const PORT: usize = core::mem::offset_of!(Header, port);
 const LAST_PORT: usize = core::mem::offset_of!(Header, last_port);
 const DEADLINE: usize = core::mem::offset_of!(Header, deadline);
-const AFFINITY: usize = core::mem::offset_of!(Header, affinity);
 const COUNT: usize = core::mem::offset_of!(Pool, count);
 const TAG: usize = core::mem::offset_of!(Way, tag);
 const VALUE: usize = core::mem::offset_of!(Way, value);
@@ -382,7 +381,7 @@ fn set_times<S: Store>(
 
 fn set_patience<S: Store>(store: &mut S, extent: u32, header: &Header) -> Result<(), StoreError> {
     let bytes = zerocopy::IntoBytes::as_bytes(header);
-    for field in [PORT, LAST_PORT, DEADLINE, AFFINITY] {
+    for field in [PORT, LAST_PORT, DEADLINE] {
         let word = bytes
             .get(field..field + 4)
             .and_then(|word| word.try_into().ok());

@@ -351,6 +351,28 @@ fn a_backend_that_is_removed_stays_until_nobody_names_it() {
     assert_eq!(there(&maps), (false, 2));
 }
 
+/// In the header of an extent that is in use.
+#[test]
+fn what_flows_are_to_a_service_may_change() {
+    let mut maps = Maps::new();
+    let mut state = State {
+        services: vec![service(0, 64, 0..2)],
+        ..State::default()
+    };
+    maps.install(&state);
+    let patience = Patience {
+        idle: 7,
+        deadline: 8,
+        resets: true,
+        learns: true,
+        affinity: 24,
+    };
+    state.services[0].patience = patience;
+    maps.install(&state);
+    let adopted = maps.adopted();
+    assert_eq!(adopted.service(vip(0)).unwrap().patience, patience);
+}
+
 /// Its replies can be those of one service only.
 #[test]
 fn a_backend_that_another_service_gets_does_not_stay() {
