@@ -30,7 +30,7 @@ use crate::{
     net::announce::{Announcer, Mark, Progress, Wanted},
 };
 
-/// How long first probes are waited for before an address is announced without their outcome.
+/// How long first probes, and peers, are waited for before an address is announced without their outcome.
 const FIRST_PROBES: Duration = Duration::from_secs(10);
 
 /// How long a caller waits until the routes are what they should be.
@@ -42,8 +42,10 @@ pub(super) struct Announcement {
     options: Option<Announce>,
     abilities: Vec<Ability>,
     wishes: BTreeMap<IpAddr, Wish>,
-    /// Since when an address waits for first probes.
+    /// Since when an address waits for first probes, or for peers.
     waiting: BTreeMap<IpAddr, Instant>,
+    /// Whether other balancers have told all that they knew, once, or were waited for long enough.
+    warm: bool,
     /// Services whose backends have all been asked once: from then on their slots have flows of other
     /// balancers.
     settled: HashSet<Vip>,
@@ -81,24 +83,35 @@ impl Announcement {
         &self.settled
     }
 
-    /// Works out anew what is wished.
-    fn judge(&mut self, drained: bool, now: Instant) {
+    /// Works out anew what is wished. `untold`: other balancers have not told yet what they know.
+    fn judge(&mut self, drained: bool, untold: bool, now: Instant) {
         let announced = self
             .wishes
             .iter()
             .filter(|(_, wish)| **wish == Wish::Announce);
         let overdue = self.waiting.iter();
         let overdue = overdue.filter(|(_, since)| now.duration_since(**since) >= FIRST_PROBES);
+        let (announced, overdue): (BTreeSet<IpAddr>, BTreeSet<IpAddr>) = (
+            announced.map(|(vip, _)| *vip).collect(),
+            overdue.map(|(vip, _)| *vip).collect(),
+        );
         let circumstances = Circumstances {
             require: self.options.map_or(Require::All, |options| options.require),
             drained,
-            announced: &announced.map(|(vip, _)| *vip).collect(),
-            overdue: &overdue.map(|(vip, _)| *vip).collect(),
+            announced: &announced,
+            overdue: &overdue,
         };
-        let wishes = wishes(&self.abilities, circumstances);
+        let mut wishes = wishes(&self.abilities, circumstances);
+        self.warm |= !untold || !overdue.is_empty();
+        let untold = !self.warm;
+        for (vip, wish) in &mut wishes {
+            if untold && !announced.contains(vip) && *wish == Wish::Announce {
+                *wish = Wish::Withdraw(Reason::Untold);
+            }
+        }
         tell(&self.wishes, &wishes);
         for (vip, wish) in &wishes {
-            if matches!(wish, Wish::Withdraw(Reason::Unsettled(_))) {
+            if matches!(wish, Wish::Withdraw(Reason::Unsettled(_) | Reason::Untold)) {
                 self.waiting.entry(*vip).or_insert(now);
             }
         }
@@ -106,7 +119,7 @@ impl Announcement {
             let mut abilities = self.abilities.iter();
             abilities.any(|ability| ability.address == *vip && ability.unsettled)
         };
-        self.waiting.retain(|vip, _| unsettled(vip));
+        self.waiting.retain(|vip, _| untold || unsettled(vip));
         self.wishes = wishes;
     }
 
@@ -173,13 +186,14 @@ impl Engine {
     /// Works out what is to be announced; the routes follow.
     pub(super) fn review_announcement(&mut self) {
         let drained = self.saved.balancer.is_some();
-        self.announcement.judge(drained, Instant::now());
+        let untold = self.peering.waits();
+        self.announcement.judge(drained, untold, Instant::now());
         if let Some(announcer) = &self.announcement.announcer {
             announcer.want(self.announcement.wanted());
         }
     }
 
-    /// The same, where an address waits for first probes: that ends by itself.
+    /// The same, where an address waits for first probes, or for peers: that ends by itself.
     pub(super) fn review_what_waits(&mut self) {
         if !self.announcement.waiting.is_empty() {
             self.review_announcement();

@@ -110,6 +110,11 @@ impl Peering {
         self.signed = Instant::now();
     }
 
+    /// Whether a peer has not told yet all that it knows.
+    pub(super) fn waits(&self) -> bool {
+        self.is_on() && self.board.is_waiting()
+    }
+
     /// What there is to see.
     pub(super) fn item(&self) -> PeersItem {
         let Some(peers) = &self.peers else {

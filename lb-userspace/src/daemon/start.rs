@@ -207,9 +207,8 @@ impl Engine {
         if !self.adopted {
             self.wait_for_neighbours().await?;
         }
-        self.go_live()?;
         self.follow_peers(others);
-        Ok(())
+        self.go_live()
     }
 
     /// Waits a while for the neighbours of services that are not probed: their backends count as up, and

@@ -48,6 +48,8 @@ pub enum Reason {
     NoBackend(Vec<String>),
     /// Backends of these services are still being asked for the first time.
     Unsettled(Vec<String>),
+    /// Other balancers have not told yet all that they know of flows that may come here.
+    Untold,
 }
 
 impl fmt::Display for Reason {
@@ -58,6 +60,7 @@ impl fmt::Display for Reason {
             Self::Unsettled(services) => {
                 write!(f, "first probes under way: {}", services.join(", "))
             }
+            Self::Untold => f.write_str("waits for what other balancers know of connections"),
         }
     }
 }

@@ -66,6 +66,12 @@ impl Board {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether a peer has not told yet all that it knows.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        !self.seen().peers.values().all(|peer| peer.complete)
+    }
+
     /// A copy of everything.
     #[must_use]
     pub fn read(&self) -> Seen {

@@ -23,7 +23,7 @@ fn announcement(announced: &[IpAddr]) -> Announcement {
 /// Whether the VIP is wanted once a service can do so much.
 fn wants(announcement: &mut Announcement, ability: Ability, drained: bool, now: Instant) -> bool {
     announcement.abilities = vec![ability];
-    announcement.judge(drained, now);
+    announcement.judge(drained, false, now);
     announcement.wanted().addresses.contains(&VIP)
 }
 
@@ -74,10 +74,33 @@ async fn what_the_daemon_before_announced_stays() {
     assert!(wants(&mut adopted, ability(true, false), false, now));
 }
 
+/// Once: a peer that goes away later keeps nothing back.
+#[tokio::test(start_paused = true)]
+async fn peers_are_waited_for_ten_seconds_at_most() {
+    let began = Instant::now();
+    let judged = |announcement: &mut Announcement, forwards: bool, untold: bool, now: Instant| {
+        announcement.abilities = vec![ability(forwards, false)];
+        announcement.judge(false, untold, now);
+        announcement.wanted().addresses.contains(&VIP)
+    };
+    let mut told = announcement(&[]);
+    assert!(!judged(&mut told, true, true, began));
+    assert_eq!(told.wishes[&VIP], Wish::Withdraw(Reason::Untold));
+    assert!(judged(&mut told, true, false, began));
+    assert!(!judged(&mut told, false, true, began));
+    assert!(judged(&mut told, true, true, began));
+
+    let mut never_told = announcement(&[]);
+    assert!(!judged(&mut never_told, true, true, began));
+    assert!(judged(&mut never_told, true, true, began + FIRST_PROBES));
+    let mut adopted = announcement(&[VIP]);
+    assert!(judged(&mut adopted, true, true, began));
+}
+
 #[test]
 fn a_file_without_announcement_wants_nothing() {
     let mut announcement = Announcement::adopt(BTreeSet::from([VIP]), HashSet::new());
-    announcement.judge(false, Instant::now());
+    announcement.judge(false, false, Instant::now());
     assert_eq!(announcement.wanted(), Wanted::default());
 }
 
