@@ -93,15 +93,7 @@ impl Pass for Remember {
             protocol: transport.protocol,
             marks: transport.marks(),
         };
-        let selector = Selector {
-            hash: 0,
-            flow: 0,
-            signal: moving::signal(&transport),
-            sequence: transport.sequence(),
-            turn: Turn::Follow,
-            program: Detour::Flow,
-        };
-        match remember(&asks, &selector, cursor.frame_len(), tables) {
+        match remember(&asks, &transport, cursor.frame_len(), tables) {
             Ok(()) => Detour::Common.into(),
             Err(step) => step.into(),
         }
@@ -111,7 +103,7 @@ impl Pass for Remember {
 #[inline(always)]
 fn remember<A: IpAddress, T: Tables>(
     asks: &Asks<A>,
-    selector: &Selector,
+    transport: &Transport<'_>,
     len: usize,
     tables: &T,
 ) -> Result<(), Step> {
@@ -121,7 +113,10 @@ fn remember<A: IpAddress, T: Tables>(
     let selector = Selector {
         hash,
         flow,
-        ..*selector
+        signal: moving::signal(transport),
+        sequence: transport.sequence(),
+        turn: Turn::Follow,
+        program: Detour::Flow,
     };
     let made = try_remember(asks, &selector, service, tables);
     // From the program of moving rows the packet comes back here.

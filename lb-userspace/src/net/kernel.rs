@@ -134,24 +134,33 @@ impl Kernel {
     }
 
     pub(super) async fn routes(&self) -> Result<Vec<Route>, Error> {
-        let mut routes = Vec::new();
-        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+        let main = |family| {
             let mut main = RouteMessage::default();
             main.header.address_family = family;
             main.header.table = RouteHeader::RT_TABLE_MAIN;
-            let messages = self.handle.route().get(main).execute();
-            let dump: Result<Vec<_>, _> = messages
-                .map_ok(|message| message::routes(&message))
-                .try_collect()
-                .await;
+            main
+        };
+        let messages = self.route_messages(main).await?;
+        Ok(messages.iter().flat_map(message::routes).collect())
+    }
+
+    /// What the kernel says of the routes of both families that it is asked for.
+    async fn route_messages(
+        &self,
+        question: impl Fn(AddressFamily) -> RouteMessage,
+    ) -> Result<Vec<RouteMessage>, Error> {
+        let mut messages = Vec::new();
+        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+            let dump = self.handle.route().get(question(family)).execute();
+            let dump: Result<Vec<_>, _> = dump.try_collect().await;
             match dump {
-                Ok(dump) => routes.extend(dump.into_iter().flatten()),
-                // A namespace has no main table before its first route.
+                Ok(dump) => messages.extend(dump),
+                // There is no table before its first route, not even the main one.
                 Err(error) if has_errno(&error, libc::ENOENT) => {}
                 Err(error) => return Err(error),
             }
         }
-        Ok(routes)
+        Ok(messages)
     }
 
     pub(super) async fn neighbours(&self) -> Result<BTreeMap<(u32, IpAddr), Neighbour>, Error> {
@@ -165,22 +174,10 @@ impl Kernel {
 
     /// Routes that bear a mark, of both families.
     pub(super) async fn marked(&self, mark: Mark) -> Result<BTreeSet<Marked>, Error> {
-        let mut routes = BTreeSet::new();
-        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
-            let messages = self.handle.route().get(message::question(family, mark));
-            let dump: Result<Vec<_>, _> = messages
-                .execute()
-                .map_ok(|message| message::marked(&message, mark))
-                .try_collect()
-                .await;
-            match dump {
-                Ok(dump) => routes.extend(dump.into_iter().flatten()),
-                // There is no table before its first route.
-                Err(error) if has_errno(&error, libc::ENOENT) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(routes)
+        let question = |family| message::question(family, mark);
+        let messages = self.route_messages(question).await?;
+        let marked = |message| message::marked(message, mark);
+        Ok(messages.iter().filter_map(marked).collect())
     }
 
     /// Adds a route; fails where another one is in its place.
