@@ -39,11 +39,10 @@ const CLIENTS: &str = "10.128.0.0/9";
 pub const SHARE: u32 = 64;
 /// Bytes of a frame.
 const LENGTH: usize = 64;
-/// `Flood` of the bench's object.
-const VALUE: usize = LENGTH + 8;
-/// Frames that one call makes, which begins and ends with a wait for other CPUs, and those that the kernel sends
-/// at a time.
-const CALL: u32 = 1 << 17;
+/// `Flood` of the bench's object: the frame, frames made, nanoseconds between them, when the next one is due.
+const VALUE: usize = LENGTH + 3 * 8;
+/// Runs in one call, which begins and ends with a wait for other CPUs, and frames that the kernel sends at a time.
+const CALL: u32 = 1 << 19;
 const BATCH: u32 = 64;
 
 /// How much there is of it.
@@ -53,6 +52,9 @@ pub struct Bound {
     pub frames: u64,
     /// Time.
     pub time: Duration,
+    /// From one frame to the next; none: as fast as a CPU makes them, which may be faster than another one takes
+    /// them, so that a wire loses them together with what honest clients send.
+    pub interval: Duration,
 }
 
 /// A flood; dropped, it stops.
@@ -107,7 +109,7 @@ impl<'t> Flood<'t> {
             .namespace
             .ip([format!("route replace blackhole {CLIENTS}")])?;
         topology.switch.run(["nft", &sieve()])?;
-        let source = Source::load(topology, router, vip)?;
+        let source = Source::load(topology, router, vip, bound.interval)?;
         let (stop, made) = (Arc::new(AtomicBool::new(false)), Arc::default());
         let (stopped, count) = (Arc::clone(&stop), Arc::clone(&made));
         let work = move || source.pour(bound, &stopped, &count);
@@ -180,12 +182,18 @@ fn sieve() -> String {
 /// Where frames come from.
 struct Source {
     object: Ebpf,
+    map: Array<MapData, [u8; VALUE]>,
     frame: Vec<u8>,
     context: [u8; 24],
 }
 
 impl Source {
-    fn load(topology: &Topology, router: &Middle, vip: SocketAddr) -> Result<Self> {
+    fn load(
+        topology: &Topology,
+        router: &Middle,
+        vip: SocketAddr,
+        interval: Duration,
+    ) -> Result<Self> {
         let Middle {
             namespace, back, ..
         } = router;
@@ -195,14 +203,17 @@ impl Source {
         }
         let mut object = EbpfLoader::new().load(&kernel::object("bench"))?;
         program(&mut object)?.load()?;
-        let map = object.map_mut("FLOOD").context("no map FLOOD")?;
-        let mut map: Array<&mut MapData, [u8; VALUE]> = map.try_into()?;
+        let map = object.take_map("FLOOD").context("no map FLOOD")?;
+        let mut map: Array<MapData, [u8; VALUE]> = map.try_into()?;
         let mut value = [0; VALUE];
         value[..LENGTH].copy_from_slice(&frame);
+        let interval = u64::try_from(interval.as_nanos())?;
+        value[LENGTH + 8..LENGTH + 16].copy_from_slice(&interval.to_ne_bytes());
         map.set(0, value, 0)?;
         let interface = namespace.enter(|| if_nametoindex(back.interface.as_str()))??;
         Ok(Self {
             object,
+            map,
             frame,
             context: context(interface),
         })
@@ -225,7 +236,8 @@ impl Source {
             };
             let sent = program.test_run(options);
             sent.context("cannot send live frames, for which Linux 5.18 or later is needed")?;
-            count += u64::from(CALL);
+            let value = self.map.get(&0, 0)?;
+            count = u64::from_ne_bytes(*value[LENGTH..].first_chunk().context("no count")?);
             made.store(count, Ordering::Relaxed);
         }
         Ok(began.elapsed())

@@ -282,6 +282,8 @@ impl Dataplane {
     /// Where the state fits into no maps, or there is no memory for them, then nothing is changed; or
     /// the kernel refuses.
     pub fn reconcile(&mut self, desired: &State) -> Result<Summary, Error> {
+        // Flows count after a second that is over for the data path, too.
+        self.tell_time()?;
         // Flows that went by another balancer alone may be this one's soon.
         let is_shared = self.peering.as_ref().is_some_and(Peering::is_complete);
         let moment = Moment {

@@ -12,6 +12,7 @@ use std::{
 use lb_common::{
     flow::{Flow, FlowKey, Side},
     next_hop::NextHop,
+    tracked::Tracked,
 };
 
 use super::*;
@@ -306,6 +307,22 @@ fn a_map_for_flows_is_made_when_they_begin_to_be_remembered() {
         sizes::flows(&full_nat_config())
     );
     assert_eq!(flow.pairs(&dataplane), [Some(flow.pair); 2]);
+}
+
+#[test]
+fn flows_count_at_once_though_a_second_passed_that_nobody_told() {
+    let instance = Instance::new();
+    let (mut dataplane, _) = instance.open(&config(&[])).unwrap();
+    let told = |dataplane: &Dataplane| clock::told(&dataplane.pins).unwrap();
+    while dataplane.time.clock().now == told(&dataplane) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    dataplane.reconcile(&state(1)).unwrap();
+    let service = dataplane.installed().service(vip()).unwrap();
+    let since = service.backends().next().unwrap().1.since;
+    let now = told(&dataplane);
+    let flow = Tracked::half_open(0, 1, now, 0);
+    assert!(flow.is_since(since, now));
 }
 
 #[test]

@@ -18,6 +18,7 @@ const FILES: u64 = 65_536;
 const FLOOD: Bound = Bound {
     frames: 1_000_000_000,
     time: Duration::from_mins(10),
+    interval: Duration::ZERO,
 };
 
 /// As many as are wanted or, where that may not be raised, allowed.

@@ -6,6 +6,7 @@ use core::intrinsics::{AtomicOrdering, atomic_xadd};
 
 use aya_ebpf::{
     bindings::xdp_action,
+    helpers::bpf_ktime_get_ns,
     macros::{map, xdp},
     maps::Array,
     programs::XdpContext,
@@ -20,8 +21,12 @@ use lb_common::{
 pub struct Flood {
     /// An IPv4 TCP SYN without options, whose source address, source port and sequence number are 0.
     template: [u64; WORDS],
-    /// Frames that were made, from a number of its own on.
+    /// Frames that were made.
     made: u64,
+    /// Nanoseconds from one frame to the next; 0: as fast as they are made.
+    interval: u64,
+    /// When the next one is due.
+    due: u64,
 }
 
 const WORDS: usize = 8;
@@ -38,13 +43,34 @@ const HOSTS: u32 = u32::from_le_bytes([0, 0x7f, 0xff, 0xff]);
 #[map]
 static FLOOD: Array<Flood> = Array::with_max_entries(1, 0);
 
-/// Makes the frame a SYN of another client, and sends it.
+/// Makes the frame a SYN of another client, and sends it once it is due.
 #[xdp]
 pub fn flood(ctx: XdpContext) -> u32 {
-    match make(&ctx) {
-        Some(()) => xdp_action::XDP_TX,
+    match is_due() {
+        Some(true) => make(&ctx).map_or(xdp_action::XDP_ABORTED, |()| xdp_action::XDP_TX),
+        Some(false) => xdp_action::XDP_DROP,
         None => xdp_action::XDP_ABORTED,
     }
+}
+
+/// Whether it is time for another frame, which makes the next one due later. What is overdue is not made up for.
+#[inline(always)]
+fn is_due() -> Option<bool> {
+    let flood = FLOOD.get_ptr_mut(0)?;
+    // SAFETY: an element of a map; nobody writes its interval while frames are made.
+    let interval = unsafe { (*flood).interval };
+    if interval == 0 {
+        return Some(true);
+    }
+    // SAFETY: an element of a map; frames are made by one thread.
+    let due = unsafe { &mut (*flood).due };
+    // SAFETY: a helper without arguments.
+    let now = unsafe { bpf_ktime_get_ns() };
+    let is_due = now >= *due;
+    if is_due {
+        *due = now + interval;
+    }
+    Some(is_due)
 }
 
 #[inline(always)]
