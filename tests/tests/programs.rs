@@ -8,6 +8,12 @@
     reason = "tests panic, so that the place is known"
 )]
 
+use std::{
+    num::NonZero,
+    sync::atomic::{AtomicUsize, Ordering},
+    thread::{self, available_parallelism},
+};
+
 use aya::{
     Ebpf, EbpfLoader, VerifierLogLevel,
     programs::{Program, ProgramError, Xdp},
@@ -29,26 +35,44 @@ const BUDGET_INSTRUCTIONS: u32 = 750_000;
 
 #[test]
 fn every_program_loads_with_every_set_of_constants() {
-    for (n, (variant, mut constants)) in variants().into_iter().enumerate() {
-        // As the daemon does: wherever the kernel can.
-        if tracks_flows() {
-            constants.features |= Feature::Tracking as u32;
-        }
-        let mut object = load(constants);
-        for (name, program) in object.programs_mut() {
-            let Program::Xdp(program) = program else {
-                panic!("{name}: a kind of program that is not known here");
+    let (variants, next) = (variants(), AtomicUsize::new(0));
+    let work = || {
+        loop {
+            let n = next.fetch_add(1, Ordering::Relaxed);
+            let Some((variant, constants)) = variants.get(n) else {
+                break;
             };
-            if !is_loaded(name, &constants, n == 0) {
-                continue;
-            }
-            let walked = walked(program, &format!("{name} ({variant})"));
-            println!("\nprogram {name} ({variant}): {walked} instructions walked");
-            assert!(
-                walked <= BUDGET_INSTRUCTIONS,
-                "{name} ({variant}): {walked}"
-            );
+            load_all(variant, *constants, n == 0);
         }
+    };
+    // An older kernel is asked by way of a limit of the process.
+    let threads = if remembers() {
+        available_parallelism().map_or(1, NonZero::get)
+    } else {
+        1
+    };
+    thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
+}
+
+fn load_all(variant: &str, mut constants: Constants, first: bool) {
+    // As the daemon does: wherever the kernel can.
+    if tracks_flows() {
+        constants.features |= Feature::Tracking as u32;
+    }
+    let mut object = load(constants);
+    for (name, program) in object.programs_mut() {
+        let Program::Xdp(program) = program else {
+            panic!("{name}: a kind of program that is not known here");
+        };
+        if !is_loaded(name, &constants, first) {
+            continue;
+        }
+        let walked = walked(program, &format!("{name} ({variant})"));
+        println!("\nprogram {name} ({variant}): {walked} instructions walked");
+        assert!(
+            walked <= BUDGET_INSTRUCTIONS,
+            "{name} ({variant}): {walked}"
+        );
     }
 }
 
@@ -126,11 +150,14 @@ fn load(constants: Constants) -> Ebpf {
         .expect("the object loads")
 }
 
+/// Whether the kernel tells of a program that is loaded what its verifier walked.
+fn remembers() -> bool {
+    KernelVersion::current().expect("a version") >= KernelVersion::new(5, 16, 0)
+}
+
 /// Has the verifier take a program; instructions that it walked.
 fn walked(program: &mut Xdp, what: &str) -> u32 {
-    // What it remembers of a program that is loaded.
-    let remembers = KernelVersion::current().expect("a version") >= KernelVersion::new(5, 16, 0);
-    if !remembers {
+    if !remembers() {
         let log = log(program, what);
         return processed(&log).unwrap_or_else(|| panic!("no number in the log: {log}"));
     }

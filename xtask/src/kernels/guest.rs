@@ -36,22 +36,22 @@ pub(crate) const STEPS: [Step; 4] = [
     Step {
         name: "programs",
         args: "--nocapture --test-threads=1",
-        seconds: 1800,
+        seconds: 5400,
     },
     Step {
         name: "fixtures",
         args: "--test-threads=1",
-        seconds: 900,
+        seconds: 2700,
     },
     Step {
         name: "differential",
         args: "--nocapture",
-        seconds: 900,
+        seconds: 2700,
     },
     Step {
         name: "e2e",
         args: "any_kernel:: --test-threads=1",
-        seconds: 900,
+        seconds: 2700,
     },
 ];
 

@@ -26,7 +26,7 @@ const OLDEST: u32 = 10;
 const SUCCESS: i32 = 33;
 
 /// After how long a guest that says nothing hangs: longer than any of its steps may take.
-const SILENCE: Duration = Duration::from_mins(16);
+const SILENCE: Duration = Duration::from_mins(100);
 
 /// From one look at the guest to the next.
 const POLL: Duration = Duration::from_millis(100);
@@ -114,7 +114,7 @@ pub(crate) fn boot(vmlinuz: &Path, initramfs: &Path, log: &Path) -> Result<End> 
     command
         // Never KVM: where there is one it need not work for these guests.
         .args([
-            "-accel", "tcg", "-cpu", "max", "-machine", "q35", "-m", "640", "-smp", "2",
+            "-accel", "tcg", "-cpu", "max", "-machine", "q35", "-m", "1024", "-smp", "2",
         ])
         .args(["-display", "none", "-no-reboot", "-nodefaults"])
         .args(["-device", "isa-debug-exit,iobase=0xf4,iosize=4"])
