@@ -5,7 +5,8 @@
 #![expect(
     clippy::expect_used,
     clippy::panic,
-    reason = "tests panic, so that the place is known"
+    clippy::print_stdout,
+    reason = "tests panic, so that the place is known, and show their numbers"
 )]
 
 use std::{

@@ -20,8 +20,11 @@ use super::{
     },
 };
 
-/// How long one request may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a question may take.
+const FOR_ANSWERS: Duration = Duration::from_secs(30);
+/// How long a change may take, for which programs may have to be loaded: the kernel's verifier takes a second on
+/// most machines, and minutes on those that are emulated or busy.
+const FOR_CHANGES: Duration = Duration::from_mins(10);
 
 /// Speaks with the daemon behind one socket.
 #[derive(Clone, Debug)]
@@ -91,12 +94,17 @@ impl Client {
         Q: Serialize + Sync,
         A: DeserializeOwned,
     {
+        let patience = if method == Method::GET {
+            FOR_ANSWERS
+        } else {
+            FOR_CHANGES
+        };
         let request = request(method, path, body).map_err(broken)?;
-        match tokio::time::timeout(PATIENCE, self.exchange(request)).await {
+        match tokio::time::timeout(patience, self.exchange(request)).await {
             Ok(answer) => read(&answer?),
             Err(_) => Err(Error::new(
                 Code::Unreachable,
-                format!("no answer on {} for {PATIENCE:?}", self.socket.display()),
+                format!("no answer on {} for {patience:?}", self.socket.display()),
             )),
         }
     }
