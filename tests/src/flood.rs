@@ -42,7 +42,7 @@ const LENGTH: usize = 64;
 /// `Flood` of the bench's object: the frame, frames made, nanoseconds between them, when the next one is due.
 const VALUE: usize = LENGTH + 3 * 8;
 /// Runs in one call, which begins and ends with a wait for other CPUs, and frames that the kernel sends at a time.
-const CALL: u32 = 1 << 19;
+const CALL: u32 = 1 << 17;
 const BATCH: u32 = 64;
 
 /// How much there is of it.
