@@ -138,21 +138,21 @@ fn everything() -> World {
     world
 }
 
-/// A service with one backend.
-/// All rows move: of TCP those whose backend died, of UDP those that learn and those that have learned; some of
-/// the latter go by the client. There is room for eight flows.
+/// All rows move: of TCP those whose backend died, or where it has a second chance those of two that live; of UDP
+/// those that learn and those that have learned, of which some go by the client. There is room for eight flows.
 fn moving() -> World {
     let mut world = of_modes(&Mode::ALL);
     world.buckets = 1;
     world.features = Feature::Quic as u32;
     for (n, service) in world.services.iter_mut().enumerate() {
         let is_tcp = service.protocol == TCP;
+        let hands_over = is_tcp && service.links.iter().all(|link| link.mode == Mode::Gue);
         let moving = Moving {
-            old: (!is_tcp).then_some(0),
+            old: (!is_tcp || hands_over).then_some(0),
             learned: !is_tcp && n % 2 == 0,
         };
         if is_tcp {
-            service.flags = Header::RESETS;
+            service.flags = [Header::RESETS, Header::HANDS_OVER][usize::from(hands_over)];
         } else {
             service.affinity = [0, 24][n % 2];
         }
@@ -161,6 +161,7 @@ fn moving() -> World {
     world
 }
 
+/// A service with one backend.
 fn lone(vip: &str, backend: &str, protocol: u8, mode: Mode) -> Service {
     let vip: SocketAddr = vip.parse().expect("an address and a port");
     let backend = backend.parse().expect("an address and a port");

@@ -25,6 +25,13 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub struct Address(pub [u8; 16]);
 
 impl Address {
+    /// An IPv4 address.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_v4([a, b, c, d]: [u8; 4]) -> Self {
+        Self([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d])
+    }
+
     /// The last four bytes: the IPv4 address, if it is one.
     #[inline(always)]
     #[must_use]

@@ -146,12 +146,13 @@ impl Tunnel {
     /// the checksum up to date.
     pub const MAX_SPREAD: u8 = 16;
 
-    /// What encapsulation adds to a packet, in bytes.
+    /// What encapsulation adds to a packet at most, in bytes. `hands_over`: GUE may name another backend.
     #[must_use]
-    pub const fn overhead(mode: Mode, outer_v6: bool) -> u16 {
-        let ip = if outer_v6 { 40 } else { 20 };
+    pub const fn overhead(mode: Mode, outer_v6: bool, hands_over: bool) -> u16 {
+        let (ip, address) = if outer_v6 { (40, 16) } else { (20, 4) };
         match mode {
             Mode::Ipip => ip,
+            Mode::Gue if hands_over => ip + 8 + 8 + address,
             Mode::Gue => ip + 8,
             Mode::Nat | Mode::FullNat | Mode::L2Dsr => 0,
         }
@@ -245,7 +246,7 @@ pub struct Header {
     pub port: [u8; 2],
     /// IP protocol number.
     pub protocol: u8,
-    /// [`Header::RESETS`], [`Header::LEARNS`]. Changes at run time.
+    /// [`Header::RESETS`], [`Header::LEARNS`], [`Header::HANDS_OVER`]. Changes at run time.
     pub flags: u8,
     /// Entries of the extent, this one included.
     pub length: u32,
@@ -275,6 +276,9 @@ impl Header {
     pub const RESETS: u8 = 1;
     /// No packet says that it opens a flow: what a moving row does not know is learned before it is new.
     pub const LEARNS: u8 = 2;
+    /// Backends at the end of GUE hand packets of connections that they do not know to the row's other owner, which
+    /// the tunnel's header names.
+    pub const HANDS_OVER: u8 = 4;
 }
 
 const _: () = assert!(size_of::<Header>() == size_of::<Backend>());

@@ -168,6 +168,8 @@ pub enum Feature {
     Affinity = 32,
     /// Services over QUIC, whose packets say what opens a connection.
     Quic = 64,
+    /// Backends hand packets of connections that they do not know to another one, which GUE's header names.
+    SecondChance = 128,
     /// `FLOWS` is about to be replaced by a larger map, `NEXT_FLOWS`: what is claimed stands in both.
     Growing = 1 << 31,
 }

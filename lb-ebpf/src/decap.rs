@@ -12,9 +12,10 @@ use aya_ebpf::{
 use lb_common::{
     address::Address,
     decap::{self, Fate, OUTCOMES, Outcome, Rules, Settings},
+    wire::{Ip, transport::Tcp},
 };
 
-use crate::frame::XdpFrame;
+use crate::{connections, frame::XdpFrame};
 
 /// Sizes of 1 are placeholders: the loader sets them from the rules.
 #[map]
@@ -34,6 +35,7 @@ const BITS: u32 = 128;
 #[inline(always)]
 pub fn xlb_decap(ctx: XdpContext) -> u32 {
     let rules = Maps {
+        ctx: &ctx,
         settings: DECAP_SETTINGS.get(0).copied().unwrap_or_default(),
     };
     let outcome = decap::decapsulate(&mut XdpFrame::new(&ctx), &rules);
@@ -52,11 +54,12 @@ struct Aligned {
     key: Key<Address>,
 }
 
-struct Maps {
+struct Maps<'c> {
+    ctx: &'c XdpContext,
     settings: Settings,
 }
 
-impl Rules for Maps {
+impl Rules for Maps<'_> {
     #[inline(always)]
     fn settings(&self) -> Settings {
         self.settings
@@ -74,6 +77,11 @@ impl Rules for Maps {
             key: Key::new(BITS, source),
         };
         DECAP_SOURCES.get(&aligned.key).is_some()
+    }
+
+    #[inline(always)]
+    fn knows<I: Ip>(&self, ip: &I, tcp: &Tcp) -> bool {
+        connections::knows(self.ctx, ip, tcp)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The XDP programs of xlb: frame and maps around the data path of `lb-common`.
 //!
-//! The only place that knows XDP's actions. Unsafe code is in [`frame`], [`maps`], [`tracked`] and [`fib`];
+//! The only place that knows XDP's actions. Unsafe code is in [`frame`], [`maps`], [`tracked`], [`fib`] and
+//! [`connections`];
 //! [`decap`] is the program for backends, with maps of its own.
 #![no_std]
 #![no_main]
@@ -15,6 +16,7 @@
     reason = "the attribute `xdp` hands contexts over by value and drops the documentation"
 )]
 
+mod connections;
 mod decap;
 mod fib;
 mod frame;

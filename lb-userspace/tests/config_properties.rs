@@ -343,7 +343,11 @@ fn forwarding() -> impl Strategy<Value = (Mode, Tunnel, FullNat, u16)> {
         "192.0.2.7/32",
     ];
     let source = prop::option::of(select(sources).prop_map(|text| text.parse().unwrap()));
-    let tunnel = (source, 1_u16..).prop_map(|(source, port)| Tunnel { source, port });
+    let tunnel = (source, 1_u16..).prop_map(|(source, port)| Tunnel {
+        source,
+        port,
+        second_chance: false,
+    });
     let full_nat = ranges().prop_map(|ports| FullNat {
         sources: vec![Ipv4Addr::new(192, 0, 2, 1).into()],
         ports,

@@ -292,6 +292,7 @@ fn state(setup: Setup, servers: &[Server]) -> State {
                 deadline: 0,
                 resets: false,
                 learns: setup.protocol == UDP,
+                hands_over: false,
                 affinity: 0,
             },
             backends: backends

@@ -19,8 +19,10 @@ use std::{
 use anyhow::{Context as _, Result};
 use lb_userspace::lab::{Family, Namespace};
 
-/// How long a client waits for a connection or an answer.
+/// How long a client waits for a connection, or for an answer to a datagram.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
+/// How long it waits for an answer on a connection: packets that are lost are sent again, four times within this.
+const TIME_TO_REPEAT: Duration = Duration::from_secs(6);
 
 /// What a client remembers.
 pub trait Client: Send + 'static {
@@ -86,6 +88,8 @@ pub struct Connection {
     pub name: String,
     /// Pages that it has sent.
     pub pages: u64,
+    /// When it sent the last one.
+    heard: Instant,
 }
 
 impl Connection {
@@ -95,11 +99,12 @@ impl Connection {
     /// If there is no connection, or no answer.
     pub fn open(vip: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect_timeout(&vip, PATIENCE)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(TIME_TO_REPEAT))?;
         let mut connection = Self {
             stream,
             name: String::new(),
             pages: 0,
+            heard: Instant::now(),
         };
         connection.name = connection.ask()?;
         Ok(connection)
@@ -130,6 +135,7 @@ impl Connection {
             answer.extend_from_slice(&part[..length]);
             if let Some(name) = body(&answer) {
                 self.pages += 1;
+                self.heard = Instant::now();
                 return Ok(name.to_owned());
             }
         }
@@ -151,9 +157,20 @@ pub struct Failure {
     pub server: Option<String>,
     /// What went wrong.
     pub error: io::Error,
+    /// How long a connection had been silent before.
+    pub silence: Duration,
 }
 
 impl Failure {
+    const fn of_nobody(began: Instant, error: io::Error) -> Self {
+        Self {
+            began,
+            server: None,
+            error,
+            silence: Duration::ZERO,
+        }
+    }
+
     /// Whether nothing was heard, rather than something wrong.
     #[must_use]
     pub fn is_silence(&self) -> bool {
@@ -164,7 +181,12 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let server = self.server.as_deref().unwrap_or("nobody");
-        write!(f, "{} (served by {server})", self.error)
+        let silence = self.silence.as_secs_f32();
+        let error = &self.error;
+        write!(
+            f,
+            "{error} (served by {server}, silent for {silence:.1} s before)"
+        )
     }
 }
 
@@ -209,11 +231,7 @@ impl Held {
                 let began = Instant::now();
                 match Connection::open(vip) {
                     Ok(connection) => held.open.push(connection),
-                    Err(error) => held.failed.push(Failure {
-                        began,
-                        server: None,
-                        error,
-                    }),
+                    Err(error) => held.failed.push(Failure::of_nobody(began, error)),
                 }
             }
         })?;
@@ -238,6 +256,7 @@ impl Client for Held {
                     began,
                     server: Some(connection.name),
                     error,
+                    silence: began - connection.heard,
                 }),
             }
         }
@@ -278,11 +297,7 @@ impl Client for Fresh {
         let began = Instant::now();
         match Connection::open(self.vip) {
             Ok(connection) => self.served.push((began, connection.name)),
-            Err(error) => self.failed.push(Failure {
-                began,
-                server: None,
-                error,
-            }),
+            Err(error) => self.failed.push(Failure::of_nobody(began, error)),
         }
     }
 }
@@ -402,9 +417,8 @@ impl Client for Datagrams {
             self.sent += 1;
             if let Err(error) = flow.ask(self.sent) {
                 self.failed.push(Failure {
-                    began,
                     server: flow.server.clone(),
-                    error,
+                    ..Failure::of_nobody(began, error)
                 });
             }
         }

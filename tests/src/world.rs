@@ -255,12 +255,15 @@ impl World {
             .iter()
             .any(|service| !service.moving.is_empty());
         let sticks = self.services.iter().any(|service| service.affinity != 0);
+        let hands_over = |service: &Service| service.flags & Header::HANDS_OVER != 0;
+        let hands_over = self.services.iter().any(hands_over);
         [
             (ranges, Feature::Ranges),
             (clamps, Feature::Mss),
             (shares, Feature::Shared),
             (moves, Feature::Tracking),
             (sticks, Feature::Affinity),
+            (hands_over, Feature::SecondChance),
         ]
         .into_iter()
         .filter(|(used, _)| *used)

@@ -132,13 +132,14 @@ fn variants() -> Vec<(String, Constants)> {
     variants
 }
 
-const FEATURES: [(u32, &str); 7] = [
+const FEATURES: [(u32, &str); 8] = [
     (Feature::Ranges as u32, "ranges"),
     (Feature::Echo as u32, "echo"),
     (Feature::Mss as u32, "segment sizes"),
     (Feature::Shared as u32, "shared backends"),
     (Feature::Affinity as u32, "affinity"),
     (Feature::Quic as u32, "QUIC"),
+    (Feature::SecondChance as u32, "second chance"),
     (Feature::Growing as u32, "flows in two maps"),
 ];
 

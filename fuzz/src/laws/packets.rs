@@ -61,7 +61,10 @@ pub(super) fn wrapped(change: &Change<'_>, was: &Packet, backend: &Backend) {
     let address = Address::from(outer.destination);
     assert_eq!(address, tunnel.destination, "the tunnel's end");
     let gue = mode(backend) == Mode::Gue;
-    let overhead = usize::from(Tunnel::overhead(mode(backend), outer.v6));
+    let named = if gue { named(after, &outer) } else { 0 };
+    let overhead = usize::from(Tunnel::overhead(mode(backend), outer.v6, false)) + named;
+    let most = usize::from(Tunnel::overhead(mode(backend), outer.v6, true));
+    assert!(overhead <= most, "{overhead} bytes of outer headers");
     let start = outer.ip + overhead;
     if gue {
         assert_eq!(outer.protocol, UDP);
@@ -85,6 +88,20 @@ pub(super) fn wrapped(change: &Change<'_>, was: &Packet, backend: &Backend) {
         differs_by_a_hop(&before[..was.end], &carried, was) || is_syn(before, was),
         "more than a hop"
     );
+}
+
+/// Bytes of the header that names another backend, which has one address of the outer family.
+fn named(frame: &[u8], outer: &Packet) -> usize {
+    let header = &frame[outer.payload + 8..];
+    if header[0] >> 6 != 0 {
+        return 0;
+    }
+    assert_eq!(header[2..4], [0, 0], "extension fields");
+    let address = if outer.v6 { 16 } else { 4 };
+    assert_eq!(4 * usize::from(header[0]), 4 + address, "private data");
+    let kind = u8::from(outer.v6);
+    assert_eq!(header[4..8], [0, kind, 0, 1], "one address, not tried");
+    8 + address
 }
 
 /// Whether two frames with a packet at the same place differ by a hop and its checksum at most.

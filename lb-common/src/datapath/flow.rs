@@ -133,7 +133,7 @@ fn try_remember<A: IpAddress, T: Tables>(
     service: u64,
     tables: &T,
 ) -> Result<(), Step> {
-    let pair = select::owner(selector, service, tables)?;
+    let pair = select::owner(selector, service, tables)?.pair();
     let backend = tables.backend(pair).ok_or(DropReason::TableError)?;
     if to_backend::mode(backend, tables) == FULL_NAT {
         full_nat::remember(asks, selector.flow, pair, backend, tables)?;

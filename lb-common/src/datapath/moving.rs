@@ -49,7 +49,9 @@ pub struct Question {
     /// Zero.
     pub reserved: u8,
     /// The owner, as rows name it.
-    pub owner: u32,
+    pub owner: u16,
+    /// Who else may have the flow and would be asked by the owner; [`Row::NONE`]: nobody.
+    pub other: u16,
     /// An [`Answer`] as number.
     pub answer: u32,
 }
@@ -70,6 +72,9 @@ enum Answer {
 
 /// In the place of an owner.
 const NOBODY: u32 = Row::NONE as u32;
+
+/// An owner, and the other one that may have the flow.
+type Owners = (u32, Option<u32>);
 
 /// What the answer does to the flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,21 +137,25 @@ pub(super) const fn signal(transport: &Transport<'_>) -> u8 {
     }
 }
 
-/// The owner of a moving row that a packet goes to, as the row would name it.
+/// The owner of a moving row that a packet goes to, as the row would name it, and another one where that hands
+/// over what it does not know.
 ///
 /// # Errors
 ///
 /// The program that answers the question, or that nobody has the flow.
 #[inline(always)]
-pub(super) fn owner<T: Tables>(asked: &Question, tables: &T) -> Result<u32, Step> {
+pub(super) fn owner<T: Tables>(asked: &Question, tables: &T) -> Result<Owners, Step> {
     let mut question = tables.question().ok_or(DropReason::TableError)?;
     match question.take_answer(asked) {
         Answer::Awaited => {
             *question = *asked;
             Err(Detour::Moving.into())
         }
-        Answer::Owner if question.owner == NOBODY => Err(DropReason::NoBackend.into()),
-        Answer::Owner => Ok(question.owner),
+        Answer::Owner if question.owner == Row::NONE => Err(DropReason::NoBackend.into()),
+        Answer::Owner => {
+            let other = (question.other != Row::NONE).then_some(question.other.into());
+            Ok((question.owner.into(), other))
+        }
         Answer::Reset if asked.turn() == Turn::Ask => Err(DropReason::NoBackend.into()),
         Answer::Reset => Err(Detour::Reset.into()),
         Answer::Untracked => Err(DropReason::Untracked.into()),
@@ -163,8 +172,9 @@ impl Program for Moving {
             return DropReason::TableError.into();
         };
         match choose(&question, tables) {
-            Ok((owner, answer)) => {
-                question.owner = owner;
+            Ok((owner, other, answer)) => {
+                question.owner = bits::low_word(owner);
+                question.other = bits::low_word(other);
                 question.answer = answer as u32;
                 Step::detour(question.back.into())
             }
@@ -186,13 +196,13 @@ pub trait Entries {
 }
 
 #[inline(always)]
-fn choose<T: Tables>(question: &Question, tables: &T) -> Result<(u32, Answer), DropReason> {
+fn choose<T: Tables>(question: &Question, tables: &T) -> Result<(u32, u32, Answer), DropReason> {
     let Question { hash, service, .. } = *question;
     let table = Way::table(service);
     let (element, slot) = (table.element(), table.slot(hash));
     let row = tables.row(element, slot).ok_or(DropReason::TableError)?;
     // It may have come to rest meanwhile.
-    let (owner, resets) = if row.is_moving() {
+    let (owner, flags) = if row.is_moving() {
         let header = tables.backend(Way::extent(service));
         let header: &Header = zerocopy::transmute_ref!(header.ok_or(DropReason::TableError)?);
         let place = Place::of(hash);
@@ -206,17 +216,33 @@ fn choose<T: Tables>(question: &Question, tables: &T) -> Result<(u32, Answer), D
             idle: header.idle.into(),
             learns: header.flags & Header::LEARNS != 0,
         };
-        let resets = header.flags & Header::RESETS != 0 && row.old() == NOBODY;
-        (seeker.owner(tables), resets)
+        (seeker.owner(tables), header.flags)
     } else {
-        (row.primary(), false)
+        (row.primary(), 0)
+    };
+    let resets = flags & Header::RESETS != 0 && row.old() == NOBODY;
+    let other = if flags & Header::HANDS_OVER != 0 && !question.opens() {
+        other(row, owner)
+    } else {
+        NOBODY
     };
     // Of a row whose owner died, what is no SYN tells of a flow that was with it.
     let tells = owner != row.primary() || row.is_rehashed() && !question.opens();
     if tells && question.turn() != Turn::Ask {
         tables.touch(element, slot);
     }
-    Ok((owner, answer(question, row, owner, resets)))
+    Ok((owner, other, answer(question, row, owner, resets)))
+}
+
+/// Who else may have a flow that goes to `owner`: it may have been opened by way of another balancer.
+#[inline(always)]
+const fn other(row: Row, owner: u32) -> u32 {
+    let other = if owner == row.old() {
+        row.primary()
+    } else {
+        row.old()
+    };
+    if other == owner { NOBODY } else { other }
 }
 
 /// What it means that nobody has a flow. `resets`: the row's flows were with a backend that died, and

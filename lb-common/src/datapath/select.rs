@@ -144,10 +144,35 @@ impl Selector {
             signal: self.signal,
             turn: self.turn as u8,
             back: self.program as u8,
-            owner: 0,
-            answer: 0,
             reserved: 0,
+            owner: 0,
+            other: 0,
+            answer: 0,
         }
+    }
+}
+
+/// The pair that has a flow, and in a moving row the other one that may have it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Choice(u64);
+
+impl Choice {
+    /// There is no other.
+    #[inline(always)]
+    pub(super) const fn only(pair: u32) -> Self {
+        Self(pair as u64)
+    }
+
+    /// The pair that has the flow.
+    #[inline(always)]
+    pub(super) const fn pair(self) -> u32 {
+        bits::low_half(self.0)
+    }
+
+    /// The other one; 0, which is a header's: none.
+    #[inline(always)]
+    pub(super) const fn second(self) -> u32 {
+        bits::low_half(self.0 >> 32)
     }
 }
 
@@ -157,18 +182,25 @@ impl Selector {
 ///
 /// Where the row moves: the program that knows more.
 #[inline(always)]
-pub(super) fn owner<T: Tables>(packet: &Selector, service: u64, tables: &T) -> Result<u32, Step> {
+pub(super) fn owner<T: Tables>(
+    packet: &Selector,
+    service: u64,
+    tables: &T,
+) -> Result<Choice, Step> {
     let row = row(packet.hash, service, tables)?;
-    let owner = if row.is_stable() {
-        row.primary()
+    let extent = Way::extent(service);
+    if row.is_stable() {
+        Ok(Choice::only(extent.wrapping_add(row.primary())))
     } else if row == Row::EMPTY {
-        return Err(DropReason::NoBackend.into());
+        Err(DropReason::NoBackend.into())
     } else if !tables.uses(Feature::Tracking) {
-        return Err(DropReason::TableError.into());
+        Err(DropReason::TableError.into())
     } else {
-        moving::owner(&packet.question(service), tables)?
-    };
-    Ok(Way::extent(service).wrapping_add(owner))
+        let (owner, other) = moving::owner(&packet.question(service), tables)?;
+        let second = other.map_or(0, |other| extent.wrapping_add(other));
+        let pair = extent.wrapping_add(owner);
+        Ok(Choice(u64::from(pair) | u64::from(second) << 32))
+    }
 }
 
 /// The pair that the row of a hash names.

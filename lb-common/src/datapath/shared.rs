@@ -4,7 +4,12 @@
 //! in `FLOWS`. Two flows of one client that would look alike to the backend cannot both go there: the
 //! later one takes another backend, which goes by its row alone.
 
-use super::{Claim, Detour, Fate, Packet, Tables, flow::Asks, select, to_backend};
+use super::{
+    Claim, Detour, Fate, Packet, Tables,
+    flow::Asks,
+    select::{self, Choice},
+    to_backend,
+};
 use crate::{
     DropReason,
     backend::{Backend, Mode},
@@ -45,7 +50,7 @@ pub(super) fn send<'t, I: Ip, T: Tables>(
     let refresh = Some(asks.marks);
     match choose(&asks, refresh, owner, hash, service, tables)? {
         (pair, backend, Standing::Apart) => {
-            to_backend::deliver(packet, hash, pair, backend, tables)
+            to_backend::deliver(packet, hash, Choice::only(pair), backend, tables)
         }
         (_, _, Standing::Unknown) => Err(Detour::Flow.into()),
     }

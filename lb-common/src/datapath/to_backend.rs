@@ -1,7 +1,8 @@
 //! A client's packet: slot → backend → checks → rewrite or encapsulate → next hop.
 
 use super::{
-    Decision, Detour, Direction, Fate, Obstacle, Packet, Tables, full_nat, owner, rewrite, select,
+    Decision, Detour, Direction, Fate, Obstacle, Packet, Tables, full_nat, owner, rewrite,
+    select::{self, Choice},
     shared, syn, tunnel,
 };
 use crate::{
@@ -43,7 +44,8 @@ pub(super) fn send<'t, I: Ip, T: Tables>(
 fn try_send<'t, I: Ip, T: Tables>(packet: Packet<'_, I>, service: u64, tables: &'t T) -> Fate<'t> {
     may_ask(packet.ip.source(), tables)?;
     let selector = packet.selector(service, tables);
-    let pair = select::owner(&selector, service, tables)?;
+    let choice = select::owner(&selector, service, tables)?;
+    let pair = choice.pair();
     let backend = tables.backend(pair).ok_or(DropReason::TableError)?;
     if mode(backend, tables) == FULL_NAT && full_nat::is_used(tables) {
         return full_nat::send(packet, pair, tables);
@@ -51,7 +53,7 @@ fn try_send<'t, I: Ip, T: Tables>(packet: Packet<'_, I>, service: u64, tables: &
     if shared::is(backend, tables) {
         return shared::send(packet, pair, selector.hash, service, tables);
     }
-    deliver(packet, selector.flow, pair, backend, tables)
+    deliver(packet, selector.flow, choice, backend, tables)
 }
 
 /// A client is no group, not everybody, not nobody, and no VIP (a land attack, for one).
@@ -69,10 +71,11 @@ pub(super) fn may_ask<A: IpAddress, T: Tables>(source: A, tables: &T) -> Result<
 pub(super) fn deliver<'t, I: Ip, T: Tables>(
     packet: Packet<'_, I>,
     hash: u64,
-    pair: u32,
+    choice: Choice,
     backend: &'t Backend,
     tables: &'t T,
 ) -> Fate<'t> {
+    let pair = choice.pair();
     may_go(packet.ip, backend, tables).map_err(|it| it.told(packet.ip.destination(), tables))?;
     syn::check(&packet, backend.mss, tables)?;
     let mut destination = packet.ip.destination();
@@ -96,20 +99,20 @@ pub(super) fn deliver<'t, I: Ip, T: Tables>(
         tables,
     );
     tables.count(pair, Direction::Forward, packet.len);
-    Ok(rewrite_for(packet, hash, (mode, backend), tables))
+    Ok(rewrite_for(packet, hash, (mode, backend, choice), tables))
 }
 
 #[inline(always)]
 fn rewrite_for<'t, I: Ip, T: Tables>(
     mut packet: Packet<'_, I>,
     hash: u64,
-    (mode, backend): (u8, &'t Backend),
+    (mode, backend, choice): (u8, &'t Backend, Choice),
     tables: &'t T,
 ) -> Decision<'t> {
     match mode {
         IPIP | GUE => {
             let inner = tunnel::Inner::of_packet(&mut packet, backend, hash, tables);
-            Decision::Encapsulate(inner)
+            Decision::Encapsulate(inner.or_by(choice.second()))
         }
         NAT => {
             rewrite::leave_by(packet.eth, backend.next_hop, tables);

@@ -10,11 +10,14 @@ use zerocopy::transmute_ref;
 use super::{Packet, Tables, rewrite, sum};
 use crate::{
     DropReason, Verdict,
+    address::Address,
     backend::{Backend, Mode, Tunnel},
     bits,
     checksum::{Delta, fold},
+    maps::Feature,
     wire::{
-        Cursor, Eth, Frame, Ip, Ipv4, Ipv6, Ports,
+        Cursor, Eth, Frame, Ip, IpAddress as _, Ipv4, Ipv6, Ports,
+        gue::{Gue, Hop},
         ip::Outer,
         transport::{UDP, Udp},
     },
@@ -34,6 +37,8 @@ pub(super) struct Inner<'t> {
     protocol: u8,
     /// Its sum, where one is called for and its transport checksum tells it.
     sum: Option<u16>,
+    /// The pair that may have the flow, too; 0: none.
+    second: u32,
 }
 
 impl<'t> Inner<'t> {
@@ -76,7 +81,25 @@ impl<'t> Inner<'t> {
                 IpProto::Ipv4 as u8
             },
             sum: None,
+            second: 0,
         }
+    }
+
+    /// The same where another pair may have the flow; 0: none.
+    #[inline(always)]
+    pub(super) const fn or_by(self, second: u32) -> Self {
+        Self { second, ..self }
+    }
+
+    /// The address of the pair that may have the flow, too, where the backend hands over what it does not know.
+    #[inline(always)]
+    fn second<O: Ip, T: Tables>(&self, tables: &T) -> Option<Address> {
+        if !tables.uses(Feature::SecondChance) || self.second == 0 {
+            return None;
+        }
+        let tunnel: &Tunnel = transmute_ref!(tables.backend(self.second)?);
+        let is_like = tunnel.mode == Mode::Gue as u8 && (tunnel.v6 != 0) == O::V6;
+        is_like.then_some(tunnel.destination)
     }
 }
 
@@ -119,23 +142,64 @@ fn ipip<O: Ip, F: Frame, T: Tables>(frame: &mut F, inner: Inner<'_>, tables: &T)
     Some(())
 }
 
-/// In a UDP datagram: the packet follows its header at once, the first bits of which tell its version.
+/// In a UDP datagram.
 #[inline(always)]
 fn gue<O: Ip, F: Frame, T: Tables>(frame: &mut F, mut inner: Inner<'_>, tables: &T) -> Option<()> {
     // A packet whose own checksum does not tell its sum: a fragment, ICMP, a datagram without checksum.
     if O::V6 && inner.sum.is_none() && inner.len <= 4 * MOST_WORDS {
         inner.sum = Some(sum::of_bytes(frame, Eth::LEN, inner.len, MOST_WORDS));
     }
-    if !frame.push(size_of::<O>() + size_of::<Udp>()) {
+    // Twice the same code: the one without a name is to cost nothing for the other.
+    match inner.second::<O, _>(tables) {
+        None => datagram::<O, _, _>(frame, inner, None, tables),
+        named => datagram::<O, _, _>(frame, inner, named, tables),
+    }
+}
+
+/// The packet follows the UDP header at once, and its first bits tell its version; or it stands behind a header that
+/// names another backend.
+#[inline(always)]
+fn datagram<O: Ip, F: Frame, T: Tables>(
+    frame: &mut F,
+    mut inner: Inner<'_>,
+    named: Option<Address>,
+    tables: &T,
+) -> Option<()> {
+    let between = named.map_or(0, |_| {
+        size_of::<Gue>() + size_of::<Hop>() + size_of::<O::Address>()
+    });
+    if !frame.push(size_of::<O>() + size_of::<Udp>() + between) {
         return None;
     }
     let mut cursor = frame.cursor();
     ethernet::<O, _, _>(&mut cursor, inner, tables)?;
-    let outer = inner.outer(UDP, inner.len + size_of::<Udp>());
+    let outer = inner.outer(UDP, inner.len + size_of::<Udp>() + between);
     let ip = cursor.take::<O>()?;
     *ip = O::outer(&outer);
-    *cursor.take::<Udp>()? = inner.udp::<O>(&outer);
+    let udp = cursor.take::<Udp>()?;
+    if let Some(address) = named {
+        let added = name::<O, _>(&mut cursor, inner.protocol, &address)?;
+        inner.sum = inner.sum.map(|sum| fold(u32::from(sum) + u32::from(added)));
+    }
+    *udp = inner.udp::<O>(&outer);
     Some(())
+}
+
+/// Writes the header that names another backend; what that adds to the datagram's sum.
+#[inline(always)]
+fn name<'p, O: Ip, C: Cursor<'p>>(cursor: &mut C, protocol: u8, address: &Address) -> Option<u16> {
+    let (gue, hop) = (Gue::with_hop::<O>(protocol), Hop::new::<O>());
+    *cursor.take::<Gue>()? = gue;
+    *cursor.take::<Hop>()? = hop;
+    if O::V6 {
+        *cursor.take::<[u8; 16]>()? = address.0;
+    } else {
+        *cursor.take::<[u8; 4]>()? = address.v4();
+    }
+    let address = O::Address::from_table(address).sum();
+    Some(fold(
+        u32::from(gue.sum()) + u32::from(hop.sum()) + u32::from(address),
+    ))
 }
 
 #[inline(always)]

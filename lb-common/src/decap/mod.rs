@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! frame ─ outer header ─► tunnel? ─ source allowed? ─► inner header ─ a VIP? ─ congestion? ─► kernel
-//!                            └ no: untouched ─► kernel
+//!                            └ no: untouched ─► kernel                  │
+//!                                        a connection of somebody else's? ┴► forwarded to the second backend
 //! ```
 //!
 //! The balancer's packet loses its outer headers and goes on to the host's own stack, where the VIP is
@@ -15,6 +16,7 @@
 mod ecn;
 mod outcome;
 mod rules;
+mod second;
 mod tunnel;
 
 pub use outcome::{Fate, OUTCOMES, Outcome};
@@ -23,7 +25,11 @@ pub use rules::{COUNTERS, GUE_PORT, PROGRAM, Rules, SETTINGS, SOURCES, Settings,
 use self::tunnel::Carried;
 use crate::{
     datapath::Tags,
-    wire::{Cursor, Eth, Frame, Ip, IpAddress as _, Ipv4, Ipv6, Portless},
+    wire::{
+        Cursor, Eth, Frame, Ip, IpAddress as _, Ipv4, Ipv6, Portless,
+        ip::Payload,
+        transport::{TCP, Tcp},
+    },
 };
 
 /// Takes a packet out of its tunnel, or tells why not. What is not of ours stays as it is.
@@ -104,36 +110,43 @@ fn outer<'p, O: Ip + 'p, C: Cursor<'p>, R: Rules>(
     if piece.later || piece.more {
         return Err(Outcome::Fragment);
     }
-    let carried = tunnel::carried(piece.payload, &mut cursor, rules.settings().gue_port)?;
+    let carried = tunnel::carried::<O, _>(piece.payload, &mut cursor, rules.settings().gue_port)?;
     if !ip.is_plain() {
         return Err(Outcome::Malformed);
     }
     if !rules.is_allowed(ip.source().to_table()) {
         return Err(Outcome::SourceNotAllowed);
     }
-    if carried.v6 {
-        inner::<Ipv6, _, _>(carried, ip.class(), cursor, rules)
+    let inner = if carried.v6 {
+        inner::<Ipv6, _, _, _>(&carried, ip.class(), cursor, rules)
     } else {
-        inner::<Ipv4, _, _>(carried, ip.class(), cursor, rules)
+        inner::<Ipv4, _, _, _>(&carried, ip.class(), cursor, rules)
+    };
+    if let (Err(Outcome::HandedOver), Some(second)) = (&inner, carried.second) {
+        second.hand_over(ip);
     }
+    inner
 }
 
 /// Judges the inner packet by the whole of its own header, and hands it the outer one's congestion mark.
 #[inline(always)]
-fn inner<'p, I: Ip + 'p, C: Cursor<'p>, R: Rules>(
-    carried: Carried,
+fn inner<'p, I: Ip + 'p, A, C: Cursor<'p>, R: Rules>(
+    carried: &Carried<'_, A>,
     outer_class: u8,
     mut cursor: C,
     rules: &R,
 ) -> Result<Inner, Outcome> {
     let before = cursor.frame_len() - cursor.rest() - Eth::LEN;
     let ip = cursor.take::<I>().ok_or(Outcome::InnerMalformed)?;
-    let is_malformed = matches!(ip.payload(&mut cursor), Err(Portless::Malformed));
-    if is_malformed || ip.total_len() > carried.len {
+    let payload = ip.payload(&mut cursor);
+    if payload == Err(Portless::Malformed) || ip.total_len() > carried.len {
         return Err(Outcome::InnerMalformed);
     }
     if !rules.is_vip(ip.destination().to_table()) {
         return Err(Outcome::NotOurVip);
+    }
+    if carried.second.is_some() && is_strange(ip, payload, cursor, rules) {
+        return Err(Outcome::HandedOver);
     }
     let class = ecn::combine(ip.class(), outer_class).ok_or(Outcome::EcnIllegal)?;
     if class != ip.class() {
@@ -144,4 +157,19 @@ fn inner<'p, I: Ip + 'p, C: Cursor<'p>, R: Rules>(
         v6: I::V6,
         before,
     })
+}
+
+/// Whether a packet is of a connection that this host does not know: of TCP, whole, and no SYN.
+#[inline(always)]
+fn is_strange<'p, I: Ip, C: Cursor<'p>, R: Rules>(
+    ip: &I,
+    payload: Result<Payload, Portless>,
+    mut cursor: C,
+    rules: &R,
+) -> bool {
+    let Ok(Payload { protocol: TCP, .. }) = payload else {
+        return false;
+    };
+    let tcp = cursor.take::<Tcp>();
+    tcp.is_some_and(|tcp| !tcp.is_syn() && !rules.knows(ip, tcp))
 }

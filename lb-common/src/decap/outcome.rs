@@ -24,6 +24,9 @@ reasons! {
         Fragment = 2, "fragment";
         /// Left: an outer header that is cut short, contradicts itself, has options or a wrong checksum.
         Malformed = 3, "malformed";
+        /// Left, for the kernel to forward: a connection that this host does not know, and that the backend may
+        /// which the tunnel's header names.
+        HandedOver = 4, "handed_over";
         /// Taken out of an IP packet.
         Ipip = 8, "ipip";
         /// Taken out of Generic UDP Encapsulation.

@@ -12,7 +12,11 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::{address::Address, interface::Interface};
+use crate::{
+    address::Address,
+    interface::Interface,
+    wire::{Ip, transport::Tcp},
+};
 
 /// Name of the program.
 pub const PROGRAM: &str = "xlb_decap";
@@ -52,4 +56,8 @@ pub trait Rules {
 
     /// Whether an outer source may send.
     fn is_allowed(&self, source: Address) -> bool;
+
+    /// Whether this host has the connection of a packet that opens none, or makes it of the packet, which
+    /// answers a SYN cookie of its own.
+    fn knows<I: Ip>(&self, ip: &I, tcp: &Tcp) -> bool;
 }

@@ -5,6 +5,7 @@
 //! implement [`Cursor`] and [`Frame`].
 
 pub mod eth;
+pub mod gue;
 pub mod icmp;
 pub mod ip;
 pub mod ipv4;

@@ -113,6 +113,19 @@ pub struct Transport<'p> {
     covered: [u8; 2],
 }
 
+impl Tcp {
+    /// Whether it opens a connection or answers to that.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_syn(&self) -> bool {
+        let [_, flags, ..] = self.flags_window;
+        flags & SYN != 0
+    }
+}
+
+/// A flag of TCP.
+const SYN: u8 = 2;
+
 impl<'p> Transport<'p> {
     /// A datagram that opens a QUIC connection.
     const INITIAL: u8 = 1;
@@ -180,7 +193,6 @@ impl<'p> Transport<'p> {
     #[inline(always)]
     #[must_use]
     pub const fn opens(&self) -> bool {
-        const SYN: u8 = 2;
         const ACK: u8 = 16;
         let is_quic = self.protocol == UDP && self.flags == Self::INITIAL;
         self.flags & (SYN | ACK) == SYN || is_quic
@@ -190,7 +202,6 @@ impl<'p> Transport<'p> {
     #[inline(always)]
     #[must_use]
     pub const fn is_syn(&self) -> bool {
-        const SYN: u8 = 2;
         self.flags & SYN != 0
     }
 
@@ -223,13 +234,31 @@ impl<'p> Transport<'p> {
     /// all ones (RFC 768).
     #[inline(always)]
     pub const fn update_checksum(&mut self, delta: Delta) {
-        let old = u16::from_ne_bytes(*self.checksum);
-        let new = delta.update(old);
-        *self.checksum = match (self.protocol, old, new) {
-            (UDP, 0, _) => return,
-            (UDP, _, 0) => [0xff; 2],
-            _ => new.to_ne_bytes(),
+        *self.checksum = if self.protocol == UDP {
+            udp_checksum(*self.checksum, delta)
+        } else {
+            delta
+                .update(u16::from_ne_bytes(*self.checksum))
+                .to_ne_bytes()
         };
+    }
+}
+
+impl Udp {
+    /// Brings the checksum up to date, like [`Transport::update_checksum`].
+    #[inline(always)]
+    pub const fn update_checksum(&mut self, delta: Delta) {
+        self.checksum = udp_checksum(self.checksum, delta);
+    }
+}
+
+#[inline(always)]
+const fn udp_checksum(before: [u8; 2], delta: Delta) -> [u8; 2] {
+    let old = u16::from_ne_bytes(before);
+    match (old, delta.update(old)) {
+        (0, _) => before,
+        (_, 0) => [0xff; 2],
+        (_, new) => new.to_ne_bytes(),
     }
 }
 

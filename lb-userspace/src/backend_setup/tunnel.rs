@@ -59,6 +59,28 @@ fn decap(facts: &Facts<'_>, script: &mut Script) {
     script.run(format!(
         "xlb decap --interface \"$dev\" --vip {vips} --source {sources}{port}"
     ));
+    if facts.backend.mode == Mode::Gue && facts.service.tunnel.second_chance {
+        forward(facts.address(), script);
+    }
+}
+
+/// The kernel forwards what is handed to another backend.
+fn forward(outer: IpAddr, script: &mut Script) {
+    script.note(
+        "Connections that it does not know it forwards, to the backend that the tunnel's header names.",
+    );
+    if outer.is_ipv4() {
+        script.run("sysctl -w \"net/ipv4/conf/$dev/forwarding=1\"");
+        script.run(
+            "sysctl -w net.ipv4.conf.all.send_redirects=0 \"net/ipv4/conf/$dev/send_redirects=0\"",
+        );
+    } else {
+        // Not of an interface: ip6_forward() of the kernel asks for that of `all`.
+        script.run("sysctl -w net.ipv6.conf.all.forwarding=1");
+        script.note(
+            "A host that forwards heeds no router advertisement, unless $dev has accept_ra=2.",
+        );
+    }
 }
 
 /// The kernel's way out.
@@ -103,7 +125,8 @@ fn announce(facts: &Facts<'_>, script: &mut Script) {
         Mode::Gue => backend::Mode::Gue,
         _ => backend::Mode::Ipip,
     };
-    let overhead = u32::from(Tunnel::overhead(mode, outer.is_ipv6()));
+    let second_chance = facts.service.tunnel.second_chance;
+    let overhead = u32::from(Tunnel::overhead(mode, outer.is_ipv6(), second_chance));
     let headers = if vip.is_ipv6() { HEADERS.1 } else { HEADERS.0 };
     let mss = mtu.saturating_sub(overhead + headers);
     if mss == 0 {

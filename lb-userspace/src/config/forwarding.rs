@@ -32,7 +32,12 @@ const MSS: std::ops::RangeInclusive<u16> = 536..=65_495;
 
 /// A table of what tunnels are built of.
 pub(super) fn read_tunnel(node: &Node, problems: &mut Problems) -> Result<Tunnel, Reported> {
-    let table = Table::open(node, "`tunnel`", &["source", "port"], problems)?;
+    let table = Table::open(
+        node,
+        "`tunnel`",
+        &["source", "port", "second_chance"],
+        problems,
+    )?;
     let default = Tunnel::default();
     let source = table
         .get("source")
@@ -41,9 +46,13 @@ pub(super) fn read_tunnel(node: &Node, problems: &mut Problems) -> Result<Tunnel
     let port = table.get("port").map_or(Ok(default.port), |node| {
         values::number(node, "`port`", 1..=u16::MAX, problems).map(|port| port.value)
     });
+    let second_chance = table.get("second_chance").map_or(Ok(false), |node| {
+        values::truth(node, "`second_chance`", problems)
+    });
     Ok(Tunnel {
         source: source?,
         port: port?,
+        second_chance: second_chance?,
     })
 }
 

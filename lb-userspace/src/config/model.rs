@@ -262,6 +262,9 @@ pub struct Tunnel {
     pub source: Option<IpNet>,
     /// UDP port of `gue`.
     pub port: u16,
+    /// Whether `gue` names the other backend that may have a connection as its slot changes hands: backends hand
+    /// it what they do not know.
+    pub second_chance: bool,
 }
 
 impl Default for Tunnel {
@@ -270,6 +273,7 @@ impl Default for Tunnel {
         Self {
             source: None,
             port: 6080,
+            second_chance: false,
         }
     }
 }

@@ -17,6 +17,7 @@ impl ServiceDraft {
         self.check_probe(problems);
         self.check_mss(problems);
         self.check_sources(problems);
+        self.check_second_chance(problems);
         if let Ok(vip) = &self.vip {
             self.connections.check(vip, problems);
         }
@@ -88,6 +89,34 @@ impl ServiceDraft {
                     .label("only TCP has segments")
                     .also(vip.span, "the VIP")
                     .hint("remove it"),
+            );
+        }
+    }
+
+    /// Only the header of GUE has room for another backend, and only TCP has connections that a host knows.
+    fn check_second_chance(&self, problems: &mut Problems) {
+        let (Ok(vip), Ok(Some(tunnel)), Ok(backends)) = (&self.vip, &self.tunnel, &self.backends)
+        else {
+            return;
+        };
+        if !tunnel.value.second_chance {
+            return;
+        }
+        let span = problems.source().narrow(tunnel.span, "second_chance");
+        if vip.value.protocol != Protocol::Tcp {
+            problems.error(
+                Finding::at(span, "`second_chance` in a UDP service")
+                    .label("only TCP has connections that a host knows")
+                    .also(vip.span, "the VIP")
+                    .hint("remove it"),
+            );
+        }
+        let mut modes = backends.iter().map(|backend| &backend.mode);
+        if !modes.any(|mode| !matches!(mode, Ok(mode) if *mode != Mode::Gue)) {
+            problems.error(
+                Finding::at(span, "`second_chance` in a service without `gue`")
+                    .label("no other tunnel names a second backend")
+                    .hint("use `mode: gue`, or remove it"),
             );
         }
     }

@@ -525,6 +525,7 @@ fn state(backends: u8) -> State {
                 deadline: 3600,
                 resets: false,
                 learns: false,
+                hands_over: false,
                 affinity: 0,
             },
             backends: (1..=backends).map(backend).collect(),

@@ -181,6 +181,7 @@ impl<S: Store> Reader<'_, S> {
                 deadline: header.deadline,
                 resets: header.flags & Header::RESETS != 0,
                 learns: header.flags & Header::LEARNS != 0,
+                hands_over: header.flags & Header::HANDS_OVER != 0,
                 affinity: header.affinity,
             },
             lingering: BTreeMap::new(),

@@ -141,6 +141,7 @@ fn patience(service: &model::Service) -> Patience {
         deadline: seconds(service.drain_deadline),
         resets: is_tcp && service.on_down == OnDown::Reset,
         learns: affinity.is_some() || !is_tcp && !service.quic,
+        hands_over: service.tunnel.second_chance,
         affinity: affinity.map_or(0, |affinity| affinity.bits(service.vip.address)),
     }
 }
@@ -170,7 +171,11 @@ where
         let admin = self.inputs.effective.admin(&service.name, address);
         let way = self.inputs.network.way(address.ip());
         let forwarding = self.forwarding(service, backend, way);
-        let overhead = Tunnel::overhead(forwarding.mode(), address.is_ipv6());
+        let overhead = Tunnel::overhead(
+            forwarding.mode(),
+            address.is_ipv6(),
+            service.tunnel.second_chance,
+        );
         let claim = Claim {
             vip,
             backend: address,

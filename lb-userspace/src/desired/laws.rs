@@ -365,6 +365,7 @@ fn what_flows_are_to_a_service_may_change() {
         deadline: 8,
         resets: true,
         learns: true,
+        hands_over: false,
         affinity: 24,
     };
     state.services[0].patience = patience;

@@ -149,6 +149,7 @@ mod tests {
         deadline: 3600,
         resets: false,
         learns: false,
+        hands_over: false,
         affinity: 0,
     };
 

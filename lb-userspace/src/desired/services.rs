@@ -433,6 +433,7 @@ impl Service {
                 deadline: 0,
                 resets: false,
                 learns: false,
+                hands_over: false,
                 affinity: 0,
             },
             lingering: BTreeMap::new(),

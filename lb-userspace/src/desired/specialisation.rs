@@ -28,7 +28,8 @@ const OF_TABLES: u32 = Feature::Ranges as u32
     | Feature::Mss as u32
     | Feature::Shared as u32
     | Feature::Affinity as u32
-    | Feature::Quic as u32;
+    | Feature::Quic as u32
+    | Feature::SecondChance as u32;
 
 impl Specialisation {
     /// What a configuration (with its overrides) needs. `tracks`: whether the kernel can track flows.
@@ -117,6 +118,10 @@ fn features(config: &Config) -> u32 {
         (shares_backends(config), Feature::Shared),
         (any(|service| service.affinity.is_some()), Feature::Affinity),
         (any(|service| service.quic), Feature::Quic),
+        (
+            any(|service| service.tunnel.second_chance),
+            Feature::SecondChance,
+        ),
     ];
     let bits = used.iter().filter(|(is_used, _)| *is_used);
     bits.fold(0, |features, (_, feature)| features | *feature as u32)

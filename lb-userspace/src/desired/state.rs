@@ -65,6 +65,8 @@ pub struct Patience {
     pub resets: bool,
     /// No packet says that it opens a flow.
     pub learns: bool,
+    /// Backends hand over packets of connections that they do not know.
+    pub hands_over: bool,
     /// Bits of a client's address that its backend is chosen by, and nothing else; 0: by the flow.
     pub affinity: u8,
 }

@@ -153,7 +153,7 @@ fn service(random: &mut Random, v6: bool, crowded: bool, pools: &[Pool]) -> Serv
         owners: owners(random, &service),
         moving: moving(random, &service),
         idle: random.pick(&[60, 900]),
-        flags: random.below(4) as u8,
+        flags: random.below(8) as u8,
         affinity: random.pick(&[0, 0, 0, 1, 24, 32, 64, 128]),
         links: links(random, &service, pools),
         ..service

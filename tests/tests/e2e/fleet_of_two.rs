@@ -3,7 +3,7 @@
 #![expect(clippy::disallowed_types, reason = "real connections take real time")]
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::Path,
     process::Command,
     thread,
@@ -14,19 +14,19 @@ use lb_tests::{
     bird::{self, Bird},
     config::{self, QUICK, Service},
     daemon::Xlb,
-    direct,
+    direct::{self, TunnelEnd},
     fleet::{Fleet, WEB},
     load::{Held, Load},
     wait::eventually,
 };
 use lb_userspace::{
     config::model::Mode,
-    lab::{Family, Namespace, Options, Topology, WayBack},
+    lab::{Family, Host, Namespace, Options, Topology, WayBack},
 };
 use nix::sys::signal::Signal;
 
 use crate::page::sample;
-use crate::site::{SOON, checksum, service, wait_until_whole};
+use crate::site::{SOON, checksum, nothing_was_dropped, service, wait_until_whole};
 
 /// Connections of each family.
 const CONNECTIONS: usize = 200;
@@ -49,14 +49,28 @@ const fn web(family: Family) -> Service<'static> {
     }
 }
 
+/// The same in GUE, whose header names a second backend.
+const fn second_chance(family: Family) -> Service<'static> {
+    Service {
+        mode: Mode::Gue,
+        more: &["tunnel: { second_chance: true }"],
+        ..web(family)
+    }
+}
+
 /// The network, with everything in it but balancers.
 struct Site {
     topology: Topology,
+    services: [Service<'static>; 2],
     _fleet: Fleet,
 }
 
 impl Site {
     fn new() -> Self {
+        Self::of(Family::ALL.map(web))
+    }
+
+    fn of(services: [Service<'static>; 2]) -> Self {
         let topology = Topology::pair(Options {
             way_back: WayBack::Router,
             ..Options::default()
@@ -69,6 +83,7 @@ impl Site {
         let fleet = Fleet::start_at(&topology, &vips).unwrap();
         let site = Self {
             topology,
+            services,
             _fleet: fleet,
         };
         // Else packets of one connection could take both ways, or all connections one.
@@ -90,8 +105,7 @@ impl Site {
             &self.topology.balancer.namespace,
             &second.balancer.namespace,
         ];
-        let services = Family::ALL.map(web);
-        let yaml = config::yaml(&self.topology, &services);
+        let yaml = config::yaml(&self.topology, &self.services);
         let start = |(host, seed): (_, &str)| {
             let file = format!("hash_seed: {seed}\nannounce: {{}}\n{yaml}");
             Xlb::start(host, &file).unwrap()
@@ -100,6 +114,25 @@ impl Site {
         let both = [(one, seeds[0]), (other, seeds[1])].map(start);
         both.iter().for_each(wait_until_whole);
         both
+    }
+
+    /// The backends' ends of tunnels, whose kernels forward what is another backend's.
+    fn ends(&self) -> Vec<TunnelEnd<'_>> {
+        let vips = Family::ALL.map(|family| self.topology.vip.of(family));
+        let sources = ["10.0.0.0/8", "2001:db8::/32"].map(str::to_owned);
+        let end = |backend| Self::end(backend, &vips, &sources);
+        self.topology.backends.iter().map(end).collect()
+    }
+
+    fn end<'h>(backend: &'h Host, vips: &[IpAddr], sources: &[String]) -> TunnelEnd<'h> {
+        // ip6_forward() of the kernel asks for that of `all`.
+        for forwards in ["ipv4/conf/eth0", "ipv6/conf/all"] {
+            let forwards = format!("net/{forwards}/forwarding");
+            backend.namespace.sysctl(&forwards, "1").unwrap();
+        }
+        let end = TunnelEnd::new(&backend.namespace).unwrap();
+        end.attach(vips, sources).unwrap();
+        end
     }
 
     fn bird_of_the_router(&self) -> Bird<'_> {
@@ -299,13 +332,15 @@ fn a_standby_keeps_the_flows_of_a_drained_backend() {
     }
 }
 
-/// Older flows stay where they are, on whatever balancer. Newer ones in slots that change hands are known where
-/// they began only: as many as that one tracks may break when it leaves.
-#[test]
-fn while_a_change_settles_only_newer_connections_are_at_risk() {
-    let site = Site::new();
-    let both = site.balancers(["fleet-of-two"; 2]);
-    let [one, other] = &both;
+/// Connections of before and during a change, of which one balancer left meanwhile.
+struct Settling {
+    older: [Held; 2],
+    newer: [Held; 2],
+    /// Connections that only the one which left knew.
+    at_risk: u64,
+}
+
+fn one_leaves_while_a_change_settles(site: &Site, [one, other]: &[Xlb<'_>; 2]) -> Settling {
     let _router = site.bird_of_the_router();
     let _birds = site.birds_of_balancers();
     site.wait_for_ways(2);
@@ -314,21 +349,57 @@ fn while_a_change_settles_only_newer_connections_are_at_risk() {
     works(other, true);
     drain_b2(&[one, other]);
     let newer = Connections::open(&site.topology);
-    let tracked = sample(other, "xlb_track_requests_total{result=\"tracked\"}");
+    let at_risk = sample(other, "xlb_track_requests_total{result=\"tracked\"}");
     other.json(&["drain", "self"]).unwrap();
     site.wait_for_ways(1);
     works(other, false);
-    for held in older.stop() {
+    Settling {
+        older: older.stop(),
+        newer: newer.stop(),
+        at_risk,
+    }
+}
+
+/// Older flows stay where they are, on whatever balancer. Newer ones in slots that change hands are known where
+/// they began only: as many as that one tracks may break when it leaves.
+#[test]
+fn while_a_change_settles_only_newer_connections_are_at_risk() {
+    let site = Site::new();
+    let both = site.balancers(["fleet-of-two"; 2]);
+    let settling = one_leaves_while_a_change_settles(&site, &both);
+    for held in settling.older {
         assert!(held.broken.is_empty(), "{:?}", held.broken);
     }
-    let newer = newer.stop();
+    let (newer, at_risk) = (settling.newer, settling.at_risk);
     let broken: usize = newer.iter().map(|held| held.broken.len()).sum();
     let open: usize = newer.iter().map(|held| held.open.len()).sum();
     println!(
-        "of {} newer connections {broken} broke, {tracked} were at risk",
+        "of {} newer connections {broken} broke, {at_risk} were at risk",
         open + broken
     );
-    assert!(u64::try_from(broken).unwrap() <= tracked);
+    assert!(u64::try_from(broken).unwrap() <= at_risk);
+}
+
+/// What the others tell by time is told here by the connection itself: a backend that does not know it hands it on.
+#[test]
+fn what_a_balancer_cannot_know_the_backends_know() {
+    let site = Site::of(Family::ALL.map(second_chance));
+    let ends = site.ends();
+    let both = site.balancers(["fleet-of-two"; 2]);
+    let settling = one_leaves_while_a_change_settles(&site, &both);
+    assert!(settling.at_risk > 0);
+    for held in settling.older.into_iter().chain(settling.newer) {
+        assert!(held.broken.is_empty(), "{:?}", held.broken);
+    }
+    let handed = ends.iter().map(|end| end.counter("handed_over").unwrap());
+    let handed: u64 = handed.sum();
+    println!(
+        "{} connections were at risk, {handed} packets were handed over",
+        settling.at_risk
+    );
+    assert!(handed > 0);
+    let [one, _] = &both;
+    nothing_was_dropped(one);
 }
 
 /// Drains one backend of every service, on all balancers.

@@ -166,7 +166,7 @@ fn clients_hear_of_the_way_to_gue_backends() {
 }
 
 fn overhead(way: Way, outer: Family) -> u16 {
-    Tunnel::overhead(way, outer == Family::V6)
+    Tunnel::overhead(way, outer == Family::V6, false)
 }
 
 /// The balancer's own link is too narrow for a full packet in another one.

@@ -147,9 +147,10 @@ mod tests {
         let script = script(7);
         assert_eq!(script.lines().count(), STEPS.len());
         let first = script.lines().next().unwrap_or_default();
-        assert!(
-            first.starts_with("programs 1800 env XLB_PACKETS=7 /xlb/programs "),
-            "{first}"
+        let start = format!(
+            "programs {} env XLB_PACKETS=7 /xlb/programs ",
+            STEPS[0].seconds
         );
+        assert!(first.starts_with(&start), "{first}");
     }
 }

@@ -22,6 +22,7 @@ use crate::{
     checksum::Delta,
     directory::{self, POOL, VIP},
     flow::{Flow, FlowKey, Side},
+    maps::Feature,
     route::Action,
     wire::{
         Eth, Ip, IpAddress, Ports,
@@ -126,7 +127,8 @@ impl<I: Ip> Report<'_, I> {
             let mode = if self.is_gue() { Mode::Gue } else { Mode::Ipip };
             let least = if I::V6 { LEAST_V6 } else { LEAST };
             let mtu = self.message.mtu::<I>().clamp(least, u16::MAX.into());
-            let mtu = bits::low_word(mtu) - Tunnel::overhead(mode, I::V6);
+            let mtu = bits::low_word(mtu)
+                - Tunnel::overhead(mode, I::V6, tables.uses(Feature::SecondChance));
             let known = tables.path(index).mtu();
             if known == 0 || mtu < known {
                 tables.learn(index, mtu);
@@ -156,7 +158,7 @@ impl<I: Ip> Report<'_, I> {
             turn: Turn::Ask,
             program: Detour::icmp::<I>(),
         };
-        let pair = select::owner(&selector, service, tables)?;
+        let pair = select::owner(&selector, service, tables)?.pair();
         let backend = tables.backend(pair).ok_or(DropReason::TableError)?;
         if full_nat::is_used(tables) && to_backend::mode(backend, tables) == FULL_NAT {
             let key = self.turned_key(Side::Client);

@@ -46,6 +46,7 @@ fn state() -> State {
             deadline: 1,
             resets: false,
             learns: false,
+            hands_over: false,
             affinity: 0,
         },
         backends: service.backends.iter().map(backend).collect(),

@@ -29,6 +29,7 @@ pub(super) const PATIENCE: Patience = Patience {
     deadline: 3600,
     resets: false,
     learns: false,
+    hands_over: false,
     affinity: 0,
 };
 
