@@ -31,7 +31,7 @@ impl Dataplane {
     /// # Errors
     /// Where the map is not as it was.
     pub fn tell_time(&mut self) -> Result<(), Error> {
-        Ok(clock::tell(&mut self.maps, self.time.clock().now)?)
+        Ok(self.time.tell(&mut self.maps)?)
     }
 
     /// Forgets what routers said of paths 10 minutes ago (RFC 1191, §6.3): the next packet that is too
@@ -63,7 +63,12 @@ impl Dataplane {
         }
         let flows = maps::flows(&self.pins, sizes)?;
         let (usage, sweeping) = (self.usage.clone(), self.sweeping.clone());
-        Ok(Some(Sweeper::new(flows, self.time, usage, sweeping)))
+        Ok(Some(Sweeper::new(
+            flows,
+            self.time.reading(),
+            usage,
+            sweeping,
+        )))
     }
 
     /// The number of the map that sweepers look after: where it is another one than before, those from

@@ -17,6 +17,7 @@ use lb_tests::{
     wait::eventually,
 };
 use lb_userspace::lab::{Namespace, Topology};
+use nix::sys::signal::Signal;
 
 use crate::{
     page::sample,
@@ -77,6 +78,27 @@ fn a_drain_breaks_nothing_and_ends_when_its_flows_do() {
     eventually("the rows come to rest", SOON, rest).unwrap();
     let forgotten = || (sample(&xlb, "xlb_tracked_flows") == 0).then_some(());
     eventually("nothing is remembered any more", SOON, forgotten).unwrap();
+    nothing_was_dropped(&xlb);
+}
+
+/// A daemon that gets no CPU, or waits for the kernel, tells no time: flows were not silent because of that.
+#[test]
+fn a_daemon_that_hangs_for_longer_than_flows_may_be_silent_breaks_nothing() {
+    let topology = Topology::two_armed(routed()).unwrap();
+    let _fleet = Fleet::start(&topology).unwrap();
+    let mut xlb = start(&topology, &[SHORT]);
+    let (client, vip) = (&topology.client.namespace, SHORT.vip(&topology));
+    let (held, before) = hold(client, vip);
+    change(&xlb, &["drain", "web", "b2"]);
+    let late = Held::open(client, vip, 60).unwrap();
+    let late = Load::start(client, late, PAUSE).unwrap();
+    xlb.process().signal(Signal::SIGSTOP).unwrap();
+    thread::sleep(Duration::from_secs(8));
+    xlb.process().signal(Signal::SIGCONT).unwrap();
+    thread::sleep(Duration::from_secs(3));
+    assert!(moving_rows(&xlb) > 0, "b2 still has flows");
+    assert_eq!(unbroken(&held.stop().unwrap()), before);
+    unbroken(&late.stop().unwrap());
     nothing_was_dropped(&xlb);
 }
 

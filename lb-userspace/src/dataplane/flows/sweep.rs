@@ -12,7 +12,7 @@ use lb_common::flow::{Flow, FlowKey, Side};
 use tokio::time::sleep;
 
 use super::{Flows, Sweeping, idle::is_over, other_side};
-use crate::dataplane::clock::{Clock, DataTime};
+use crate::dataplane::clock::{Clock, Reading};
 
 /// Entries that are looked at in a row.
 const AT_A_TIME: usize = 256;
@@ -45,7 +45,7 @@ impl Usage {
 #[derive(Debug)]
 pub struct Sweeper {
     flows: Flows,
-    time: DataTime,
+    time: Reading,
     clock: Clock,
     usage: Usage,
     sweeping: Sweeping,
@@ -74,14 +74,14 @@ impl Sweeper {
     /// A sweeper of these flows; `usage` is told what it counts.
     pub(in crate::dataplane) fn new(
         flows: Flows,
-        time: DataTime,
+        time: Reading,
         usage: Usage,
         sweeping: Sweeping,
     ) -> Self {
         Self {
             flows,
-            time,
             clock: time.clock(),
+            time,
             usage,
             sweeping,
         }
