@@ -280,7 +280,7 @@ impl<B: Entries> Seeker<'_, B> {
         let index = tables.settled(index);
         let gives_way = self.opens() && entry.is_closing();
         if index < ENTRIES as u64 && !gives_way && self.is_current(entry, tables) {
-            self.of_entry(bits::low_half(index) as usize, entry)
+            self.of_entry(index, entry, tables)
         } else {
             self.of_none(gives_way, tables)
         }
@@ -314,7 +314,7 @@ impl<B: Entries> Seeker<'_, B> {
 
     /// Where a flow goes that has an entry.
     #[inline(always)]
-    fn of_entry(&self, index: usize, entry: Tracked) -> u32 {
+    fn of_entry<T: Tables>(&self, index: u64, entry: Tracked, tables: &T) -> u32 {
         let asked = self.question;
         let after = if !entry.is_confirmed() && self.opens() {
             Tracked::half_open(self.tag, entry.owner(), self.now, asked.sequence)
@@ -325,6 +325,8 @@ impl<B: Entries> Seeker<'_, B> {
             return self.row.old();
         };
         if asked.turn() == Turn::Track && after != entry {
+            // Linux 6.1 does not remember how large it is where it was kept on the stack.
+            let index = bits::low_half(tables.settled(index)) as usize;
             // Another CPU may be faster, with another packet of the flow.
             let _replaced = self.bucket.replace(index, entry, after);
         }

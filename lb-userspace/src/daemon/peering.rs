@@ -32,7 +32,7 @@ use crate::{
 /// From one look for news to the next: what a peer does not know yet of a flow is no older, by and large.
 pub(super) const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 
-/// Peers hear at least so often.
+/// Tables are compared, and peers hear something, so often, whether there is other news or not.
 const BETWEEN_SIGNS: Duration = Duration::from_secs(1);
 
 /// News of peers that waits for the loop; peers wait then.
@@ -49,9 +49,9 @@ pub(super) struct Peering {
     /// Those who are told.
     listeners: BTreeMap<SocketAddr, mpsc::Sender<Arc<Told>>>,
     agreements: BTreeMap<SocketAddr, Agreement>,
-    /// When the last look began, and when peers last heard of it.
+    /// When the last look began, and the last one at everything.
     looked: Instant,
-    signed: Instant,
+    compared: Instant,
     /// The tables that they know.
     tables: Vec<TableNews>,
 }
@@ -68,7 +68,7 @@ impl Peering {
             listeners: BTreeMap::new(),
             agreements: BTreeMap::new(),
             looked: Instant::now(),
-            signed: Instant::now(),
+            compared: Instant::now(),
             tables: Vec::new(),
         };
         (peering, receiver)
@@ -107,7 +107,6 @@ impl Peering {
         // Those who do not keep up ask again for everything.
         self.listeners
             .retain(|_, listener| listener.try_send(Arc::clone(&told)).is_ok());
-        self.signed = Instant::now();
     }
 
     /// Whether a peer has not told yet all that it knows.
@@ -190,8 +189,9 @@ impl Engine {
         let began = Instant::now();
         let since = std::mem::replace(&mut self.peering.looked, began);
         let mut news = self.dataplane.news();
-        let is_due = began.duration_since(self.peering.signed) >= BETWEEN_SIGNS;
+        let is_due = began.duration_since(self.peering.compared) >= BETWEEN_SIGNS;
         if is_due {
+            self.peering.compared = began;
             self.see_whether_ready();
             self.compare_tables(&mut news);
         }

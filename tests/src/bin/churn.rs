@@ -56,8 +56,8 @@ fn main() -> Result<ExitCode> {
     println!("{plan:?}");
     let report = churn::play(plan)?;
     println!("{report}");
-    for broken in report.broken.iter().chain(&report.datagrams.1).take(20) {
-        println!("  {:?}: {}", broken.event, broken.failure);
+    for fault in report.faults().take(20) {
+        println!("  {fault}");
     }
     let is_good = report.broken.is_empty() && report.datagrams.1.is_empty();
     Ok(if is_good {

@@ -233,16 +233,18 @@ fn datagrams_stay_with_their_backend() {
 fn whatever_happens_only_the_dead_lose_their_connections() {
     let report = churn(7);
     println!("{report}");
-    let mut events = report.events.iter();
-    assert!(events.any(|(_, event)| matches!(event, Event::Kill(_))));
+    let mut events = report.events.iter().map(|(_, event)| *event);
+    assert!(events.clone().any(|event| matches!(event, Event::Kill(_))));
+    assert!(events.any(|event| event == Event::FailOver));
 }
 
 #[test]
 fn upgrades_and_growth_between_all_that_happens_break_nothing() {
-    let report = churn(3);
+    let report = churn(12);
     println!("{report}");
     let happened = |wanted| report.events.iter().any(|(_, event)| *event == wanted);
-    assert!(happened(Event::Upgrade) && happened(Event::Grow));
+    let wanted = [Event::Upgrade, Event::Grow, Event::FailOver];
+    assert!(wanted.into_iter().all(happened));
 }
 
 /// What came of a dozen events.

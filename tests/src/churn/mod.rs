@@ -1,0 +1,113 @@
+//! Connections that are open while everything changes that can at a pair of balancers, and a count of those that
+//! break, each with the event that broke it.
+
+mod balancers;
+mod event;
+mod report;
+mod stage;
+
+use std::{thread, time::Duration};
+
+use anyhow::Result;
+use lb_userspace::lab::{Options, Topology};
+
+use self::{event::BACKENDS, stage::Stage};
+pub use self::{
+    event::Event,
+    report::{Broken, Report, Tracking},
+};
+use crate::{
+    config::Service,
+    flood::{Bound, Flood},
+    load::{Datagrams, Fresh, Held, Load},
+    pair::Second,
+};
+
+/// How much there is of everything.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// Of the events.
+    pub seed: u64,
+    /// Connections that are open before the first event.
+    pub connections: usize,
+    /// Connections that are opened after each event, and stay.
+    pub more: usize,
+    /// UDP flows.
+    pub datagrams: usize,
+    /// Events.
+    pub events: usize,
+    /// From one to the next.
+    pub pause: Duration,
+    /// SYNs of random clients, all the time.
+    pub flood: Option<Bound>,
+}
+
+/// From one turn of each client to the next.
+const TURN: Duration = Duration::from_millis(5);
+
+/// Flows are over soon.
+const WEB: Service<'_> = Service {
+    more: &["idle: 10s"],
+    weights: &[1; BACKENDS as usize],
+    ..Service::WEB
+};
+const NAMES: Service<'_> = Service {
+    more: &["idle: 10s"],
+    weights: &[1; BACKENDS as usize],
+    ..Service::NAMES
+};
+
+/// Plays a plan.
+///
+/// # Errors
+/// If a network, a server or the daemon cannot be had.
+pub fn play(plan: Plan) -> Result<Report> {
+    let options = Options {
+        backends: BACKENDS,
+        router: true,
+        ..Options::default()
+    };
+    let topology = Topology::two_armed(options)?;
+    let pair = Second::join(&topology)?;
+    let mut stage = Stage::new(plan.seed, &pair)?;
+    let client = &topology.client.namespace;
+    let (web, names) = (WEB.vip(&topology), NAMES.vip(&topology));
+    let first = Held::open(client, web, plan.connections)?;
+    let mut held = vec![Load::start(client, first, TURN)?];
+    let fresh = Load::start(client, Fresh::new(web), TURN)?;
+    let datagrams = Datagrams::new(client, names, plan.datagrams)?;
+    let datagrams = Load::start(client, datagrams, TURN)?;
+    let flood = plan.flood.map(|bound| Flood::start(&topology, web, bound));
+    let flood = flood.transpose()?;
+    for _ in 0..plan.events {
+        stage.happen()?;
+        thread::sleep(plan.pause / 2);
+        let more = Held::try_open(client, web, plan.more)?;
+        held.push(Load::start(client, more, TURN)?);
+        thread::sleep(plan.pause / 2);
+        stage.look()?;
+    }
+    let flood = flood.map(Flood::stop).transpose()?;
+    let mut report = Report {
+        events: stage.events,
+        flood,
+        tracking: stage.tracking,
+        ..Report::default()
+    };
+    let (fresh, datagrams) = (fresh.stop()?, datagrams.stop()?);
+    report.fresh = (fresh.served.len(), fresh.failed);
+    for held in held {
+        let held = held.stop()?;
+        report.held += held.open.len() + held.broken.len();
+        report.fresh.0 += held.open.len() + held.broken.len();
+        report.fresh.1.extend(held.failed);
+        for failure in held.broken {
+            report.judge(failure);
+        }
+    }
+    report.datagrams.0 = datagrams.sent;
+    for failure in datagrams.failed {
+        report.judge_datagram(failure);
+    }
+    Ok(report)
+}
