@@ -19,7 +19,15 @@ use lb_userspace::{
 
 #[test]
 fn every_mode_says_what_its_script_says() {
-    let cases = ["nat", "full_nat", "l2_dsr", "ipip", "gue", "mixed"];
+    let cases = [
+        "nat",
+        "full_nat",
+        "l2_dsr",
+        "ipip",
+        "gue",
+        "second_chance",
+        "mixed",
+    ];
     for case in cases {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/backend_setup");
         let found = script(&folder.join(case).with_extension("yaml"));

@@ -24,7 +24,7 @@ use aya::{
     maps::{Array, MapData},
     programs::{TestRun as _, TestRunAttrs, TestRunOptions, Xdp},
 };
-use lb_userspace::lab::{Middle, Topology};
+use lb_userspace::lab::{Middle, Namespace, Topology};
 use nix::net::if_::if_nametoindex;
 
 use crate::{
@@ -57,17 +57,49 @@ pub struct Bound {
     pub interval: Duration,
 }
 
+/// The way by a balancer, from its router to the switch behind it.
+#[derive(Clone, Debug)]
+pub struct Wire<'t> {
+    pub(crate) topology: &'t Topology,
+    pub(crate) router: &'t Namespace,
+    /// The router's interface.
+    pub(crate) interface: String,
+    /// MAC addresses of that and of the balancer's.
+    pub(crate) macs: [[u8; 6]; 2],
+    /// The switch's port.
+    pub(crate) port: &'static str,
+}
+
+impl<'t> Wire<'t> {
+    /// By the balancer of a two-armed topology with a router.
+    ///
+    /// # Errors
+    /// If there is no router.
+    pub fn of(topology: &'t Topology) -> Result<Self> {
+        let Middle {
+            namespace, back, ..
+        } = topology.router.as_ref().context("no router")?;
+        Ok(Self {
+            topology,
+            router: namespace,
+            interface: back.interface.clone(),
+            macs: [back.mac, topology.balancer.front.mac],
+            port: "balancer",
+        })
+    }
+}
+
 /// A flood; dropped, it stops.
 #[derive(Debug)]
 pub struct Flood<'t> {
-    topology: &'t Topology,
+    wire: Wire<'t>,
     stop: Arc<AtomicBool>,
     made: Arc<AtomicU64>,
     thread: Option<JoinHandle<Result<Duration>>>,
 }
 
 /// What a flood was.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Flooded {
     /// SYNs that were made.
     pub made: u64,
@@ -77,46 +109,54 @@ pub struct Flooded {
     pub time: Duration,
 }
 
+impl Flooded {
+    /// Both.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            made: self.made + other.made,
+            forwarded: self.forwarded + other.forwarded,
+            time: self.time + other.time,
+        }
+    }
+}
+
 impl fmt::Display for Flooded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            made,
-            forwarded,
-            time,
-        } = self;
+        let seconds = self.time.as_secs_f64();
         #[expect(
             clippy::cast_precision_loss,
             clippy::cast_sign_loss,
             reason = "a rate for people"
         )]
-        let rate = (*forwarded as f64 / time.as_secs_f64()) as u64;
-        let seconds = time.as_secs_f64();
+        let rate = |count: u64| (count as f64 / seconds) as u64;
+        let (made, forwarded) = (self.made, self.forwarded);
         write!(
             f,
-            "{made} SYNs in {seconds:.1} s, {forwarded} sent on by the balancer: {rate} a second"
+            "{made} SYNs in {seconds:.1} s, {} a second; {forwarded} sent on by the balancer, {} a second",
+            rate(made),
+            rate(forwarded)
         )
     }
 }
 
 impl<'t> Flood<'t> {
-    /// Starts one towards a VIP, from the router of a two-armed topology.
+    /// Starts one towards a VIP, from the router.
     ///
     /// # Errors
-    /// If there is no router, or the kernel does not send live frames (before 5.18).
-    pub fn start(topology: &'t Topology, vip: SocketAddr, bound: Bound) -> Result<Self> {
-        let router = topology.router.as_ref().context("no router")?;
-        router
-            .namespace
+    /// If the kernel does not send live frames (before 5.18).
+    pub fn start(wire: Wire<'t>, vip: SocketAddr, bound: Bound) -> Result<Self> {
+        wire.router
             .ip([format!("route replace blackhole {CLIENTS}")])?;
-        topology.switch.run(["nft", &sieve()])?;
-        let source = Source::load(topology, router, vip, bound.interval)?;
+        wire.topology.switch.run(["nft", &sieve(wire.port)])?;
+        let source = Source::load(&wire, vip, bound.interval)?;
         let (stop, made) = (Arc::new(AtomicBool::new(false)), Arc::default());
         let (stopped, count) = (Arc::clone(&stop), Arc::clone(&made));
         let work = move || source.pour(bound, &stopped, &count);
         // A thread that is started inside stays inside.
-        let thread = router.namespace.enter(|| thread::spawn(work))?;
+        let thread = wire.router.enter(|| thread::spawn(work))?;
         Ok(Self {
-            topology,
+            wire,
             stop,
             made,
             thread: Some(thread),
@@ -135,6 +175,7 @@ impl<'t> Flood<'t> {
     /// If they cannot be counted.
     pub fn forwarded(&self) -> Result<u64> {
         let shown = self
+            .wire
             .topology
             .switch
             .run(["nft", "list", "table", "netdev", "flood"])?;
@@ -170,11 +211,11 @@ impl Drop for Flood<'_> {
 }
 
 /// What counts SYNs behind the balancer, and lets few of them on.
-fn sieve() -> String {
+fn sieve(port: &str) -> String {
     let flood = format!("ip saddr {CLIENTS}");
     format!(
         "table netdev flood {{}}; delete table netdev flood; table netdev flood {{ chain in {{ \
-         type filter hook ingress device balancer priority 0; {flood} counter; \
+         type filter hook ingress device {port} priority 0; {flood} counter; \
          {flood} numgen random mod {SHARE} != 0 drop; }}; }}"
     )
 }
@@ -188,16 +229,9 @@ struct Source {
 }
 
 impl Source {
-    fn load(
-        topology: &Topology,
-        router: &Middle,
-        vip: SocketAddr,
-        interval: Duration,
-    ) -> Result<Self> {
-        let Middle {
-            namespace, back, ..
-        } = router;
-        let frame = syn(back.mac, topology.balancer.front.mac, vip);
+    fn load(wire: &Wire<'_>, vip: SocketAddr, interval: Duration) -> Result<Self> {
+        let [from, to] = wire.macs;
+        let frame = syn(from, to, vip);
         if frame.len() != LENGTH {
             bail!("a frame of {} bytes, expected {LENGTH}", frame.len());
         }
@@ -210,7 +244,9 @@ impl Source {
         let interval = u64::try_from(interval.as_nanos())?;
         value[LENGTH + 8..LENGTH + 16].copy_from_slice(&interval.to_ne_bytes());
         map.set(0, value, 0)?;
-        let interface = namespace.enter(|| if_nametoindex(back.interface.as_str()))??;
+        let interface = wire
+            .router
+            .enter(|| if_nametoindex(wire.interface.as_str()))??;
         Ok(Self {
             object,
             map,

@@ -6,12 +6,16 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use anyhow::{Context as _, Result};
 use lb_userspace::lab::{Middle, Namespace, Pair, PassAll, Topology, settle, unique_name};
 
+use crate::flood::Wire;
+
 /// Port where balancers hear each other.
 const PORT: u16 = 7472;
 
 /// Where the second balancer is, towards the router, and the router there.
 const FRONT: Pair = pair([10, 9, 9, 1], 0x99, 1);
 const ROUTER: Pair = pair([10, 9, 9, 254], 0x99, 0x254);
+const ROUTER_MAC: [u8; 6] = [2, 0, 0, 9, 9, 0xfe];
+const FRONT_MAC: [u8; 6] = [2, 0, 0, 9, 9, 1];
 /// And among the backends.
 const BACK: Pair = pair([10, 0, 0, 2], 0xa, 2);
 
@@ -51,7 +55,11 @@ impl<'t> Second<'t> {
         let namespace = Namespace::new(unique_name("xlb-second"))?;
         let (own, others) = (namespace.name(), router.namespace.name());
         namespace.ip([
-            format!("link add name front0 netns {own} type veth peer name back1 netns {others}"),
+            format!(
+                "link add name front0 address {} netns {own} type veth peer name back1 address {} netns {others}",
+                text(FRONT_MAC),
+                text(ROUTER_MAC)
+            ),
             format!(
                 "link add name back0 netns {own} type veth peer name second netns {}",
                 topology.switch.name()
@@ -108,6 +116,23 @@ impl<'t> Second<'t> {
         SocketAddr::new(IpAddr::V4(address), PORT)
     }
 
+    /// The way by a balancer.
+    ///
+    /// # Errors
+    /// If the topology has no router.
+    pub fn wire(&self, balancer: Balancer) -> Result<Wire<'t>> {
+        let first = Wire::of(self.topology)?;
+        Ok(match balancer {
+            Balancer::First => first,
+            Balancer::Second => Wire {
+                interface: "back1".to_owned(),
+                macs: [ROUTER_MAC, FRONT_MAC],
+                port: "second",
+                ..first
+            },
+        })
+    }
+
     /// The lines of a file that make a balancer one of the two.
     #[must_use]
     pub fn lines(&self, balancer: Balancer, key_file: &std::path::Path) -> String {
@@ -125,6 +150,10 @@ fn router(topology: &Topology) -> Result<&Middle> {
         .router
         .as_ref()
         .context("a topology without router")
+}
+
+fn text(mac: [u8; 6]) -> String {
+    mac.map(|byte| format!("{byte:02x}")).join(":")
 }
 
 fn up(interface: &str, Pair { v4, v6 }: Pair) -> Vec<String> {

@@ -72,6 +72,11 @@ impl<'a> Facts<'a> {
         }
     }
 
+    /// Whether the backend hands over packets of connections that it does not know.
+    pub(super) fn hands_over(&self) -> bool {
+        self.backend.mode == Mode::Gue && self.service.tunnel.second_chance
+    }
+
     /// The backend's own address.
     pub(super) const fn address(&self) -> IpAddr {
         self.backend.address.ip()

@@ -59,7 +59,7 @@ fn decap(facts: &Facts<'_>, script: &mut Script) {
     script.run(format!(
         "xlb decap --interface \"$dev\" --vip {vips} --source {sources}{port}"
     ));
-    if facts.backend.mode == Mode::Gue && facts.service.tunnel.second_chance {
+    if facts.hands_over() {
         forward(facts.address(), script);
     }
 }
@@ -97,7 +97,14 @@ fn kernel(facts: &Facts<'_>, script: &mut Script) {
         module
     };
     let device = format!("xlb-{kind}");
-    script.note("Or by a device of the kernel, which takes packets for any address from anybody:");
+    let too = if facts.hands_over() {
+        ", and hands none over"
+    } else {
+        ""
+    };
+    script.note(&format!(
+        "Or by a device of the kernel, which takes packets for any address from anybody{too}:"
+    ));
     script.or_run(format!("modprobe {module}"));
     if facts.backend.mode == Mode::Gue {
         let port = facts.service.tunnel.port;

@@ -84,8 +84,12 @@ impl<'t> Balancers<'t> {
         self.wait_until_connected()
     }
 
-    /// The one that has the traffic dies, with all that it knows, and the other one gets its traffic. Then it
-    /// begins anew, and is told what it has to know.
+    /// The one that has the traffic.
+    pub(super) const fn active(&self) -> Balancer {
+        self.active
+    }
+
+    /// The one that has the traffic dies, with all that it knows, and the other one gets its traffic.
     pub(super) fn fail_over(&mut self) -> Result<()> {
         let (dead, heir) = match self.active {
             Balancer::First => (&mut self.first, Balancer::Second),
@@ -95,6 +99,15 @@ impl<'t> Balancers<'t> {
         dead.cli(&["detach"])?;
         self.pair.lead_through(heir)?;
         self.active = heir;
+        Ok(())
+    }
+
+    /// The dead one begins anew, and is told what it has to know.
+    pub(super) fn join(&mut self) -> Result<()> {
+        let dead = match self.active {
+            Balancer::First => &mut self.second,
+            Balancer::Second => &mut self.first,
+        };
         dead.start_again()?;
         self.wait_until_connected()
     }

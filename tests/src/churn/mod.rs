@@ -3,6 +3,7 @@
 
 mod balancers;
 mod event;
+mod flooding;
 mod report;
 mod stage;
 
@@ -18,7 +19,7 @@ pub use self::{
 };
 use crate::{
     config::Service,
-    flood::{Bound, Flood},
+    flood::Bound,
     load::{Datagrams, Fresh, Held, Load},
     pair::Second,
 };
@@ -69,7 +70,7 @@ pub fn play(plan: Plan) -> Result<Report> {
     };
     let topology = Topology::two_armed(options)?;
     let pair = Second::join(&topology)?;
-    let mut stage = Stage::new(plan.seed, &pair)?;
+    let mut stage = Stage::new(plan.seed, &pair, plan.flood)?;
     let client = &topology.client.namespace;
     let (web, names) = (WEB.vip(&topology), NAMES.vip(&topology));
     let first = Held::open(client, web, plan.connections)?;
@@ -77,8 +78,7 @@ pub fn play(plan: Plan) -> Result<Report> {
     let fresh = Load::start(client, Fresh::new(web), TURN)?;
     let datagrams = Datagrams::new(client, names, plan.datagrams)?;
     let datagrams = Load::start(client, datagrams, TURN)?;
-    let flood = plan.flood.map(|bound| Flood::start(&topology, web, bound));
-    let flood = flood.transpose()?;
+    stage.flood()?;
     for _ in 0..plan.events {
         stage.happen()?;
         thread::sleep(plan.pause / 2);
@@ -87,7 +87,7 @@ pub fn play(plan: Plan) -> Result<Report> {
         thread::sleep(plan.pause / 2);
         stage.look()?;
     }
-    let flood = flood.map(Flood::stop).transpose()?;
+    let flood = stage.end_flood()?;
     let mut report = Report {
         events: stage.events,
         flood,

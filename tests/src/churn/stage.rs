@@ -10,18 +10,21 @@ use super::{
     NAMES, WEB,
     balancers::Balancers,
     event::{Event, Script},
+    flooding::Flooding,
     report::Tracking,
 };
 use crate::{
     config::{self, Service},
     daemon::Xlb,
     fleet::Fleet,
+    flood::{Bound, Flooded},
     pair::Second,
 };
 
 pub(super) struct Stage<'t> {
     topology: &'t Topology,
     fleet: Fleet,
+    flooding: Option<Flooding<'t>>,
     balancers: Balancers<'t>,
     script: Script,
     pub(super) events: Vec<(Instant, Event)>,
@@ -29,13 +32,14 @@ pub(super) struct Stage<'t> {
 }
 
 impl<'t> Stage<'t> {
-    pub(super) fn new(seed: u64, pair: &'t Second<'t>) -> Result<Self> {
+    pub(super) fn new(seed: u64, pair: &'t Second<'t>, flood: Option<Bound>) -> Result<Self> {
         let topology = pair.topology();
         let fleet = Fleet::start(topology)?;
         let file = config::yaml(topology, &[WEB, NAMES]);
         let stage = Self {
             topology,
             fleet,
+            flooding: flood.map(|bound| Flooding::new(pair, WEB.vip(topology), bound)),
             balancers: Balancers::start(pair, &file)?,
             script: Script::new(seed),
             events: Vec::new(),
@@ -86,8 +90,24 @@ impl<'t> Stage<'t> {
             Event::Reload | Event::Grow => self.balancers.apply(&self.file()),
             Event::Restart => self.balancers.restart(false),
             Event::Upgrade => self.balancers.restart(true),
-            Event::FailOver => self.balancers.fail_over(),
+            Event::FailOver => {
+                self.balancers.fail_over()?;
+                self.flood()?;
+                self.balancers.join()
+            }
         }
+    }
+
+    /// Floods the balancer that has the traffic, if there is to be a flood.
+    pub(super) fn flood(&mut self) -> Result<()> {
+        let active = self.balancers.active();
+        let mut flooding = self.flooding.iter_mut();
+        flooding.try_for_each(|it| it.lead_through(active))
+    }
+
+    /// What the flood was, which ends.
+    pub(super) fn end_flood(&mut self) -> Result<Option<Flooded>> {
+        self.flooding.as_mut().map(Flooding::stop).transpose()
     }
 
     fn change(&self, verb: &str, number: u8, more: &[&str]) -> Result<()> {

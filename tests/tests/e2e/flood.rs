@@ -10,7 +10,7 @@ use lb_tests::{
     config::Service,
     daemon::Xlb,
     fleet::Fleet,
-    flood::{Bound, Flood, SHARE},
+    flood::{Bound, Flood, SHARE, Wire},
     load::{Fresh, Held, Load},
     wait::eventually,
 };
@@ -58,7 +58,7 @@ fn a_flood_breaks_nothing_and_keeps_nobody_out() {
         (0, 0)
     );
 
-    let flood = Flood::start(&topology, vip, FLOOD).unwrap();
+    let flood = Flood::start(Wire::of(&topology).unwrap(), vip, FLOOD).unwrap();
     let flooded = Instant::now();
     let mut late = Vec::new();
     for words in [
@@ -109,7 +109,7 @@ fn a_flood_of_rows_at_rest_leaves_no_trace() {
         frames: 500_000,
         ..FLOOD
     };
-    let flood = Flood::start(&topology, vip, few).unwrap();
+    let flood = Flood::start(Wire::of(&topology).unwrap(), vip, few).unwrap();
     let all = || (flood.made() >= few.frames).then_some(());
     eventually("all SYNs are made", LATE, all).unwrap();
     let flooded = flood.stop().unwrap();
