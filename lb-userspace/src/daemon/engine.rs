@@ -12,6 +12,7 @@ use std::{
 
 use lb_common::backend::State as Word;
 use tokio::{task::JoinSet, time::Instant};
+use tracing::info;
 
 use super::{
     Options,
@@ -28,12 +29,13 @@ use crate::{
     config::model::{Config, Vip},
     dataplane::{Dataplane, Summary},
     desired::{
-        self, Inputs, State,
+        self, Guests, Inputs, State,
         overrides::{Admin, Effective},
     },
     health::{Health, Prober, Reports},
     metrics::Events,
     net::{Follower, inspect::Finding},
+    peers::News,
 };
 
 /// All that the daemon knows and holds.
@@ -69,6 +71,8 @@ pub(super) struct Engine {
     pub(super) announcement: Announcement,
     /// The other balancers.
     pub(super) peering: Peering,
+    /// Backends that stay for the sake of flows that other balancers told of.
+    pub(super) guests: Guests,
     /// The map that it looks after.
     pub(super) swept: Option<u64>,
 }
@@ -113,6 +117,7 @@ impl Engine {
             health,
             network: &self.host,
             tracks: self.dataplane.tracks(),
+            guests: &self.guests,
         });
         let state = State {
             cut,
@@ -130,9 +135,28 @@ impl Engine {
         Ok(u32::try_from(rows).unwrap_or(u32::MAX))
     }
 
+    /// Makes room for backends that a peer has flows of and the configuration does not name (any more, or yet):
+    /// they stay while flows are there.
+    pub(super) fn welcome(&mut self, news: &News) -> Result<(), Error> {
+        let strangers = self.dataplane.strangers(news);
+        if strangers.is_empty() {
+            return Ok(());
+        }
+        info!(backends = ?strangers, "a peer has flows of backends that are not configured here");
+        let dataplane = &self.dataplane;
+        self.guests.retain(|guest| dataplane.has_flows_of(*guest));
+        self.guests.extend(strangers);
+        self.keep_neighbours();
+        let effective = Arc::clone(&self.effective);
+        self.settle(&effective)?;
+        Ok(())
+    }
+
     /// Lets rows come to rest, and backends go that nobody names any more.
     pub(super) fn let_rest(&mut self) -> Result<(), Error> {
         if self.dataplane.let_rest()? {
+            let dataplane = &self.dataplane;
+            self.guests.retain(|guest| dataplane.has_flows_of(*guest));
             let effective = Arc::clone(&self.effective);
             self.settle(&effective)?;
         }
@@ -200,7 +224,8 @@ impl Engine {
 
     /// Has the kernel keep the neighbours resolved that packets leave by.
     pub(super) fn keep_neighbours(&self) {
-        let neighbours = self.host.neighbours(&self.effective.config);
+        let guests = self.guests.iter().map(|(_, address)| address.ip());
+        let neighbours = self.host.neighbours(&self.effective.config, guests);
         self.follower.keep_resolved(neighbours);
     }
 

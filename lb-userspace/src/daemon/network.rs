@@ -48,11 +48,16 @@ impl Host {
         })
     }
 
-    /// The neighbours that packets of this configuration leave by: towards backends, and towards
-    /// clients behind routers.
-    pub(super) fn neighbours(&self, config: &Config) -> BTreeSet<(u32, IpAddr)> {
+    /// The neighbours that packets of this configuration leave by: towards backends, `more` of which it does not
+    /// name, and towards clients behind routers.
+    pub(super) fn neighbours(
+        &self,
+        config: &Config,
+        more: impl Iterator<Item = IpAddr>,
+    ) -> BTreeSet<(u32, IpAddr)> {
         let backends = config.services.iter().flat_map(|service| &service.backends);
-        let addresses: BTreeSet<IpAddr> = backends.map(|backend| backend.address.ip()).collect();
+        let backends = backends.map(|backend| backend.address.ip());
+        let addresses: BTreeSet<IpAddr> = backends.chain(more).collect();
         addresses
             .into_iter()
             .flat_map(|address| self.view.neighbours_towards(address))

@@ -271,6 +271,7 @@ impl Engine {
                 Ok(())
             }
             Event::Tells { peer, news, done } if self.peering.is_peer(peer) => {
+                self.welcome(&news)?;
                 let taken = self.dataplane.take(&news)?;
                 let (entries, completes) = (news.entries(), news.completes);
                 self.peering.board.took(peer, entries, completes, &taken);

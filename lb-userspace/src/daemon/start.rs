@@ -31,7 +31,7 @@ use crate::{
     api::{Error, socket},
     config::model::{Config, Vip},
     dataplane::{Adopted, Dataplane, Pins, Settings},
-    desired::{InstalledService, overrides::Effective},
+    desired::{Guests, InstalledService, overrides::Effective},
     health::{Event, Prober, probe::tcp::Tcp, scheduler::CONCURRENCY},
     metrics::{self, Events},
     net::{self, Finding, Follower},
@@ -162,6 +162,7 @@ impl World {
             sweeper: JoinSet::new(),
             announcement,
             peering,
+            guests: Guests::new(),
             swept: None,
         };
         engine.inspected(self.findings);

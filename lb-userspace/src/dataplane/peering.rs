@@ -1,11 +1,18 @@
 //! What the data plane has to do with other balancers: news for them, and theirs for it.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    net::SocketAddr,
+};
 
 use super::{Dataplane, Error, counters};
 use crate::{
-    desired::peering::{self, Taker, Telling},
-    peers::{News, TableNews, Taken},
+    config::model::Vip,
+    desired::{
+        Guests,
+        peering::{self, Taker, Telling},
+    },
+    peers::{News, Owner, TableNews, Taken},
 };
 
 /// What is known of what peers know.
@@ -92,6 +99,27 @@ impl Dataplane {
         telling.rows(&self.maps, &self.installed, now, &mut news);
         telling.flows(&self.maps, &self.installed, now, &mut news);
         news
+    }
+
+    /// Who has flows by a peer's account and is none of the backends here, of services that are.
+    #[must_use]
+    pub fn strangers(&self, news: &News) -> Guests {
+        let is_strange = |owner: &&Owner| {
+            let service = self.installed.service(owner.vip);
+            service.is_some_and(|service| {
+                let mut known = service.backends();
+                known.all(|(_, entry)| entry.address != owner.address)
+            })
+        };
+        let strangers = news.owners.iter().filter(is_strange);
+        strangers.map(|owner| (owner.vip, owner.address)).collect()
+    }
+
+    /// Whether flows may be with a backend that the configuration does not name.
+    #[must_use]
+    pub fn has_flows_of(&self, (vip, address): (Vip, SocketAddr)) -> bool {
+        let service = self.installed.service(vip);
+        service.is_some_and(|service| service.has_flows_of(address, self.tracks.tracks()))
     }
 
     /// Takes over what a peer tells.

@@ -1,7 +1,7 @@
 //! Configuration, overrides, health and the host's network → [`State`].
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     time::Duration,
 };
@@ -79,6 +79,10 @@ pub trait Network {
     fn client_routes(&self, direct: &[IpNet]) -> Result<Routes, TooManyDirect>;
 }
 
+/// Backends that other balancers know and the configuration does not: of which service, and where. They are on
+/// their way out, as those are that the configuration named before.
+pub type Guests = BTreeSet<(Vip, SocketAddr)>;
+
 /// What the state is built from.
 #[derive(Debug)]
 pub struct Inputs<'a, H, N> {
@@ -90,6 +94,8 @@ pub struct Inputs<'a, H, N> {
     pub network: &'a N,
     /// Whether the kernel can track the flows of rows that change.
     pub tracks: bool,
+    /// Who stays for the sake of flows that other balancers told of.
+    pub guests: &'a Guests,
 }
 
 /// Builds the state. A backend takes flows while it is up (or not probed), ready, and of a weight
@@ -153,13 +159,45 @@ where
 {
     fn service(&mut self, service: &model::Service) -> Service {
         let backends = service.backends.iter();
+        let mut backends: Vec<_> = backends.map(|b| self.backend(service, b)).collect();
+        let guests = self.inputs.guests.iter();
+        let theirs = guests.filter(|(vip, _)| *vip == service.vip);
+        backends.extend(theirs.filter_map(|(_, address)| self.guest(service, *address)));
         Service {
             vip: service.vip,
             slots: service.slots(),
             mss: service.mss.unwrap_or(0),
             patience: patience(service),
-            backends: backends.map(|b| self.backend(service, b)).collect(),
+            backends,
         }
+    }
+
+    /// A backend that the configuration does not name, reached as others of its service are; `None` where it names
+    /// it, or where replies from there are another service's.
+    fn guest(&mut self, service: &model::Service, address: SocketAddr) -> Option<Backend> {
+        let claim = Claim {
+            vip: service.vip,
+            backend: address,
+        };
+        let config = &self.inputs.effective.config;
+        let is_taken = service.mode == Mode::Nat
+            && claims::configured(config).any(|other| claim.is_taken_by(&other));
+        let mut named = service.backends.iter();
+        if is_taken || named.any(|backend| backend.address == address) {
+            return None;
+        }
+        let backend = model::Backend {
+            name: String::new(),
+            address,
+            weight: 0,
+            mode: service.mode,
+        };
+        Some(Backend {
+            health: Health::Up,
+            keeps: true,
+            leaving: true,
+            ..self.backend(service, &backend)
+        })
     }
 
     fn backend(&mut self, service: &model::Service, backend: &model::Backend) -> Backend {

@@ -37,6 +37,14 @@ impl Claim {
         self.vip.ports.moved_to(self.backend.port())
     }
 
+    /// Whether another service has the backend, so that its replies are that one's.
+    pub(super) fn is_taken_by(&self, other: &Self) -> bool {
+        other.vip != self.vip
+            && other.vip.protocol == self.vip.protocol
+            && other.backend.ip() == self.backend.ip()
+            && other.ports().overlap(self.ports())
+    }
+
     /// Whether a reply may be this one's or the other's. Of services on one address the more precise one
     /// takes its ports from the other, so that both keep apart where neither moves them.
     fn collides(&self, other: &Self) -> bool {
@@ -80,19 +88,24 @@ pub(super) fn wanted(desired: &State) -> impl Iterator<Item = Claim> {
     })
 }
 
+/// Every NAT backend of a configuration.
+pub(super) fn configured(config: &Config) -> impl Iterator<Item = Claim> {
+    config.services.iter().flat_map(|service| {
+        let backends = service.backends.iter();
+        let of_nat = backends.filter(|backend| backend.mode == Mode::Nat);
+        of_nat.map(|backend| Claim {
+            vip: service.vip,
+            backend: backend.address,
+        })
+    })
+}
+
 /// The NAT backends of a configuration whose replies may be those of another service.
 pub(super) fn shared(config: &Config) -> HashSet<Claim> {
     let mut groups = HashMap::<_, Vec<Claim>>::new();
-    for service in &config.services {
-        let backends = service.backends.iter();
-        for backend in backends.filter(|backend| backend.mode == Mode::Nat) {
-            let claim = Claim {
-                vip: service.vip,
-                backend: backend.address,
-            };
-            let group = (claim.backend.ip(), claim.vip.protocol);
-            groups.entry(group).or_default().push(claim);
-        }
+    for claim in configured(config) {
+        let group = (claim.backend.ip(), claim.vip.protocol);
+        groups.entry(group).or_default().push(claim);
     }
     groups.values().flat_map(|group| shared_of(group)).collect()
 }

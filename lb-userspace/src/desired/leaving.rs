@@ -1,6 +1,6 @@
 //! Backends that are not wanted any more and still have flows: they go on until nobody names them.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, net::SocketAddr};
 
 use lb_common::{backend::State as Word, row::Row};
 
@@ -56,6 +56,13 @@ pub(super) fn with_leaving(installed: &Installed, desired: &State, tracks: &Trac
         let may_stay =
             |entry: &Entry| Some(entry.address) != *cut && !is_taken(vip, entry, &claimed);
         let leaving = installed_service.leaving(service, tracks);
+        let is_guest = |entry: &Entry| {
+            let mut guests = service.backends.iter().filter(|backend| backend.leaving);
+            guests.any(|guest| {
+                guest.address == entry.address && guest.forwarding.mode() == entry.forwarding.mode()
+            })
+        };
+        let leaving: Vec<_> = leaving.into_iter().filter(|it| !is_guest(it)).collect();
         for entry in leaving.into_iter().filter(may_stay) {
             let forwarding = match entry.forwarding {
                 Forwarding::FullNat(index) => {
@@ -86,13 +93,7 @@ fn is_taken(vip: Vip, entry: &Entry, claimed: &[Claim]) -> bool {
         vip,
         backend: entry.address,
     };
-    let takes = |other: &Claim| {
-        other.vip != vip
-            && other.vip.protocol == vip.protocol
-            && other.backend.ip() == entry.address.ip()
-            && other.ports().overlap(claim.ports())
-    };
-    entry.forwarding == Forwarding::Nat && claimed.iter().any(takes)
+    entry.forwarding == Forwarding::Nat && claimed.iter().any(|other| claim.is_taken_by(other))
 }
 
 fn backend(entry: Entry, forwarding: Forwarding) -> Option<state::Backend> {
@@ -114,17 +115,27 @@ impl Service {
     /// Its entries that are not wanted and that a row or a flow may name. What died has none.
     fn leaving(&self, wanted: &state::Service, tracks: &Tracks) -> Vec<Entry> {
         let in_rows = self.named();
-        let is_named = |offset: u16| {
-            in_rows.contains(&offset)
-                || self.lingering.get(&offset).is_none_or(|since| {
-                    tracks.began <= since + 1 || tracks.owners.contains(&offset)
-                })
-        };
         self.by_offset()
             .filter(|(_, entry)| entry.state != Word::Down && !is_wanted(entry, wanted))
-            .filter(|(offset, _)| is_named(*offset))
+            .filter(|(offset, _)| in_rows.contains(offset) || self.may_be_tracked(*offset, tracks))
             .map(|(_, entry)| entry)
             .collect()
+    }
+
+    /// Whether a tracked flow may name who is on their way out, as far as is known.
+    fn may_be_tracked(&self, offset: u16, tracks: &Tracks) -> bool {
+        self.lingering
+            .get(&offset)
+            .is_none_or(|since| tracks.began <= since + 1 || tracks.owners.contains(&offset))
+    }
+
+    /// Whether a row or a flow names the backend of an address, as far as is known.
+    pub(crate) fn has_flows_of(&self, address: SocketAddr, tracks: &Tracks) -> bool {
+        let in_rows = self.named();
+        let mut entries = self
+            .by_offset()
+            .filter(|(_, entry)| entry.address == address);
+        entries.any(|(offset, _)| in_rows.contains(&offset) || self.may_be_tracked(offset, tracks))
     }
 
     /// Takes note of entries on their way out that no row names.

@@ -47,6 +47,17 @@ const fn changed(service: Service<'_>) -> Service<'_> {
     }
 }
 
+/// Flows are over soon.
+const SHORT: [Service<'_>; 2] = [
+    Service {
+        more: &["idle: 4s"],
+        ..WEB
+    },
+    Service {
+        more: &["idle: 4s"],
+        ..WEB6
+    },
+];
 const BEFORE: [Service<'_>; 3] = [WEB, WEB6, NAMES];
 const AFTER: [Service<'_>; 3] = [changed(WEB), changed(WEB6), changed(NAMES)];
 
@@ -143,6 +154,14 @@ fn refused(xlb: &Xlb<'_>, reason: &str) -> u64 {
     sample(
         xlb,
         &format!("xlb_peer_refused_total{{reason=\"{reason}\"}}"),
+    )
+}
+
+/// What a balancer did not take of what its peers told.
+fn left(xlb: &Xlb<'_>, why: &str) -> u64 {
+    sample(
+        xlb,
+        &format!("xlb_peer_entries_not_taken_total{{reason=\"{why}\"}}"),
     )
 }
 
@@ -261,6 +280,39 @@ fn a_balancer_that_joins_is_told_what_it_missed() {
     let broken = ask(&mut early) + ask(&mut late) + ask(&mut missed);
     assert_eq!(broken, 0, "{early:?} {late:?} {missed:?}");
     nothing_was_dropped(&two);
+}
+
+/// A backend that was taken out has flows still. Who joins later has it in no file, and learns of it.
+#[test]
+fn a_balancer_that_joins_learns_of_backends_on_their_way_out() {
+    let topology = Topology::two_armed(routed()).unwrap();
+    let _fleet = Fleet::start(&topology).unwrap();
+    let pair = Second::join(&topology).unwrap();
+    let files = Files::new();
+    let file = |who, services: &[Service<'_>]| files.of(&pair, who, "key", services);
+    let without = SHORT.map(|service| Service {
+        weights: &[1, 1],
+        ..service
+    });
+    let one = start_at(&topology.balancer.namespace, &file(Balancer::First, &SHORT));
+    let client = &topology.client.namespace;
+    let mut held = hold(client, &topology, 40);
+    apply(&one, &file(Balancer::First, &without));
+    let [b3, _] = held.each_ref().map(|held| held.open_to("b3"));
+    assert!(b3 > 0);
+
+    let two = Xlb::start(&pair.namespace, &file(Balancer::Second, &without)).unwrap();
+    wait_until_connected(&[&one, &two]);
+    assert!(two.log().contains("not configured here"), "{}", two.log());
+    assert_eq!(left(&two, "unknown_backend"), 0);
+    pair.lead_through(Balancer::Second).unwrap();
+    assert_eq!(ask(&mut held), 0, "{held:?}");
+    nothing_was_dropped(&two);
+
+    // It goes when its flows do.
+    drop(held);
+    let gone = || (moving(&one, "web") + moving(&two, "web") == 0).then_some(());
+    eventually("the rows are at rest", Duration::from_secs(40), gone).unwrap();
 }
 
 #[test]

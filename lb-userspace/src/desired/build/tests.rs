@@ -135,6 +135,7 @@ fn backend_in(mode: Mode, address: &str, tunnel_source: Option<&str>) -> Backend
         health: |_, _| Health::Up,
         network: &Host,
         tracks: true,
+        guests: &Guests::new(),
     });
     state.unwrap().services.remove(0).backends.remove(0)
 }
@@ -156,6 +157,7 @@ fn state(probe: Option<Probe>, health: Health, admin: Admin, weight: u16) -> Sta
         health: |_, _| health,
         network: &Host,
         tracks: true,
+        guests: &Guests::new(),
     })
     .unwrap()
 }

@@ -126,6 +126,7 @@ impl Balancer {
             },
             network: &self.host,
             tracks: true,
+            guests: &desired::Guests::new(),
         });
         let state = state.expect("no `direct` prefixes");
         self.dataplane.reconcile(&state).expect("it fits").rows
