@@ -117,8 +117,8 @@ fn wait_until_connected(balancers: &[&Xlb<'_>]) {
 
 /// Waits until one balancer has told everything, and the other has taken it.
 fn wait_until_told(from: &Xlb<'_>, to: &Xlb<'_>) {
-    // A look that began before is over, then.
-    thread::sleep(Duration::from_millis(300));
+    // A look that began before is over, then, on a busy machine too.
+    thread::sleep(Duration::from_secs(1));
     let told = || {
         let (sent, received) = (other(from)["sent"].as_u64(), other(to)["received"].as_u64());
         (sent == received && sent > Some(0)).then_some(())
