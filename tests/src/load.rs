@@ -90,6 +90,8 @@ pub struct Connection {
     pub pages: u64,
     /// When it sent the last one.
     heard: Instant,
+    /// When it was opened.
+    opened: Instant,
 }
 
 impl Connection {
@@ -105,6 +107,7 @@ impl Connection {
             name: String::new(),
             pages: 0,
             heard: Instant::now(),
+            opened: Instant::now(),
         };
         connection.name = connection.ask()?;
         Ok(connection)
@@ -159,6 +162,8 @@ pub struct Failure {
     pub error: io::Error,
     /// How long a connection had been silent before.
     pub silence: Duration,
+    /// How long it had been open.
+    pub age: Duration,
 }
 
 impl Failure {
@@ -168,6 +173,7 @@ impl Failure {
             server: None,
             error,
             silence: Duration::ZERO,
+            age: Duration::ZERO,
         }
     }
 
@@ -181,11 +187,11 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let server = self.server.as_deref().unwrap_or("nobody");
-        let silence = self.silence.as_secs_f32();
+        let [age, silence] = [self.age, self.silence].map(|time| time.as_secs_f32());
         let error = &self.error;
         write!(
             f,
-            "{error} (served by {server}, silent for {silence:.1} s before)"
+            "{error} (served by {server} for {age:.1} s, silent for {silence:.1} s)"
         )
     }
 }
@@ -257,6 +263,7 @@ impl Client for Held {
                     server: Some(connection.name),
                     error,
                     silence: began - connection.heard,
+                    age: began - connection.opened,
                 }),
             }
         }

@@ -43,6 +43,9 @@ pub struct Plan {
     pub flood: Option<Bound>,
 }
 
+/// Connections of one client, which asks one after the other: all within their idle time, also where some of them wait
+/// for packets that are sent again.
+const AT_A_TIME: usize = 500;
 /// From one turn of each client to the next.
 const TURN: Duration = Duration::from_millis(5);
 
@@ -73,8 +76,12 @@ pub fn play(plan: Plan) -> Result<Report> {
     let mut stage = Stage::new(plan.seed, &pair, plan.flood)?;
     let client = &topology.client.namespace;
     let (web, names) = (WEB.vip(&topology), NAMES.vip(&topology));
-    let first = Held::open(client, web, plan.connections)?;
-    let mut held = vec![Load::start(client, first, TURN)?];
+    let mut held = Vec::new();
+    for first in (0..plan.connections).step_by(AT_A_TIME) {
+        let connections = AT_A_TIME.min(plan.connections - first);
+        let connections = Held::open(client, web, connections)?;
+        held.push(Load::start(client, connections, TURN)?);
+    }
     let fresh = Load::start(client, Fresh::new(web), TURN)?;
     let datagrams = Datagrams::new(client, names, plan.datagrams)?;
     let datagrams = Load::start(client, datagrams, TURN)?;
