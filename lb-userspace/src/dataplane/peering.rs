@@ -44,9 +44,9 @@ impl Peering {
         self.is_moving = true;
     }
 
-    /// It is known whether any moves.
+    /// It is known whether any moves. That the last one does not any more is news, too.
     pub(super) const fn note(&mut self, is_moving: bool) {
-        self.rows_are_due = is_moving;
+        self.rows_are_due = is_moving || self.is_moving;
         self.is_moving = is_moving;
     }
 

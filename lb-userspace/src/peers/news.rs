@@ -13,19 +13,24 @@ pub struct Owner {
     pub address: SocketAddr,
 }
 
-/// A moving row.
+/// A moving row, or one that has come to rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RowNews {
-    /// Who has its older flows: a place in [`News::owners`].
+    /// Who has its older flows, of one at rest all: a place in [`News::owners`].
     pub owner: u32,
     /// Its slot.
     pub slot: u32,
     /// Logarithm of the slots of its table.
     pub log2_slots: u8,
-    /// Seconds since a packet of it went elsewhere than to its owner.
+    /// Seconds since a packet of it went elsewhere than to its owner; [`RowNews::AT_REST`].
     pub quiet: u16,
     /// Seconds since it changed.
     pub age: u16,
+}
+
+impl RowNews {
+    /// In the place of seconds: the row does not move any more, so that its new flows are not tracked.
+    pub const AT_REST: u16 = u16::MAX;
 }
 
 /// A tracked flow.

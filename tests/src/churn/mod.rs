@@ -7,10 +7,10 @@ mod flooding;
 mod report;
 mod stage;
 
-use std::{thread, time::Duration};
+use std::{net::SocketAddr, thread, time::Duration};
 
 use anyhow::Result;
-use lb_userspace::lab::{Options, Topology};
+use lb_userspace::lab::{Namespace, Options, Topology};
 
 use self::{event::BACKENDS, stage::Stage};
 pub use self::{
@@ -61,6 +61,15 @@ const NAMES: Service<'_> = Service {
     ..Service::NAMES
 };
 
+fn hold(client: &Namespace, vip: SocketAddr, connections: usize) -> Result<Vec<Load<Held>>> {
+    let firsts = (0..connections).step_by(AT_A_TIME);
+    let loads = firsts.map(|first| {
+        let held = Held::open(client, vip, AT_A_TIME.min(connections - first))?;
+        Load::start(client, held, TURN)
+    });
+    loads.collect()
+}
+
 /// Plays a plan.
 ///
 /// # Errors
@@ -76,12 +85,7 @@ pub fn play(plan: Plan) -> Result<Report> {
     let mut stage = Stage::new(plan.seed, &pair, plan.flood)?;
     let client = &topology.client.namespace;
     let (web, names) = (WEB.vip(&topology), NAMES.vip(&topology));
-    let mut held = Vec::new();
-    for first in (0..plan.connections).step_by(AT_A_TIME) {
-        let connections = AT_A_TIME.min(plan.connections - first);
-        let connections = Held::open(client, web, connections)?;
-        held.push(Load::start(client, connections, TURN)?);
-    }
+    let mut held = hold(client, web, plan.connections)?;
     let fresh = Load::start(client, Fresh::new(web), TURN)?;
     let datagrams = Datagrams::new(client, names, plan.datagrams)?;
     let datagrams = Load::start(client, datagrams, TURN)?;

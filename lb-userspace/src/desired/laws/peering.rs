@@ -435,3 +435,31 @@ proptest! {
         }
     }
 }
+
+/// A flow that is opened in a row at rest is not tracked: elsewhere, too, that row must not send it to an older owner.
+#[test]
+fn rows_come_to_rest_together() {
+    let (mut one, mut late) = one_and_a_late_one();
+    late.take(&one.news());
+    let moving = |balancer: &Balancer| {
+        let rows = balancer.service().rows.iter();
+        rows.filter(|row| row.is_moving()).count()
+    };
+    let before = moving(&late);
+    assert!(before > 0);
+    one.rest();
+    let at_rest = one.news();
+    assert_eq!(at_rest.rows.len(), before);
+    assert!(at_rest.rows.iter().all(|row| row.quiet == RowNews::AT_REST));
+    // Flows of its own may still go elsewhere.
+    late.take(&at_rest);
+    assert_eq!(moving(&late), before);
+    late.now += u32::from(PATIENCE.idle) / 4 + 1;
+    late.take(&at_rest);
+    assert_eq!(moving(&late), 0);
+    for slot in 0..u64::from(SLOTS) {
+        assert_eq!(late.goes_to(hash_of(slot)), one.goes_to(hash_of(slot)));
+    }
+    // It is told once.
+    assert_eq!(one.news().rows, []);
+}

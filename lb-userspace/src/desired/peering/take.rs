@@ -12,7 +12,7 @@ use lb_common::{
     tracked::{ENTRIES, Origin, Place, Tracked},
 };
 
-use super::Telling;
+use super::{Telling, refresh};
 use crate::{
     config::model::Vip,
     desired::{
@@ -138,6 +138,10 @@ impl<S: Store> Taking<'_, S> {
         if service.table.log2() != u32::from(told.log2_slots) {
             return self.taken.leave(Left::UnknownService);
         }
+        if told.quiet == RowNews::AT_REST {
+            let lately = refresh(service.patience.idle);
+            return self.rest(known, told.slot, (row, here), lately);
+        }
         let pair = service.extent + row.primary();
         let Some(next) = next(row, known.offset, || self.has_traffic(pair)) else {
             return self.taken.leave(Left::KnownOtherwise);
@@ -156,6 +160,16 @@ impl<S: Store> Taking<'_, S> {
             }
         };
         self.rows.insert((known.vip, told.slot), (next, times));
+    }
+
+    /// A row that is at rest there comes to rest here as well, unless packets of older flows came this way lately:
+    /// the flows that are opened there from now on are with its owner, and nobody tells of them.
+    fn rest(&mut self, known: Known, slot: u32, (row, here): (Row, Times), lately: u32) {
+        let is_same = row.is_moving() && row.primary() == u32::from(known.offset);
+        if is_same && u32::from(here.quiet(self.taker.now)) >= lately {
+            let at_rest = (Row::stable(known.offset), here);
+            self.rows.insert((known.vip, slot), at_rest);
+        }
     }
 
     /// A row as it is now.

@@ -1,4 +1,4 @@
-//! What is news: rows that move and flows that were confirmed since the last look, and those that are still in
+//! What is news: rows that move or have come to rest, and flows that were confirmed since the last look, and those that are still in
 //! use a quarter of the idle time after they were last told.
 //!
 //! Half-open flows are not told: a flood of SYNs is nobody else's business, and what no client has answered
@@ -85,10 +85,13 @@ impl Telling {
                     owner,
                     slot,
                     log2_slots: u8::try_from(service.table.log2()).unwrap_or(0),
-                    quiet: times.quiet(now),
+                    quiet: times.quiet(now).min(RowNews::AT_REST - 1),
                     age: times.old(now),
                 });
             }
+        }
+        for (vip, slot) in before.into_keys() {
+            names.at_rest(installed, vip, slot);
         }
     }
 
@@ -173,6 +176,24 @@ impl<'n> Names<'n> {
             news,
             places: HashMap::new(),
         }
+    }
+
+    /// A row that moved before does not any more. What no row of the table is any more is no news.
+    fn at_rest(&mut self, installed: &Installed, vip: Vip, slot: u32) -> Option<()> {
+        let service = installed.services.get(&vip)?;
+        let row = service
+            .rows
+            .get(slot as usize)
+            .filter(|row| row.is_stable())?;
+        let owner = self.place(vip, service, row.primary())?;
+        self.news.rows.push(RowNews {
+            owner,
+            slot,
+            log2_slots: u8::try_from(service.table.log2()).unwrap_or(0),
+            quiet: RowNews::AT_REST,
+            age: 0,
+        });
+        Some(())
     }
 
     fn place(&mut self, vip: Vip, service: &Service, offset: u32) -> Option<u32> {
