@@ -143,8 +143,7 @@ impl Engine {
             return Ok(());
         }
         info!(backends = ?strangers, "a peer has flows of backends that are not configured here");
-        let dataplane = &self.dataplane;
-        self.guests.retain(|guest| dataplane.has_flows_of(*guest));
+        self.dismiss_guests();
         self.guests.extend(strangers);
         self.keep_neighbours();
         let effective = Arc::clone(&self.effective);
@@ -152,11 +151,15 @@ impl Engine {
         Ok(())
     }
 
+    fn dismiss_guests(&mut self) {
+        let dataplane = &self.dataplane;
+        self.guests.retain(|guest| dataplane.has_flows_of(*guest));
+    }
+
     /// Lets rows come to rest, and backends go that nobody names any more.
     pub(super) fn let_rest(&mut self) -> Result<(), Error> {
         if self.dataplane.let_rest()? {
-            let dataplane = &self.dataplane;
-            self.guests.retain(|guest| dataplane.has_flows_of(*guest));
+            self.dismiss_guests();
             let effective = Arc::clone(&self.effective);
             self.settle(&effective)?;
         }

@@ -1,5 +1,5 @@
-//! What is news: rows that move or have come to rest, and flows that were confirmed since the last look, and those that are still in
-//! use a quarter of the idle time after they were last told.
+//! What is news: rows that move or have come to rest, and flows that were confirmed, since the last look, and those that
+//! are still in use a quarter of the idle time after they were last told.
 //!
 //! Half-open flows are not told: a flood of SYNs is nobody else's business, and what no client has answered
 //! breaks nowhere.
