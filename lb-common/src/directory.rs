@@ -170,6 +170,35 @@ impl Seed {
     }
 }
 
+/// The control word that names the way of one service, with a mark of its key: all packets of other services but
+/// a few are told apart before the way is read. A hint: the way is compared with the key in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Front(pub u64);
+
+impl Front {
+    /// Names way number `way`, counted from the map's beginning, which has this tag.
+    #[must_use]
+    pub const fn new(way: u32, tag: u64) -> Self {
+        Self(way as u64 | Self::mark(tag) << 32)
+    }
+
+    /// The number of the way, where its tag may be this one.
+    #[inline(always)]
+    #[must_use]
+    pub const fn way(self, tag: u64) -> Option<u32> {
+        if self.0 >> 32 != Self::mark(tag) {
+            return None;
+        }
+        Some(bits::low_half(self.0))
+    }
+
+    /// Both halves of a tag in one.
+    #[inline(always)]
+    const fn mark(tag: u64) -> u64 {
+        bits::low_half(tag ^ tag >> 32) as u64
+    }
+}
+
 /// Which addresses the directory may hold: a Bloom filter with one hash and 4,096 bits, eight cache lines.
 /// Packets that are not for a VIP are spared two look-ups, clients one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]

@@ -93,9 +93,9 @@ pub struct Control {
     pub directory: u64,
     /// Half of `ROUTES` in use: 0 or 1.
     pub routes: u64,
-    /// A hint: number of the way in `DIRECTORY` ([`directory::WAYS`](crate::directory::WAYS) a set)
-    /// that is looked at before a packet's own set. The CPU predicts the comparison and goes on
-    /// with what that way says while the look-up is under way. Any number is right.
+    /// A hint, [`directory::Front`](crate::directory::Front): the way in `DIRECTORY` that is looked at
+    /// before a packet's own set, and before the filter. The CPU predicts the comparison and goes on with what
+    /// that way says. Any number is right.
     pub front: u64,
     /// Seconds since the system started, as the daemon last said: it does so every second. Without a
     /// daemon time stands still, and nothing that was idle is taken out. Never 0 once it was written.

@@ -14,7 +14,7 @@ use lb_common::{
     backend::Backend,
     counters::{Allowance, Traffic},
     datapath::{Claim, Detour, Direction, Draft, Entries, Fib, Note, Question, Tables},
-    directory::{Filter, Key, Seed, Set, WAYS, Way},
+    directory::{Filter, Front, Key, Seed, Set, WAYS, Way},
     flow::{Flow, FlowKey},
     fragment::{self, Fragment, FragmentKey},
     interface::Interface,
@@ -257,8 +257,8 @@ impl Tables for Maps<'_> {
         clippy::indexing_slicing,
         reason = "ways are numbered in 32 bits; a remainder by the length is below it"
     )]
-    fn front(&self) -> Option<&Way> {
-        let front = self.words.front as u32;
+    fn front(&self, tag: u64) -> Option<&Way> {
+        let front = Front(self.words.front).way(tag)?;
         let set = DIRECTORY.get(front / WAYS as u32)?;
         Some(&set.ways[front as usize % WAYS])
     }

@@ -129,6 +129,18 @@ impl Frame {
         }
     }
 
+    /// The same with options, of IPv6 in an extension header.
+    #[must_use]
+    pub fn with_options(mut self) -> Self {
+        const DESTINATION_OPTIONS: u8 = 60;
+        if self.source.is_ipv6() {
+            self.extensions = vec![extension(DESTINATION_OPTIONS, 2)];
+        } else {
+            self.options = vec![1; 8];
+        }
+        self
+    }
+
     /// The same with other bytes at an offset, after all checksums were formed.
     #[must_use]
     pub fn edited(mut self, offset: usize, bytes: &[u8]) -> Self {

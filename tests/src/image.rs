@@ -11,7 +11,7 @@ use lb_common::{
     backend::Backend,
     counters::{Allowance, Traffic},
     datapath::{self, Claim, Direction, Draft, Entries, Fib, Note, Question, Tables},
-    directory::{Filter, Key, Seed, Set, WAYS, Way},
+    directory::{Filter, Front, Key, Seed, Set, WAYS, Way},
     flow::{Flow, FlowKey},
     fragment::{Fragment, FragmentKey},
     interface::Interface,
@@ -295,8 +295,8 @@ impl Tables for HostTables<'_> {
         Some(&self.image.control.addresses)
     }
 
-    fn front(&self) -> Option<&Way> {
-        let front = self.image.control.front as usize;
+    fn front(&self, tag: u64) -> Option<&Way> {
+        let front = Front(self.image.control.front).way(tag)? as usize;
         self.image
             .directory
             .get(front / WAYS)?

@@ -4,18 +4,18 @@
 
 use super::{
     Decision, Detour, Pass, Step, Tables, full_nat,
-    moving::{self, Turn},
+    moving::Turn,
     other,
     select::{self, Selector, Tuple},
     shared,
     to_backend::{self, FULL_NAT},
+    transport,
 };
 use crate::{
     DropReason, PassReason,
     directory::Way,
     flow::{Flow, FlowKey},
     fragment::{Fragment, FragmentKey},
-    maps::Feature,
     wire::{Cursor, Eth, Ip, IpAddress, Ports, Transport},
 };
 
@@ -80,12 +80,9 @@ impl Pass for Remember {
             Ok(piece) => piece,
             Err(portless) => return other::portless(portless, ip, tables),
         };
-        let Ok(mut transport) = Transport::take(piece.payload, &mut cursor) else {
+        let Ok(transport) = transport(piece.payload, &mut cursor, tables) else {
             return PassReason::Malformed.into();
         };
-        if tables.uses(Feature::Quic) {
-            transport.read_quic(piece.payload.len, &cursor);
-        }
         let asks = Asks {
             client: ip.source(),
             vip: ip.destination(),
@@ -113,8 +110,7 @@ fn remember<A: IpAddress, T: Tables>(
     let selector = Selector {
         hash,
         flow,
-        signal: moving::signal(transport),
-        sequence: transport.sequence(),
+        transport: Some(transport),
         turn: Turn::Follow,
         program: Detour::Flow,
     };
@@ -129,7 +125,7 @@ fn remember<A: IpAddress, T: Tables>(
 #[inline(always)]
 fn try_remember<A: IpAddress, T: Tables>(
     asks: &Asks<A>,
-    selector: &Selector,
+    selector: &Selector<'_>,
     service: u64,
     tables: &T,
 ) -> Result<(), Step> {

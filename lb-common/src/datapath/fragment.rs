@@ -9,14 +9,14 @@ use super::{
     rewrite,
     to_backend::{self, FULL_NAT, GUE, IPIP, L2_DSR, NAT},
     to_client::{self, exit, is_genuine},
-    tunnel,
+    transport, tunnel,
 };
 use crate::{
     DropReason, PassReason,
     backend::Backend,
     checksum::Delta,
     fragment::{Fragment, FragmentKey, LIFETIME_NS},
-    wire::{Cursor, Eth, Ip, IpAddress, Transport, ip::Piece},
+    wire::{Cursor, Eth, Ip, IpAddress, ip::Piece},
 };
 
 /// The program of fragments.
@@ -68,7 +68,7 @@ fn first<'p, 't, I: Ip + 'p, C: Cursor<'p>, T: Tables>(
     mut cursor: C,
     tables: &'t T,
 ) -> Decision<'t> {
-    let transport = match Transport::take(piece.payload, &mut cursor) {
+    let transport = match transport(piece.payload, &mut cursor, tables) {
         Ok(transport) => transport,
         Err(portless) if !piece.more => return other::portless(portless, ip, tables),
         Err(_) => return without_ports(ip, tables),
@@ -125,8 +125,9 @@ fn forward<'t, I: Ip, T: Tables>(
     backend: &'t Backend,
     tables: &'t T,
 ) -> Fate<'t> {
-    to_backend::may_go(ip, backend, tables).map_err(Obstacle::quiet)?;
-    match to_backend::mode(backend, tables) {
+    let mode = to_backend::mode(backend, tables);
+    to_backend::may_go(ip, mode, backend, tables).map_err(Obstacle::quiet)?;
+    match mode {
         NAT | FULL_NAT | L2_DSR => {
             let delta = readdress(ip, first);
             rewrite::leave_by(eth, backend.next_hop, tables);

@@ -84,7 +84,7 @@ fn forward<'t, I: Ip, T: Tables>(
     backend: &'t Backend,
     tables: &'t T,
 ) -> Fate<'t> {
-    to_backend::may_go(packet.ip, backend, tables)
+    to_backend::may_go(packet.ip, FULL_NAT, backend, tables)
         .map_err(|it| it.told(packet.ip.destination(), tables))?;
     syn::check(&packet, backend.mss, tables)?;
     let ends = (

@@ -53,7 +53,10 @@ use crate::{
     DropReason, PassReason, Verdict,
     directory::Kind,
     maps::Feature,
-    wire::{Cursor, Eth, Frame, Ip, IpAddress, Ipv4, Ipv6, Transport},
+    wire::{
+        Cursor, Eth, Frame, Ip, IpAddress, Ipv4, Ipv6, Portless, Transport, ip::Payload,
+        transport::UDP,
+    },
 };
 
 /// What a pass over a frame comes to.
@@ -261,17 +264,14 @@ impl Pass for Whole {
         mut cursor: C,
         tables: &'t T,
     ) -> Decision<'t> {
-        let payload = match ip.payload(&mut cursor) {
+        let payload = match ip.plain_payload(&mut cursor) {
             Ok(payload) => payload,
             Err(portless) => return other::portless(portless, ip, tables),
         };
-        let mut transport = match Transport::take(payload, &mut cursor) {
+        let transport = match transport(payload, &mut cursor, tables) {
             Ok(transport) => transport,
             Err(portless) => return other::portless(portless, ip, tables),
         };
-        if tables.uses(Feature::Quic) {
-            transport.read_quic(payload.len, &cursor);
-        }
         let packet = Packet {
             eth,
             ip,
@@ -281,8 +281,30 @@ impl Pass for Whole {
             is_whole: true,
             program: Detour::Common,
         };
-        conclude(balance(packet, tables))
+        let fate = match select::front(&packet, tables) {
+            Some(service) => to_backend::send(packet, service, tables),
+            None => balance(packet, tables),
+        };
+        conclude(fate)
     }
+}
+
+/// The header behind an IP header, where `cursor` stands.
+///
+/// # Errors
+///
+/// As of [`Transport::take`].
+#[inline(always)]
+fn transport<'p, C: Cursor<'p>, T: Tables>(
+    payload: Payload,
+    cursor: &mut C,
+    tables: &T,
+) -> Result<Transport<'p>, Portless> {
+    let mut transport = Transport::take(payload, cursor)?;
+    if transport.protocol == UDP && tables.uses(Feature::Quic) {
+        transport.read_quic(payload.len, cursor);
+    }
+    Ok(transport)
 }
 
 /// A service's packet to a backend, a backend's to its client.

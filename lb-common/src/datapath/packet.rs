@@ -2,7 +2,7 @@
 
 use super::{
     Detour, Direction, Tables,
-    moving::{self, Turn},
+    moving::Turn,
     select::{Selector, Tuple},
 };
 use crate::{
@@ -75,7 +75,7 @@ impl<I: Ip> Packet<'_, I> {
 
     /// What names its backend.
     #[inline(always)]
-    pub(super) fn selector<T: Tables>(&self, service: u64, tables: &T) -> Selector {
+    pub(super) fn selector<T: Tables>(&self, service: u64, tables: &T) -> Selector<'_> {
         let tuple = Tuple {
             client: self.ip.source(),
             vip: self.ip.destination(),
@@ -86,8 +86,7 @@ impl<I: Ip> Packet<'_, I> {
         Selector {
             hash,
             flow,
-            signal: moving::signal(&self.transport),
-            sequence: self.transport.sequence(),
+            transport: Some(&self.transport),
             turn: if self.is_whole {
                 Turn::Track
             } else {

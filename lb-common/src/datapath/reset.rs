@@ -10,7 +10,7 @@ use crate::{
     checksum::fold,
     wire::{
         Cursor, Eth, Frame, Ip, IpAddress, Ipv4, Ipv6, Ports,
-        transport::{TCP, Tcp},
+        transport::{Segment, TCP, Tcp},
     },
 };
 
@@ -70,9 +70,8 @@ impl<I: Ip> Asks<I> {
             return None;
         }
         let tcp = cursor.take::<Tcp>()?;
-        let [_, flags, ..] = tcp.flags_window;
-        let [.., a, b, c, d] = tcp.numbers;
-        (flags & (RST | ACK) == ACK).then_some(Self {
+        let [.., a, b, c, d] = tcp.segment.numbers;
+        (tcp.segment.flags() & (RST | ACK) == ACK).then_some(Self {
             eth,
             client: ip.source(),
             vip: ip.destination(),
@@ -96,8 +95,10 @@ impl<I: Ip> Asks<I> {
             + u32::from(bits::length(size_of::<Tcp>()).to_be());
         Tcp {
             ports: self.ports.reversed(),
-            numbers: [a, b, c, d, 0, 0, 0, 0],
-            flags_window: [offset, flags, 0, 0],
+            segment: Segment {
+                numbers: [a, b, c, d, 0, 0, 0, 0],
+                flags_window: [offset, flags, 0, 0],
+            },
             checksum: (!fold(own + pseudo)).to_ne_bytes(),
             urgent: [0; 2],
         }

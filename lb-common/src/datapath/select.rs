@@ -1,7 +1,7 @@
 //! Which service, which backend: look-ups by address, port and protocol, and the slot of a flow.
 
 use super::{
-    Detour, Step, Tables,
+    Detour, Packet, Step, Tables,
     moving::{self, Question, Turn},
 };
 use crate::{
@@ -13,12 +13,10 @@ use crate::{
     maps::Feature,
     range,
     row::Row,
-    wire::{IpAddress, Ports},
+    wire::{Ip, IpAddress, Ports, Transport},
 };
 
-/// What the directory says of a service: the front way first, which costs nothing where it is another
-/// service's, and spares the CPU the wait for the look-up where it is this one's. A single port comes
-/// before a range, a range before all ports.
+/// What the directory says of a service. A single port comes before a range, a range before all ports.
 #[inline(always)]
 pub(super) fn service<A: IpAddress, T: Tables>(
     address: A,
@@ -27,11 +25,21 @@ pub(super) fn service<A: IpAddress, T: Tables>(
     tables: &T,
 ) -> Option<u64> {
     let key = address.key(Kind::Service, port, protocol);
-    let found = match tables.front() {
-        Some(way) if way.is(&key, A::V6) => Some(way.value),
-        _ => tables.find(&key, A::V6),
-    };
+    let found = tables.find(&key, A::V6);
     found.or_else(|| in_ranges(Kind::Ranges, address, port, protocol, tables))
+}
+
+/// What the front way says, where it is this service's: this spares the CPU the wait for the look-up, and
+/// all that comes before it.
+#[inline(always)]
+pub(super) fn front<I: Ip, T: Tables>(packet: &Packet<'_, I>, tables: &T) -> Option<u64> {
+    let Transport {
+        ports, protocol, ..
+    } = &packet.transport;
+    let address = packet.ip.destination();
+    let key = address.key(Kind::Service, ports.destination, *protocol);
+    let way = tables.front(key.tag)?;
+    way.is(&key, I::V6).then_some(way.value)
 }
 
 /// The pair of a NAT backend.
@@ -66,15 +74,13 @@ fn in_ranges<A: IpAddress, T: Tables>(
 
 /// What of a packet names its backend.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Selector {
+pub(super) struct Selector<'p> {
     /// What its row goes by: the hash of its flow, or of its client alone.
     pub(super) hash: u64,
     /// The hash of its flow.
     pub(super) flow: u64,
-    /// [`Question::OPENS`] or [`Question::CLOSES`], or neither.
-    pub(super) signal: u8,
-    /// TCP's sequence number.
-    pub(super) sequence: u32,
+    /// What opens or closes a connection; `None`: an error about one.
+    pub(super) transport: Option<&'p Transport<'p>>,
     /// What becomes of its flow where its row moves.
     pub(super) turn: Turn,
     /// The program that sees the packet.
@@ -134,14 +140,14 @@ fn affinity<T: Tables>(service: u64, tables: &T) -> u8 {
     header.affinity
 }
 
-impl Selector {
+impl Selector<'_> {
     #[inline(always)]
-    const fn question(&self, service: u64) -> Question {
+    fn question(&self, service: u64) -> Question {
         Question {
             hash: self.hash,
             service,
-            sequence: self.sequence,
-            signal: self.signal,
+            sequence: self.transport.map_or(0, Transport::sequence),
+            signal: self.transport.map_or(0, moving::signal),
             turn: self.turn as u8,
             back: self.program as u8,
             reserved: 0,
@@ -183,7 +189,7 @@ impl Choice {
 /// Where the row moves: the program that knows more.
 #[inline(always)]
 pub(super) fn owner<T: Tables>(
-    packet: &Selector,
+    packet: &Selector<'_>,
     service: u64,
     tables: &T,
 ) -> Result<Choice, Step> {

@@ -75,7 +75,7 @@ fn clamp_in<'p, I: Ip + 'p, C: Cursor<'p>>(mut cursor: C, most: u16) -> Option<(
         return None;
     }
     let tcp = cursor.take::<Tcp>()?;
-    let header = usize::from(tcp.flags_window[0] >> 4) * 4;
+    let header = usize::from(tcp.segment.flags_window[0] >> 4) * 4;
     if header > piece.payload.len {
         return None;
     }

@@ -47,8 +47,8 @@ pub trait Tables {
     /// Which addresses the directory may hold; `None`: none.
     fn addresses(&self) -> Option<&Filter>;
 
-    /// The way of the directory that is looked at first for a service.
-    fn front(&self) -> Option<&Way>;
+    /// The way of the directory that is looked at first for a service, where it may have this tag.
+    fn front(&self, tag: u64) -> Option<&Way>;
 
     /// The value under a key of the directory.
     fn find(&self, key: &directory::Key, v6: bool) -> Option<u64>;

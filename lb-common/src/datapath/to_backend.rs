@@ -2,7 +2,7 @@
 
 use super::{
     Decision, Detour, Direction, Fate, Obstacle, Packet, Tables, full_nat, owner, rewrite,
-    select::{self, Choice},
+    select::{self, Choice, Selector},
     shared, syn, tunnel,
 };
 use crate::{
@@ -44,16 +44,17 @@ pub(super) fn send<'t, I: Ip, T: Tables>(
 fn try_send<'t, I: Ip, T: Tables>(packet: Packet<'_, I>, service: u64, tables: &'t T) -> Fate<'t> {
     may_ask(packet.ip.source(), tables)?;
     let selector = packet.selector(service, tables);
+    let Selector { hash, flow, .. } = selector;
     let choice = select::owner(&selector, service, tables)?;
     let pair = choice.pair();
     let backend = tables.backend(pair).ok_or(DropReason::TableError)?;
-    if mode(backend, tables) == FULL_NAT && full_nat::is_used(tables) {
+    if full_nat::is_used(tables) && mode(backend, tables) == FULL_NAT {
         return full_nat::send(packet, pair, tables);
     }
     if shared::is(backend, tables) {
-        return shared::send(packet, pair, selector.hash, service, tables);
+        return shared::send(packet, pair, hash, service, tables);
     }
-    deliver(packet, selector.flow, choice, backend, tables)
+    deliver(packet, flow, choice, backend, tables)
 }
 
 /// A client is no group, not everybody, not nobody, and no VIP (a land attack, for one).
@@ -76,10 +77,11 @@ pub(super) fn deliver<'t, I: Ip, T: Tables>(
     tables: &'t T,
 ) -> Fate<'t> {
     let pair = choice.pair();
-    may_go(packet.ip, backend, tables).map_err(|it| it.told(packet.ip.destination(), tables))?;
+    let mode = mode(backend, tables);
+    may_go(packet.ip, mode, backend, tables)
+        .map_err(|it| it.told(packet.ip.destination(), tables))?;
     syn::check(&packet, backend.mss, tables)?;
     let mut destination = packet.ip.destination();
-    let mode = mode(backend, tables);
     match mode {
         NAT => {
             may_translate(&packet, backend)?;
@@ -137,10 +139,11 @@ fn may_translate<I: Ip>(packet: &Packet<'_, I>, backend: &Backend) -> Result<(),
     Ok(())
 }
 
-/// Whether a packet may go the backend's way.
+/// Whether a packet may go the way of a backend of this mode.
 #[inline(always)]
 pub(super) fn may_go<I: Ip, T: Tables>(
     ip: &I,
+    mode: u8,
     backend: &Backend,
     tables: &T,
 ) -> Result<(), Obstacle> {
@@ -150,7 +153,7 @@ pub(super) fn may_go<I: Ip, T: Tables>(
     if ip.hops() <= 1 {
         return Err(Obstacle::HOPS);
     }
-    let mtu = limit(backend, tables);
+    let mtu = limit(mode, backend, tables);
     if ip.total_len() > mtu {
         return Err(Obstacle::mtu(mtu));
     }
@@ -160,9 +163,9 @@ pub(super) fn may_go<I: Ip, T: Tables>(
 /// Bytes of the longest packet that fits the way: the egress link, and what routers said of the path of
 /// a tunnel.
 #[inline(always)]
-pub(super) fn limit<T: Tables>(backend: &Backend, tables: &T) -> usize {
+fn limit<T: Tables>(mode: u8, backend: &Backend, tables: &T) -> usize {
     let mtu = usize::from(backend.mtu);
-    if !matches!(mode(backend, tables), IPIP | GUE) {
+    if !matches!(mode, IPIP | GUE) {
         return mtu;
     }
     let tunnel: &Tunnel = zerocopy::transmute_ref!(backend);

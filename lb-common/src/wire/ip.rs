@@ -21,6 +21,16 @@ pub trait Ip: Header {
     /// [`Portless`] where there is no transport header to be found.
     fn payload<'p, C: Cursor<'p>>(&self, cursor: &mut C) -> Result<Payload, Portless>;
 
+    /// The same where the transport header is right behind this one; others are [`Portless::Extended`].
+    ///
+    /// # Errors
+    ///
+    /// [`Portless`] where there is none there.
+    #[inline(always)]
+    fn plain_payload<'p, C: Cursor<'p>>(&self, cursor: &mut C) -> Result<Payload, Portless> {
+        self.payload(cursor)
+    }
+
     /// The same for a packet that may be a fragment, of which only the first has a transport header:
     /// before a later one `cursor` stays somewhere behind the header. Extension headers are followed, a
     /// bounded number of them.
@@ -159,7 +169,7 @@ pub enum Portless {
     Malformed,
     /// A fragment: only the first has ports, and none is told from the first by itself.
     Fragment,
-    /// IPv6 extension headers, which take a longer look.
+    /// Options of IPv4 or extension headers of IPv6, which take a longer look.
     Extended,
     /// More IPv6 extension headers than are followed.
     ExtensionHeaders,

@@ -94,6 +94,24 @@ impl Ip for Ipv4 {
     }
 
     #[inline(always)]
+    fn plain_payload<'p, C: Cursor<'p>>(&self, cursor: &mut C) -> Result<Payload, Portless> {
+        if !self.has_no_options() {
+            return Err(Portless::Extended);
+        }
+        let len = self.total_len().wrapping_sub(Self::LEN);
+        if len > cursor.rest() {
+            return Err(Portless::Malformed);
+        }
+        if u32::from_ne_bytes(self.fragment) & Self::IS_FRAGMENT != 0 {
+            return Err(Portless::Fragment);
+        }
+        Ok(Payload {
+            protocol: bits::low_byte(self.ttl_word() >> 8),
+            len,
+        })
+    }
+
+    #[inline(always)]
     fn piece<'p, C: Cursor<'p>>(&self, cursor: &mut C) -> Result<Piece, Portless> {
         let payload = self.whole(cursor)?;
         cursor.settle();

@@ -70,14 +70,22 @@ impl Ports {
 pub struct Tcp {
     /// Ports.
     pub ports: Ports,
-    /// Sequence and acknowledgement number.
-    pub numbers: [u8; 8],
-    /// Data offset, flags, window.
-    pub flags_window: [u8; 4],
+    /// What UDP has not.
+    pub segment: Segment,
     /// Checksum.
     pub checksum: [u8; 2],
     /// Urgent pointer.
     pub urgent: [u8; 2],
+}
+
+/// What a TCP header says of its connection.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct Segment {
+    /// Sequence and acknowledgement number.
+    pub numbers: [u8; 8],
+    /// Data offset, flags, window.
+    pub flags_window: [u8; 4],
 }
 
 /// A UDP header.
@@ -105,10 +113,10 @@ pub struct Transport<'p> {
     checksum: &'p mut [u8; 2],
     /// IP protocol number: TCP or UDP.
     pub protocol: u8,
-    /// Flags of TCP; of UDP [`Transport::INITIAL`] or 0.
-    flags: u8,
-    /// Sequence number of TCP, network byte order; 0 of UDP.
-    sequence: [u8; 4],
+    /// Of TCP. Read where it is asked for, which few packets are.
+    segment: Option<&'p Segment>,
+    /// Whether it is a datagram that opens a QUIC connection.
+    is_initial: bool,
     /// Bytes that the checksum covers, network byte order: of UDP by its own account.
     covered: [u8; 2],
 }
@@ -118,8 +126,17 @@ impl Tcp {
     #[inline(always)]
     #[must_use]
     pub const fn is_syn(&self) -> bool {
+        self.segment.flags() & SYN != 0
+    }
+}
+
+impl Segment {
+    /// FIN, SYN, RST, ACK and others.
+    #[inline(always)]
+    #[must_use]
+    pub const fn flags(&self) -> u8 {
         let [_, flags, ..] = self.flags_window;
-        flags & SYN != 0
+        flags
     }
 }
 
@@ -127,9 +144,6 @@ impl Tcp {
 const SYN: u8 = 2;
 
 impl<'p> Transport<'p> {
-    /// A datagram that opens a QUIC connection.
-    const INITIAL: u8 = 1;
-
     /// The header behind an IP header, where `cursor` stands.
     ///
     /// # Errors
@@ -139,16 +153,14 @@ impl<'p> Transport<'p> {
     #[inline(always)]
     pub fn take<C: Cursor<'p>>(payload: Payload, cursor: &mut C) -> Result<Self, Portless> {
         let protocol = payload.protocol;
-        let (ports, checksum, flags, sequence, covered) = if protocol == TCP {
+        let (ports, checksum, segment, covered) = if protocol == TCP {
             let tcp = header::<Tcp, _>(payload.len, cursor)?;
-            let [_, flags, ..] = tcp.flags_window;
-            let [a, b, c, d, ..] = tcp.numbers;
-            let sequence = [a, b, c, d];
             let covered = bits::length(payload.len).to_be_bytes();
-            (&mut tcp.ports, &mut tcp.checksum, flags, sequence, covered)
+            let segment = Some(&tcp.segment);
+            (&mut tcp.ports, &mut tcp.checksum, segment, covered)
         } else if protocol == UDP {
             let udp = header::<Udp, _>(payload.len, cursor)?;
-            (&mut udp.ports, &mut udp.checksum, 0, [0; 4], udp.length)
+            (&mut udp.ports, &mut udp.checksum, None, udp.length)
         } else {
             return Err(Portless::Other(protocol));
         };
@@ -156,8 +168,8 @@ impl<'p> Transport<'p> {
             ports,
             checksum,
             protocol,
-            flags,
-            sequence,
+            segment,
+            is_initial: false,
             covered,
         })
     }
@@ -166,11 +178,11 @@ impl<'p> Transport<'p> {
     /// connection.
     #[inline(always)]
     pub fn read_quic<C: Cursor<'p>>(&mut self, len: usize, cursor: &C) {
-        if self.protocol != UDP || len < size_of::<Udp>() + Start::LEAST {
+        if len < size_of::<Udp>() + Start::LEAST {
             return;
         }
         if cursor.peek::<Start>().is_some_and(Start::is_initial) {
-            self.flags = Self::INITIAL;
+            self.is_initial = true;
         }
     }
 
@@ -182,11 +194,24 @@ impl<'p> Transport<'p> {
         u16::from_be_bytes(self.covered) as usize == len
     }
 
-    /// TCP's sequence number.
+    /// TCP's sequence number; 0 of UDP.
     #[inline(always)]
     #[must_use]
     pub const fn sequence(&self) -> u32 {
-        u32::from_be_bytes(self.sequence)
+        let Some(Segment { numbers, .. }) = self.segment else {
+            return 0;
+        };
+        let [a, b, c, d, ..] = *numbers;
+        u32::from_be_bytes([a, b, c, d])
+    }
+
+    /// TCP's flags; 0 of UDP.
+    #[inline(always)]
+    const fn flags(&self) -> u8 {
+        match self.segment {
+            Some(segment) => segment.flags(),
+            None => 0,
+        }
     }
 
     /// Whether it opens a connection.
@@ -194,15 +219,14 @@ impl<'p> Transport<'p> {
     #[must_use]
     pub const fn opens(&self) -> bool {
         const ACK: u8 = 16;
-        let is_quic = self.protocol == UDP && self.flags == Self::INITIAL;
-        self.flags & (SYN | ACK) == SYN || is_quic
+        self.flags() & (SYN | ACK) == SYN || self.is_initial
     }
 
     /// Whether it opens a connection or answers to that.
     #[inline(always)]
     #[must_use]
     pub const fn is_syn(&self) -> bool {
-        self.flags & SYN != 0
+        self.flags() & SYN != 0
     }
 
     /// What a remembered flow is marked with: [`Flow::CLOSING`], [`Flow::OPENING`] or 0.
@@ -210,9 +234,7 @@ impl<'p> Transport<'p> {
     #[must_use]
     pub const fn marks(&self) -> u32 {
         const FIN_RST: u8 = 1 | 4;
-        if self.protocol == UDP {
-            0
-        } else if self.flags & FIN_RST != 0 {
+        if self.flags() & FIN_RST != 0 {
             Flow::CLOSING
         } else if self.is_syn() {
             Flow::OPENING

@@ -12,7 +12,7 @@ use std::{
 use lb_common::{
     address::Address,
     backend::{Backend, Header, State},
-    directory::{self, Key, Kind, Seed, Set, Way},
+    directory::{self, Front, Key, Kind, Seed, Set, Way},
     interface::Interface,
     maps::Control,
     pool,
@@ -116,7 +116,7 @@ impl<S: Store> Reader<'_, S> {
             }
         }
         self.installed.directory = directory;
-        self.installed.front = self.control().front;
+        self.installed.front = Front(self.control().front);
         self.installed.filter = self.control().addresses;
         Ok(ways)
     }

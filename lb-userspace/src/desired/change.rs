@@ -2,7 +2,7 @@
 
 use lb_common::{
     backend::{Backend, Header, Standing, State},
-    directory::{Key, Seed, Table, Way},
+    directory::{Front, Key, Seed, Table, Way},
     interface::Interface,
     maps::Control,
     next_hop::NextHop,
@@ -65,8 +65,8 @@ pub enum Change {
     },
     /// One store that names the way that is looked at first.
     Front {
-        /// Its number.
-        way: u64,
+        /// Its number, and a mark of its key.
+        front: Front,
     },
     /// Forgets what routers said of a path.
     ForgetPath {
@@ -247,7 +247,7 @@ impl Change {
             Self::FlipDirectory { seed } => store.store_u64(Region::Control, DIRECTORY, seed.0),
             Self::FlipRoutes { half } => store.store_u64(Region::Control, ROUTES, u64::from(*half)),
             Self::Addresses { word, bits } => set_addresses(store, *word, *bits),
-            Self::Front { way } => store.store_u64(Region::Control, FRONT, *way),
+            Self::Front { front } => store.store_u64(Region::Control, FRONT, front.0),
             Self::ForgetPath { index } => put(store, Region::Paths, *index, Path::UNKNOWN.0),
             Self::Free { pair } => free(store, *pair),
             Self::Grace => store.grace_period(),

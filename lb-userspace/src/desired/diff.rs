@@ -9,7 +9,7 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
 use lb_common::{
-    directory::{Filter, Key, Kind},
+    directory::{Filter, Front, Key, Kind},
     interface::Interface,
     route,
 };
@@ -19,7 +19,6 @@ use super::{
     claims::claims,
     installed::Installed,
     leaving::{Moment, with_leaving},
-    placement::Place,
     routes,
     state::{Route, Routes, Service, State},
     store::Region,
@@ -278,15 +277,16 @@ impl<'a> Planner<'a> {
     /// wait.
     fn front(&mut self, desired: &[Service]) {
         let mut on_one_port = desired.iter().filter(|service| service.vip.ports.is_one());
-        let place = on_one_port
-            .next()
-            .and_then(|service| self.next.directory.place(&service_key(service.vip)));
-        let Some(way) = place.map(Place::number) else {
+        let Some(key) = on_one_port.next().map(|service| service_key(service.vip)) else {
             return;
         };
-        if way != self.next.front {
-            self.next.front = way;
-            self.enter.push(Change::Front { way });
+        let Some(place) = self.next.directory.place(&key) else {
+            return;
+        };
+        let front = Front::new(place.number(), key.tag);
+        if front != self.next.front {
+            self.next.front = front;
+            self.enter.push(Change::Front { front });
         }
     }
 

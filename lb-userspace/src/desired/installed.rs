@@ -8,7 +8,7 @@ use std::{
 
 use lb_common::{
     backend::{Header, Standing, State},
-    directory::{Filter, Table, Way},
+    directory::{Filter, Front, Table, Way},
     interface::Interface,
     row::Row,
 };
@@ -42,8 +42,8 @@ pub struct Installed {
     pub(super) directory: Directory,
     /// Of the addresses in the directory.
     pub(super) filter: Filter,
-    /// Number of the way that is looked at first.
-    pub(super) front: u64,
+    /// The way that is looked at first.
+    pub(super) front: Front,
     /// Ranges of `BACKENDS`.
     pub(super) extents: Ranges,
     /// Ranges of `SLOTS`.
@@ -108,7 +108,7 @@ impl Installed {
             routes: InstalledRoutes::default(),
             directory: Directory::new(sizes.sets),
             filter: Filter::default(),
-            front: 0,
+            front: Front::default(),
             extents: Ranges::new(sizes.backends),
             elements: Ranges::new(sizes.elements),
             interface_capacity: sizes.interfaces,

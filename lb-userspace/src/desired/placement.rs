@@ -18,8 +18,8 @@ pub struct Place {
 impl Place {
     /// Its number, counted from the map's beginning.
     #[must_use]
-    pub const fn number(self) -> u64 {
-        self.set as u64 * WAYS as u64 + self.way as u64
+    pub const fn number(self) -> u32 {
+        self.set * WAYS + self.way as u32
     }
 
     /// Where it begins in `DIRECTORY`, in bytes.

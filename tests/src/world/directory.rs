@@ -7,7 +7,7 @@ use std::{
 
 use lb_common::{
     address::Address,
-    directory::{Filter, Key, Kind, LOCAL, POOL, Seed, Set, VIP, WAYS, Way},
+    directory::{Filter, Front, Key, Kind, LOCAL, POOL, Seed, Set, VIP, WAYS, Way},
     range::{self, Range, Ranges},
 };
 use zerocopy::FromZeros as _;
@@ -112,7 +112,8 @@ impl World {
         let (ip, port) = (service.vip.ip(), service.vip.port());
         let tag = Key::new(Kind::Service, ip.into(), port, service.protocol).tag;
         let mut ways = image.directory.iter().flat_map(|set| set.ways);
-        ways.position(|way| way.tag == tag).unwrap_or(0) as u64
+        let way = ways.position(|way| way.tag == tag);
+        way.map_or(0, |way| Front::new(way as u32, tag).0)
     }
 }
 

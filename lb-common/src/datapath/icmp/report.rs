@@ -153,8 +153,7 @@ impl<I: Ip> Report<'_, I> {
         let selector = Selector {
             hash,
             flow,
-            signal: 0,
-            sequence: 0,
+            transport: None,
             turn: Turn::Ask,
             program: Detour::icmp::<I>(),
         };
@@ -188,16 +187,17 @@ impl<I: Ip> Report<'_, I> {
         backend: &'t Backend,
         tables: &'t T,
     ) -> Fate<'t> {
-        let decision = match to_backend::mode(backend, tables) {
+        let mode = to_backend::mode(backend, tables);
+        let decision = match mode {
             NAT => return self.towards_nat(pair, backend, tables),
             L2_DSR => {
-                to_backend::may_go(self.ip, backend, tables).map_err(Obstacle::quiet)?;
+                to_backend::may_go(self.ip, mode, backend, tables).map_err(Obstacle::quiet)?;
                 rewrite::leave_by(self.eth, backend.next_hop, tables);
                 self.ip.spend_hop(Delta::NONE);
                 rewrite::emit(backend.next_hop.ifindex(), tables).into()
             }
             IPIP | GUE => {
-                to_backend::may_go(self.ip, backend, tables).map_err(Obstacle::quiet)?;
+                to_backend::may_go(self.ip, mode, backend, tables).map_err(Obstacle::quiet)?;
                 let entropy = tunnel::entropy(hash);
                 Decision::Encapsulate(tunnel::Inner::of_ip(self.ip, backend, entropy))
             }
@@ -249,7 +249,7 @@ impl<I: Ip> Report<'_, I> {
         backend: &Backend,
         tables: &T,
     ) -> Fate<'t> {
-        to_backend::may_go(self.ip, backend, tables).map_err(Obstacle::quiet)?;
+        to_backend::may_go(self.ip, NAT, backend, tables).map_err(Obstacle::quiet)?;
         let ifindex = backend.next_hop.ifindex();
         let link = rewrite::link(backend.next_hop, tables);
         tables.count(pair, Direction::Forward, self.len);
