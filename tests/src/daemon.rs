@@ -203,6 +203,21 @@ impl<'a> Xlb<'a> {
         Ok(self.namespace.run(["curl", "-sSf", &page])?)
     }
 
+    /// Waits until its only peer hears it, and has told it everything.
+    ///
+    /// # Errors
+    /// If that takes longer than `patience`.
+    pub fn wait_until_peer_knows(&self, patience: Duration) -> Result<()> {
+        let knows = || {
+            let status = self.json(&["status"]).ok()?;
+            let other = status["peers"]["items"].get(0)?;
+            let is_so = |key: &str| other[key] == true;
+            (is_so("told") && is_so("heard") && is_so("complete")).then_some(())
+        };
+        eventually("the balancers know each other", patience, knows)
+            .with_context(|| format!("log of xlb:\n{}", self.log()))
+    }
+
     fn wait_until_it_answers(&mut self) -> Result<()> {
         let answered = eventually("xlb answers", PATIENCE, || {
             if let Ok(Some(status)) = self.process.ended() {

@@ -115,7 +115,7 @@ pub fn forward<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Verdict {
 /// The common path.
 #[inline(always)]
 pub fn common<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Step {
-    let step = Packets::<Whole>::run(frame, tables);
+    let step = Packets::<Whole<true>>::run(frame, tables);
     if step == PassReason::NotIp.into() && vlan::is_tagged(frame) {
         return Detour::Tagged.into();
     }
@@ -125,7 +125,7 @@ pub fn common<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Step {
 /// The same for frames with VLAN tags.
 #[inline(always)]
 pub fn tagged<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Step {
-    untagged::<Packets<Whole>, _, _>(frame, tables)
+    untagged::<Packets<Whole<false>>, _, _>(frame, tables)
 }
 
 /// Who has a flow whose row moves.
@@ -253,10 +253,11 @@ impl<const V6: bool, P: Pass> Pass for Only<V6, P> {
     }
 }
 
-/// Whole TCP and UDP packets.
-struct Whole;
+/// Whole TCP and UDP packets, those of the front service before others where `FRONT`: that writes the way to a
+/// backend out twice, which the verifier walks twice.
+struct Whole<const FRONT: bool>;
 
-impl Pass for Whole {
+impl<const FRONT: bool> Pass for Whole<FRONT> {
     #[inline(always)]
     fn packet<'p, 't, I: Ip + 'p, C: Cursor<'p>, T: Tables>(
         eth: &'p mut Eth,
@@ -281,11 +282,10 @@ impl Pass for Whole {
             is_whole: true,
             program: Detour::Common,
         };
-        let fate = match select::front(&packet, tables) {
-            Some(service) => to_backend::send(packet, service, tables),
-            None => balance(packet, tables),
-        };
-        conclude(fate)
+        if FRONT && let Some(service) = select::front(&packet, tables) {
+            return conclude(to_backend::send(packet, service, tables));
+        }
+        conclude(balance(packet, tables))
     }
 }
 

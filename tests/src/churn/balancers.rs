@@ -113,17 +113,8 @@ impl<'t> Balancers<'t> {
     }
 
     fn wait_until_connected(&self) -> Result<()> {
-        let connected = |xlb: &Xlb<'_>| {
-            let status = xlb.json(&["status"]).ok()?;
-            let other = status["peers"]["items"].get(0)?;
-            let is_so = |what: &str| other[what] == true;
-            (is_so("told") && is_so("heard") && is_so("complete")).then_some(())
-        };
-        for xlb in self.both() {
-            eventually("the balancers know each other", PATIENCE, || connected(xlb))
-                .with_context(|| xlb.log())?;
-        }
-        Ok(())
+        let mut both = self.both().into_iter();
+        both.try_for_each(|xlb| xlb.wait_until_peer_knows(PATIENCE))
     }
 
     /// Waits until both find every backend as it is.

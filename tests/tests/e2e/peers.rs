@@ -105,13 +105,7 @@ fn other(xlb: &Xlb<'_>) -> Value {
 
 fn wait_until_connected(balancers: &[&Xlb<'_>]) {
     for xlb in balancers {
-        let connected = || {
-            let other = other(xlb);
-            let is_so = |key: &str| other[key] == true;
-            (is_so("told") && is_so("heard") && is_so("complete")).then_some(())
-        };
-        eventually("the balancers know each other", SOON, connected)
-            .unwrap_or_else(|error| panic!("{error}\n{}", xlb.log()));
+        xlb.wait_until_peer_knows(SOON).unwrap();
     }
 }
 
