@@ -16,6 +16,7 @@ use crate::{
     backend::Backend,
     checksum::Delta,
     fragment::{Fragment, FragmentKey, LIFETIME_NS},
+    maps::Feature,
     wire::{Cursor, Eth, Ip, IpAddress, ip::Piece},
 };
 
@@ -68,11 +69,14 @@ fn first<'p, 't, I: Ip + 'p, C: Cursor<'p>, T: Tables>(
     mut cursor: C,
     tables: &'t T,
 ) -> Decision<'t> {
-    let transport = match transport(piece.payload, &mut cursor, tables) {
+    let mut transport = match transport(piece.payload, &mut cursor, tables) {
         Ok(transport) => transport,
         Err(portless) if !piece.more => return other::portless(portless, ip, tables),
         Err(_) => return without_ports(ip, tables),
     };
+    if tables.uses(Feature::Quic) {
+        transport.settle::<C>();
+    }
     let packet = Packet {
         eth,
         ip,

@@ -186,6 +186,12 @@ impl<'p> Transport<'p> {
         }
     }
 
+    /// Stays as it is, of QUIC or not: as [`Cursor::settle`].
+    #[inline(always)]
+    pub fn settle<C: Cursor<'p>>(&mut self) {
+        self.is_initial = C::settled(self.is_initial.into()) & 1 != 0;
+    }
+
     /// Whether its checksum covers an IP payload of `len` bytes, all of it: a datagram may end before
     /// (RFC 9868).
     #[inline(always)]
