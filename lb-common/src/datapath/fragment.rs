@@ -83,7 +83,7 @@ fn first<'p, 't, I: Ip + 'p, C: Cursor<'p>, T: Tables>(
         transport,
         len: cursor.frame_len(),
         transport_len: piece.payload.len,
-        is_whole: !piece.more,
+        is_whole: C::settled(piece.more.into()) & 1 == 0,
         program: Detour::Fragment,
     };
     conclude(balance(packet, tables))
