@@ -109,7 +109,7 @@ pub enum Detour {
     Common = 0,
     /// ICMP.
     Icmp = 1,
-    /// Fragments, and IPv6 packets with extension headers.
+    /// Fragments, and packets with IPv4 options or IPv6 extension headers.
     Fragment = 2,
     /// A flow that has to be remembered.
     Flow = 3,

@@ -1,5 +1,5 @@
-//! Fragments: the first one has ports and goes the way of a whole packet; later ones go where it went. Whole
-//! IPv6 packets with extension headers come along.
+//! Fragments: the first one has ports and goes the way of a whole packet; later ones go where it went.
+//! Whole packets with IPv4 options or IPv6 extension headers come along.
 //!
 //! A later fragment that comes before the first, or more than half a minute after it, cannot be told
 //! whose it is: it is dropped, and counted by a reason of its own.

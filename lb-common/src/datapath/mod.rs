@@ -146,7 +146,7 @@ pub fn icmp6<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Step {
     untagged::<Packets<Only<true, icmp::Icmp>>, _, _>(frame, tables)
 }
 
-/// Fragments, and IPv6 packets with extension headers.
+/// Fragments, and packets with IPv4 options or IPv6 extension headers.
 #[inline(always)]
 pub fn fragment<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Step {
     untagged::<Packets<fragment::Fragments>, _, _>(frame, tables)
