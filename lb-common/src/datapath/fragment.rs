@@ -74,6 +74,7 @@ fn first<'p, 't, I: Ip + 'p, C: Cursor<'p>, T: Tables>(
         Err(portless) if !piece.more => return other::portless(portless, ip, tables),
         Err(_) => return without_ports(ip, tables),
     };
+    // The verifier would walk what follows once for each answer: 794,000 instructions on Linux 6.1, of a million.
     if tables.uses(Feature::Quic) {
         transport.settle::<C>();
     }
@@ -83,6 +84,7 @@ fn first<'p, 't, I: Ip + 'p, C: Cursor<'p>, T: Tables>(
         transport,
         len: cursor.frame_len(),
         transport_len: piece.payload.len,
+        // Likewise.
         is_whole: C::settled(piece.more.into()) & 1 == 0,
         program: Detour::Fragment,
     };
