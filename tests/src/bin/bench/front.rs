@@ -7,9 +7,16 @@ use aya::{
 };
 use lb_tests::kernel;
 
+use crate::core::Core;
+
 /// `Front` of the bench's object.
 const FRONT_LEN: usize = 112;
 const TEMPLATE_LEN: usize = 80;
+
+/// Runs that nobody disturbed, below which those that were disturbed have to do; and how many times as many
+/// runs as asked for are made in search of them.
+const FEWEST: usize = 3;
+const PATIENCE: u32 = 4;
 
 /// A packet, and where in it the client's address (its last four bytes) and port are.
 #[derive(Clone, Debug)]
@@ -24,6 +31,33 @@ pub(crate) struct Front {
     ebpf: Ebpf,
     empty: ProgramFd,
     push: ProgramFd,
+    core: Core,
+}
+
+/// Nanoseconds of a packet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cost {
+    /// Through the program, and through the empty one.
+    pub(crate) total: f64,
+    pub(crate) empty: f64,
+    /// Runs of the program, those included that do not count.
+    pub(crate) runs: u32,
+    /// While nobody else used the core.
+    pub(crate) alone: bool,
+}
+
+impl Cost {
+    /// What the program itself takes.
+    pub(crate) fn above(self) -> f64 {
+        self.total - self.empty
+    }
+
+    /// As a table has it: `~` stands where the core was shared all the while.
+    pub(crate) fn cell(self) -> String {
+        let mark = if self.alone { "" } else { "~" };
+        let times = self.total / self.empty;
+        format!("{mark}{:.1} ({times:.1}x)", self.above())
+    }
 }
 
 impl Front {
@@ -44,26 +78,30 @@ impl Front {
             fd.try_clone().expect("a descriptor")
         };
         let (empty, push) = (descriptor("empty"), descriptor("push"));
-        Self { ebpf, empty, push }
+        Self {
+            ebpf,
+            empty,
+            push,
+            core: Core::learn(),
+        }
     }
 
     /// Nanoseconds that it takes to make room for an outer header, by a program that does nothing else: the
     /// front takes the room away again, which is the same call.
     pub(crate) fn room(&mut self, template: &Template, rounds: u32) -> f64 {
         let push = self.push.try_clone().expect("a descriptor");
-        let (total, empty) = self.measure(&push, template, 1, rounds);
-        (total - empty) / 2.0
+        self.measure(&push, template, 1, rounds).above() / 2.0
     }
 
-    /// Nanoseconds of one packet through `under_test` and through the empty program, in `rounds`
-    /// turns. `flows` is a power of two.
+    /// One packet through `under_test` and through the empty program, in `rounds` turns. `flows` is a power of
+    /// two.
     pub(crate) fn measure(
         &mut self,
         under_test: &ProgramFd,
         template: &Template,
         flows: u64,
         rounds: u32,
-    ) -> (f64, f64) {
+    ) -> Cost {
         let repeat = if flows == 1 {
             100_000
         } else {
@@ -79,7 +117,7 @@ impl Front {
         template: &Template,
         (flows, rounds): (u32, u32),
         prepare: impl FnMut(),
-    ) -> (f64, f64) {
+    ) -> Cost {
         self.turns(under_test, template, (flows.into(), flows, rounds), prepare)
     }
 
@@ -89,17 +127,25 @@ impl Front {
         template: &Template,
         (flows, repeat, rounds): (u64, u32, u32),
         mut prepare: impl FnMut(),
-    ) -> (f64, f64) {
+    ) -> Cost {
         self.write(template, flows);
         let empty = self.empty.try_clone().expect("a descriptor");
-        let (mut times, mut empty_times): (Vec<u128>, Vec<u128>) = (0..rounds)
-            .map(|_| {
-                prepare();
-                let empty = self.run(&empty, template, repeat);
-                (self.run(under_test, template, repeat), empty)
-            })
-            .unzip();
-        (best_third(&mut times), best_third(&mut empty_times))
+        let (mut times, mut empty_times) = (Times::default(), Times::default());
+        let mut runs = 0;
+        while runs < rounds || (times.alone.len() < rounds as usize / 3 && runs < PATIENCE * rounds)
+        {
+            prepare();
+            self.run(&empty, template, repeat, &mut empty_times);
+            self.run(under_test, template, repeat, &mut times);
+            runs += 1;
+        }
+        let alone = times.is_alone() && empty_times.is_alone();
+        Cost {
+            total: times.best(alone),
+            empty: empty_times.best(alone),
+            runs,
+            alone,
+        }
     }
 
     /// What the program makes of the packet that the front writes.
@@ -117,19 +163,24 @@ impl Front {
         out
     }
 
-    /// Nanoseconds of one run, by the kernel's account: whole ones, the mean of `repeat`.
-    fn run(&mut self, under_test: &ProgramFd, template: &Template, repeat: u32) -> u128 {
+    /// One run, by the kernel's account: whole nanoseconds, the mean of `repeat`.
+    fn run(&mut self, under_test: &ProgramFd, template: &Template, repeat: u32, times: &mut Times) {
         self.install(under_test);
         let options = TestRunOptions {
             data_in: Some(&template.frame),
             repeat,
             ..TestRunOptions::default()
         };
+        self.core.wait();
         let result = self
             .program(template)
             .test_run(options)
             .expect("a test run");
-        result.duration.as_nanos()
+        let time = result.duration.as_nanos();
+        times.all.push(time);
+        if self.core.is_whole() {
+            times.alone.push(time);
+        }
     }
 
     fn program(&self, template: &Template) -> &Xdp {
@@ -172,13 +223,32 @@ fn program<'a>(ebpf: &'a Ebpf, name: &str) -> &'a Xdp {
         .expect("XDP")
 }
 
+/// Nanoseconds of runs.
+#[derive(Debug, Default)]
+struct Times {
+    all: Vec<u128>,
+    /// Those before and after which the core was whole.
+    alone: Vec<u128>,
+}
+
+impl Times {
+    /// There are enough of them that nobody disturbed.
+    const fn is_alone(&self) -> bool {
+        self.alone.len() >= FEWEST
+    }
+
+    fn best(self, alone: bool) -> f64 {
+        best_third(if alone { self.alone } else { self.all })
+    }
+}
+
 /// The mean of the quickest third: what disturbs a run only ever makes it slower, and the mean gives
 /// back the fractions that the kernel cuts off.
 #[expect(
     clippy::cast_precision_loss,
     reason = "a day in nanoseconds is well below the 52 bits of a mantissa"
 )]
-fn best_third(times: &mut [u128]) -> f64 {
+fn best_third(mut times: Vec<u128>) -> f64 {
     times.sort_unstable();
     let best = &times[..times.len().div_ceil(3)];
     best.iter().sum::<u128>() as f64 / best.len() as f64

@@ -8,7 +8,7 @@
 //! * [`memory`]: what daemon and maps take.
 //! * [`traffic`]: connections, throughput and failover in network namespaces, beside nftables.
 //!
-//! What they share: [`figures`] for times and medians, [`fleet`] for a balancer with many backends.
+//! What they share: [`figures`] for times and medians, [`core`] for whether a core is ours, [`fleet`] for a balancer with many backends.
 #![expect(clippy::print_stdout, reason = "a bench prints")]
 #![expect(
     clippy::expect_used,
@@ -18,6 +18,7 @@
 )]
 
 mod changes;
+mod core;
 mod edge;
 mod figures;
 mod fleet;

@@ -96,20 +96,16 @@ fn measure(front: &mut Front, (name, template): (&str, &Template), opens: bool, 
     let program = kernel.fd().try_clone().expect("a descriptor");
     let before = tracking(&kernel);
     let fill = || kernel.fill_tracked(BUCKETS, table.bucket());
-    let (total, empty) = front.measure_after(&program, template, (FLOWS, ROUNDS), fill);
+    let cost = front.measure_after(&program, template, (FLOWS, ROUNDS), fill);
     let after = tracking(&kernel);
     let (tracked, refused) = (after.0 - before.0, after.1 - before.1);
-    let packets = u64::from(FLOWS) * u64::from(ROUNDS);
+    let packets = u64::from(FLOWS) * u64::from(cost.runs);
     match table {
         Table::Empty if opens => assert!(100 * tracked > 99 * packets, "{tracked} of {packets}"),
         Table::Full if opens => assert_eq!((tracked, refused), (0, packets)),
         _ => assert_eq!((tracked, refused), (0, 0)),
     }
-    println!(
-        "{name:<44} {:>9.1} {total:>9.1} ({:.1}x)",
-        total - empty,
-        total / empty
-    );
+    println!("{name:<44} {:>17} {:>7.1}", cost.cell(), cost.total);
 }
 
 /// Flows that were tracked, and those that found no place.
