@@ -1,6 +1,6 @@
 //! What there is to see: configuration, probes and maps in one picture.
 
-use std::{collections::HashMap, net::SocketAddr};
+use std::collections::HashMap;
 
 use lb_common::verdict::TrackEvent;
 
@@ -121,7 +121,7 @@ impl Engine {
 
     fn backend_items(&self, service: &Service, counted: &ServiceCounters) -> Vec<BackendItem> {
         let installed = self.dataplane.installed().service(service.vip);
-        let pairs = installed.map(pairs).unwrap_or_default();
+        let pairs = installed.map(InstalledService::pairs).unwrap_or_default();
         let shares = installed.map(InstalledService::shares).unwrap_or_default();
         let leaving = installed
             .map(InstalledService::leaving_shares)
@@ -131,11 +131,11 @@ impl Engine {
         let now = next_second();
         let events = self.events();
         let item = |backend: &Backend| {
-            let pair = pairs.get(&backend.address);
+            let pairs = pairs.get(&backend.address).map_or(&[][..], Vec::as_slice);
             let traffic = counted.backends.get(&backend.address);
             let traffic = traffic.copied().unwrap_or_default();
-            let count = |of: &HashMap<u32, u32>| pair.and_then(|pair| of.get(pair)).copied();
-            let slots = count(&shares).unwrap_or(0);
+            let count = |of: &HashMap<u32, u32>| pairs.iter().filter_map(|pair| of.get(pair)).sum();
+            let slots: u32 = count(&shares);
             let report = self.reports.of(&service.name, backend.address);
             let by_hand = self.saved.overrides.of(&service.name, backend.address);
             BackendItem {
@@ -155,10 +155,11 @@ impl Engine {
                 return_packets: traffic.return_packets,
                 return_bytes: traffic.return_bytes,
                 slots,
-                leaving_slots: count(&leaving).unwrap_or(0),
-                flows_left: pair.and_then(|pair| flows.get(pair)).copied().unwrap_or(0),
+                leaving_slots: count(&leaving),
+                flows_left: pairs.iter().filter_map(|pair| flows.get(pair)).sum(),
                 share: f64::from(slots) / f64::from(service.slots().max(1)),
-                places: pair
+                places: pairs
+                    .first()
                     .filter(|_| backend.mode == Mode::FullNat)
                     .and_then(|pair| self.places(service, *pair)),
                 last_probe: report.as_ref().and_then(words::last_probe),
@@ -209,13 +210,6 @@ impl Engine {
             dropped_packets: counted.dropped.packets,
         }
     }
-}
-
-fn pairs(installed: &InstalledService) -> HashMap<SocketAddr, u32> {
-    let backends = installed.backends();
-    backends
-        .map(|(pair, entry)| (entry.address, pair))
-        .collect()
 }
 
 fn reasons<R>(counters: &[(R, u64)], label: impl Fn(&R) -> &'static str) -> Vec<ReasonItem> {

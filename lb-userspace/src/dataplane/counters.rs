@@ -88,9 +88,12 @@ pub(super) fn event(maps: &Maps, event: TrackEvent) -> Result<u64, Error> {
 }
 
 fn read_service(maps: &Maps, service: &InstalledService) -> Result<ServiceCounters, MapError> {
-    let backends = service
-        .backends()
-        .map(|(pair, backend)| Ok((backend.address, read_pair(maps, pair)?)));
+    // An entry that takes another one's place goes on from its counters.
+    let pairs = service.pairs();
+    let first = pairs
+        .iter()
+        .filter_map(|(address, pairs)| Some((*address, *pairs.first()?)));
+    let backends = first.map(|(address, pair)| Ok((address, read_pair(maps, pair)?)));
     Ok(ServiceCounters {
         dropped: read_pair(maps, service.pair())?,
         backends: backends.collect::<Result<_, MapError>>()?,

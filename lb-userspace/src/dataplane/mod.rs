@@ -299,7 +299,8 @@ impl Dataplane {
         let sizes = self.maps.sizes();
         let Fit { plan, growth } = desired::fit(&self.installed, desired, &moment, sizes)?;
         let before = Specialisation::of_program(&self.meta.constants);
-        let on_the_way = desired.specialisation.on_the_way_from(before);
+        let specialisation = plan.specialisation;
+        let on_the_way = specialisation.on_the_way_from(before);
         match growth {
             Some((sizes, grown)) => self.grow(&sizes, grown, on_the_way)?,
             None => self.specialise(on_the_way)?,
@@ -309,7 +310,7 @@ impl Dataplane {
         if leads_astray {
             self.lead_flows()?;
         }
-        self.specialise(desired.specialisation)?;
+        self.specialise(specialisation)?;
         Ok(summary)
     }
 

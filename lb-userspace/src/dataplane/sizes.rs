@@ -84,10 +84,11 @@ const ADDRESSES: u32 = 4;
 const BUCKETS: u32 = 32_768;
 /// Entries of `FLOWS` where no flow is remembered.
 const NO_FLOWS: u32 = 64;
-/// And where some are: at least, at most, and for NAT backends that services share.
+/// And where some are: at least, and at most.
 const LEAST_FLOWS: u32 = 4096;
 const MOST_FLOWS: u32 = 524_288;
-const SHARED_FLOWS: u32 = 65_536;
+/// And for NAT backends that services share.
+pub const SHARED_FLOWS: u32 = 65_536;
 /// What an entry of a hash map takes beside key and value: its head (`struct htab_elem` in the kernel's
 /// `kernel/bpf/hashtab.c`), and one of at most two buckets.
 const HASH_BYTES: usize = 48 + 2 * 16;

@@ -45,6 +45,12 @@ impl Claim {
             && other.ports().overlap(self.ports())
     }
 
+    /// Whether another service, on more precise ports, has the backend: its replies are that one's from now on.
+    pub(super) fn is_overruled_by(&self, other: &Self) -> bool {
+        let vagueness = |claim: &Self| (!claim.vip.ports.is_one(), claim.vip.ports == Ports::All);
+        self.is_taken_by(other) && vagueness(other) < vagueness(self)
+    }
+
     /// Whether a reply may be this one's or the other's. Of services on one address the more precise one
     /// takes its ports from the other, so that both keep apart where neither moves them.
     fn collides(&self, other: &Self) -> bool {
@@ -102,8 +108,13 @@ pub(super) fn configured(config: &Config) -> impl Iterator<Item = Claim> {
 
 /// The NAT backends of a configuration whose replies may be those of another service.
 pub(super) fn shared(config: &Config) -> HashSet<Claim> {
+    shared_among(configured(config))
+}
+
+/// Those whose replies may be another one's.
+pub(super) fn shared_among(claims: impl Iterator<Item = Claim>) -> HashSet<Claim> {
     let mut groups = HashMap::<_, Vec<Claim>>::new();
-    for claim in configured(config) {
+    for claim in claims {
         let group = (claim.backend.ip(), claim.vip.protocol);
         groups.entry(group).or_default().push(claim);
     }

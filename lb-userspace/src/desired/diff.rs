@@ -20,6 +20,7 @@ use super::{
     installed::Installed,
     leaving::{Moment, with_leaving},
     routes,
+    specialisation::Specialisation,
     state::{Route, Routes, Service, State},
     store::Region,
 };
@@ -36,6 +37,8 @@ pub struct Plan {
     pub frees_entries: bool,
     /// Whether flows that were seen until now do not count any more: time must go on before others are.
     pub ends_flows: bool,
+    /// What the program must be able to do from then on.
+    pub specialisation: Specialisation,
 }
 
 /// Why a state cannot be installed; nothing is changed.
@@ -90,7 +93,19 @@ pub enum Refused {
 /// # Errors
 /// Where `desired` does not fit into the maps.
 pub fn diff(installed: &Installed, desired: &State, moment: &Moment<'_>) -> Result<Plan, Refused> {
-    let desired = &with_leaving(installed, desired, moment.tracks);
+    plan(
+        installed,
+        &with_leaving(installed, desired, moment.tracks),
+        moment,
+    )
+}
+
+/// The same to a state that has all who are to stay.
+pub(super) fn plan(
+    installed: &Installed,
+    desired: &State,
+    moment: &Moment<'_>,
+) -> Result<Plan, Refused> {
     let mut planner = Planner::new(installed.clone(), *moment, desired.tracks);
     planner.routes(&desired.routes)?;
     planner.interfaces(&desired.interfaces)?;
@@ -98,7 +113,7 @@ pub fn diff(installed: &Installed, desired: &State, moment: &Moment<'_>) -> Resu
     planner.services(&desired.services)?;
     planner.directory(desired)?;
     planner.front(&desired.services);
-    Ok(planner.finish())
+    Ok(planner.finish(desired.specialisation))
 }
 
 /// A plan in the making: steps by the time at which they come.
@@ -290,7 +305,7 @@ impl<'a> Planner<'a> {
         }
     }
 
-    fn finish(mut self) -> Plan {
+    fn finish(mut self, specialisation: Specialisation) -> Plan {
         let frees_entries = !self.release.is_empty() || !self.freed.extents.is_empty();
         let frees = !self.release.is_empty() || !self.freed.is_empty();
         let grace = (frees || self.needs_grace).then_some(Change::Grace);
@@ -307,6 +322,7 @@ impl<'a> Planner<'a> {
             after: self.next,
             frees_entries,
             ends_flows,
+            specialisation,
         }
     }
 }

@@ -83,6 +83,11 @@ impl Entry {
         (self.address, self.forwarding)
     }
 
+    /// Of several entries of an address, the highest is the one that new flows go to.
+    pub(super) fn precedence(&self) -> impl Ord + use<> {
+        (self.state == State::Up, self.weight)
+    }
+
     /// What an entry of the maps means; `None` where it holds no backend.
     ///
     /// # Errors

@@ -2,9 +2,9 @@
 
 use super::{
     change::Change,
-    diff::{Plan, Refused, diff},
+    diff::{Plan, Refused, plan},
     installed::Installed,
-    leaving::Moment,
+    leaving::{Moment, with_leaving},
     state::State,
     store::Region,
 };
@@ -30,10 +30,11 @@ pub fn fit(
     moment: &Moment<'_>,
     sizes: &Sizes,
 ) -> Result<Fit, Refused> {
+    let desired = &with_leaving(installed, desired, moment.tracks);
     let mut wanted = sizes.at_least(desired);
     loop {
         let grown = (wanted != *sizes).then(|| installed.in_maps_of(&wanted));
-        match diff(grown.as_ref().unwrap_or(installed), desired, moment) {
+        match plan(grown.as_ref().unwrap_or(installed), desired, moment) {
             Ok(plan) => {
                 let growth = grown.map(|grown| (wanted, grown));
                 return Ok(Fit { plan, growth });

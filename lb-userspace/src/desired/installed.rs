@@ -1,6 +1,7 @@
 //! What the maps say, and where in them.
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, HashMap},
     net::{IpAddr, SocketAddr},
     sync::Arc,
@@ -230,6 +231,19 @@ impl Service {
         pairs
             .zip(&self.entries)
             .filter_map(|(pair, entry)| Some((pair, entry.as_ref()?)))
+    }
+
+    /// The indices of the counters of each address: first that of the entry that new flows go to, then those of
+    /// entries on their way out.
+    #[must_use]
+    pub fn pairs(&self) -> HashMap<SocketAddr, Vec<u32>> {
+        let mut backends: Vec<_> = self.backends().collect();
+        backends.sort_by_key(|(_, entry)| Reverse(entry.precedence()));
+        let mut pairs = HashMap::<_, Vec<u32>>::new();
+        for (pair, entry) in backends {
+            pairs.entry(entry.address).or_default().push(pair);
+        }
+        pairs
     }
 
     /// Checksum of the table, equal where tables are equal; `None` between adoption and the first

@@ -11,9 +11,10 @@ use std::{
 
 use lb_common::{
     address::Address,
+    backend::Mode,
     directory::{Key, Kind, LOCAL, Seed, Set, VIP, Way},
     interface::Interface,
-    maps::Control,
+    maps::{Control, Feature},
     next_hop::NextHop,
     pool,
     range::{self, Ranges},
@@ -303,6 +304,14 @@ fn moment(tracks: &Tracks) -> Moment<'_> {
     }
 }
 
+/// What a look after all changes says: nobody has flows.
+fn looked() -> Tracks {
+    Tracks {
+        began: NOW + 2,
+        ..Tracks::default()
+    }
+}
+
 /// The steps to a state.
 fn replan(installed: &Installed, state: &State) -> Vec<Change> {
     plan(installed, state).unwrap().changes
@@ -335,19 +344,10 @@ fn a_backend_that_is_removed_stays_until_nobody_names_it() {
     assert_eq!(owner_of_reply(&maps, 2), Some(backend_address(0, 2)));
 
     // Rows at rest name nobody, and so do flows, as a later look says.
-    let late = NOW + 5000;
-    let Rested { changes, after, .. } = rest(&maps.installed, |_, _| Times::at(NOW), late, 0);
-    for change in &changes {
-        change.apply(&mut maps.ram).unwrap();
-    }
-    maps.installed = after;
+    maps.rest();
     maps.install(&state);
     assert_eq!(there(&maps), (false, 3), "a flow may name it");
-    let looked = Tracks {
-        began: NOW + 2,
-        ..Tracks::default()
-    };
-    maps.install_after(&state, &looked);
+    maps.install_after(&state, &looked());
     assert_eq!(there(&maps), (false, 2));
 }
 
@@ -374,26 +374,131 @@ fn what_flows_are_to_a_service_may_change() {
     assert_eq!(adopted.service(vip(0)).unwrap().patience, patience);
 }
 
-/// Its replies can be those of one service only.
+/// Of two services that share a NAT backend, or of which one gets it from the other, the one that has it no more keeps
+/// its flows there: replies are told apart as long as it does.
 #[test]
-fn a_backend_that_another_service_gets_does_not_stay() {
+fn a_backend_that_another_service_has_stays_for_its_flows() {
+    for is_shared_before in [true, false] {
+        let mut maps = Maps::new();
+        let mut state = State {
+            tracks: true,
+            ..State::default()
+        };
+        state.services = vec![service(0, 64, 0..2), service(2, 64, 2..4)];
+        if is_shared_before {
+            state.services[0].backends[1].shared = true;
+            let shared = state.services[0].backends[1].clone();
+            state.services[1].backends.push(shared);
+        }
+        maps.install(&state);
+        state.services[0].backends.pop();
+        state.services[1] = service(2, 64, 1..4);
+        maps.install(&state);
+        let marks = |maps: &Maps| {
+            let services = [0, 2].map(|number| maps.installed.service(vip(number)).unwrap());
+            services.map(|service| {
+                let mut entries = service.backends().map(|(_, entry)| entry);
+                let it = entries.find(|entry| entry.address == backend_address(0, 1));
+                it.map(|entry| entry.shared)
+            })
+        };
+        assert_eq!(marks(&maps), [Some(true), Some(true)]);
+        assert_eq!(maps.reply_vip(1), Some(vip(0)), "who was there first");
+        let plan = plan(&maps.installed, &state).unwrap();
+        assert!(plan.specialisation.features & Feature::Shared as u32 != 0);
+        assert!(plan.changes.is_empty(), "{:?}", plan.changes);
+        assert!(
+            fit(&maps.installed, &state, &moment(&Tracks::default()), &SIZES)
+                .unwrap()
+                .growth
+                .is_some(),
+            "flows want room"
+        );
+
+        // Nobody's flows any more.
+        maps.rest();
+        maps.install(&state);
+        maps.install_after(&state, &looked());
+        assert_eq!(marks(&maps), [None, Some(false)]);
+        assert_eq!(maps.reply_vip(1), Some(vip(2)));
+    }
+}
+
+/// Ports of a range are asked for after a single one, so that replies are the other service's at once.
+#[test]
+fn a_backend_of_a_range_that_a_single_port_gets_does_not_stay() {
     let mut maps = Maps::new();
     let mut state = State {
         tracks: true,
         ..State::default()
     };
-    let mut other = service(2, 64, 1..3);
-    state.services = vec![service(0, 64, 0..2), other.clone()];
-    state.services[0].backends[1].address = backend_address(0, 9);
+    state.services = vec![service(0, 64, 0..2), service(2, 64, 2..4)];
+    let ports = Ports::Range(PortRange {
+        first: 80,
+        last: 89,
+    });
+    state.services[0].vip.ports = ports;
     maps.install(&state);
-    other.backends[0].address = backend_address(0, 9);
     state.services[0].backends.pop();
-    state.services[1] = other;
+    state.services[1] = service(2, 64, 1..4);
+    let range = state.services[0].vip;
     maps.install(&state);
-    let first = maps.installed.service(vip(0)).unwrap();
+    let first = maps.installed.service(range).unwrap();
     assert_eq!(first.backends().count(), 1);
     let Rested { after, .. } = rest(&maps.installed, |_, _| Times::unseen(NOW), NOW + 2, 0);
-    assert_eq!(after.service(vip(0)).unwrap().moving_rows(), 0);
+    assert_eq!(after.service(range).unwrap().moving_rows(), 0);
+}
+
+/// A backend that stays is reached as before, whatever the others do.
+#[test]
+fn the_program_can_do_what_flows_of_removed_backends_need() {
+    let mut maps = Maps::new();
+    let mut state = State {
+        tracks: true,
+        ..State::default()
+    };
+    state.services = vec![service(0, 64, 0..2)];
+    state.services[0].backends[1].forwarding = Forwarding::L2Dsr;
+    maps.install(&state);
+    state.services[0].backends.pop();
+    let modes = plan(&maps.installed, &state).unwrap().specialisation.modes;
+    assert_eq!(modes, Mode::Nat.bit() | Mode::L2Dsr.bit());
+}
+
+/// Its entry in the new mode owns the slots that the one in the old mode did.
+#[test]
+fn new_flows_go_by_a_backends_new_mode() {
+    let mut maps = Maps::new();
+    let mut state = State {
+        tracks: true,
+        ..State::default()
+    };
+    state.services = vec![service(0, 64, 0..2)];
+    maps.install(&state);
+    state.services[0].backends[1].forwarding = Forwarding::L2Dsr;
+    maps.install(&state);
+    let service = maps.installed.service(vip(0)).unwrap();
+    let of = |forwarding| {
+        let mut backends = service.backends();
+        let is_it = |entry: &Entry| entry.identity() == (backend_address(0, 1), forwarding);
+        backends.find(|(_, entry)| is_it(entry)).unwrap().0
+    };
+    let (before, after) = (of(Forwarding::Nat), of(Forwarding::L2Dsr));
+    assert_eq!(service.pairs()[&backend_address(0, 1)], [after, before]);
+    assert_eq!(service.shares().get(&before), None);
+    assert_eq!(service.shares()[&after], service.leaving_shares()[&before]);
+
+    // Dead in one mode is dead in the other.
+    state.services[0].backends[1].health = Health::Down;
+    state.services[0].backends[1].live = false;
+    state.services[0].backends[1].keeps = false;
+    maps.install(&state);
+    let health = maps.installed.health();
+    assert_eq!(health[&(vip(0), backend_address(0, 1))], Health::Down);
+    maps.install(&state);
+    let service = maps.installed.service(vip(0)).unwrap();
+    assert_eq!(service.backends().count(), 2);
+    assert_eq!(service.split().count(), 0, "no row names the dead");
 }
 
 fn owner_of_reply(maps: &Maps, backend: u8) -> Option<SocketAddr> {
@@ -425,6 +530,16 @@ impl Maps {
         let plan = plan_after(&self.installed, state, tracks);
         let Plan { changes, after, .. } = plan.unwrap();
         for change in changes {
+            change.apply(&mut self.ram).unwrap();
+        }
+        self.installed = after;
+    }
+
+    /// Lets all rows come to rest: nobody sent anything for long.
+    fn rest(&mut self) {
+        let late = NOW + 5000;
+        let Rested { changes, after, .. } = rest(&self.installed, |_, _| Times::at(NOW), late, 0);
+        for change in &changes {
             change.apply(&mut self.ram).unwrap();
         }
         self.installed = after;

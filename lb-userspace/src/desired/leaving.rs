@@ -9,9 +9,10 @@ use super::{
     entry::Entry,
     health_of,
     installed::{Installed, Service},
+    specialisation,
     state::{self, Forwarding, State},
 };
-use crate::config::model::Vip;
+use crate::{config::model::Vip, dataplane::sizes::SHARED_FLOWS};
 
 /// What a change of the maps goes by beside what is installed and what is desired.
 #[expect(missing_debug_implementations, reason = "a function has none")]
@@ -35,7 +36,8 @@ pub struct Tracks {
     pub owners: HashSet<u16>,
 }
 
-/// The state with the backends that have to stay for their flows' sake.
+/// The state with the backends that have to stay for their flows' sake, and with what the program has to be able to
+/// do for them.
 pub(super) fn with_leaving(installed: &Installed, desired: &State, tracks: &Tracks) -> State {
     let mut state = desired.clone();
     if !state.tracks {
@@ -73,10 +75,40 @@ pub(super) fn with_leaving(installed: &Installed, desired: &State, tracks: &Trac
                 }
                 other => other,
             };
-            service.backends.extend(backend(entry, forwarding));
+            let successor = successor(&entry, service).cloned();
+            let leaving = backend(entry, forwarding);
+            service
+                .backends
+                .extend(leaving.map(|it| it.following(successor)));
         }
     }
+    keep_apart(&mut state);
+    state.specialisation = specialisation::serving(&state);
     state
+}
+
+/// Marks the NAT backends that services share as long as one of them is on its way out: replies to its flows are
+/// told from those of the service that stays.
+fn keep_apart(state: &mut State) {
+    let shared = claims::shared_among(claims::wanted(state));
+    for service in &mut state.services {
+        for backend in &mut service.backends {
+            let claim = Claim {
+                vip: service.vip,
+                backend: backend.address,
+            };
+            backend.shared |= backend.forwarding == Forwarding::Nat && shared.contains(&claim);
+        }
+    }
+    if !shared.is_empty() {
+        state.flows = state.flows.max(SHARED_FLOWS);
+    }
+}
+
+/// The backend that is probed at an entry's address, and reached in another mode.
+fn successor<'a>(entry: &Entry, service: &'a state::Service) -> Option<&'a state::Backend> {
+    let mut staying = service.backends.iter().filter(|backend| !backend.leaving);
+    staying.find(|backend| backend.address == entry.address)
 }
 
 /// Whether an entry's backend is to stay, and not for its flows' sake alone.
@@ -87,13 +119,15 @@ fn is_wanted(entry: &Entry, service: &state::Service) -> bool {
     })
 }
 
-/// Whether another service has a NAT backend now, so that its replies are that one's.
+/// Whether another service has a NAT backend now, so that its replies are that one's: those of flows that nobody
+/// remembers, where it is asked for first.
 fn is_taken(vip: Vip, entry: &Entry, claimed: &[Claim]) -> bool {
     let claim = Claim {
         vip,
         backend: entry.address,
     };
-    entry.forwarding == Forwarding::Nat && claimed.iter().any(|other| claim.is_taken_by(other))
+    let is_ours = entry.forwarding != Forwarding::Nat || entry.shared;
+    !is_ours && claimed.iter().any(|other| claim.is_overruled_by(other))
 }
 
 fn backend(entry: Entry, forwarding: Forwarding) -> Option<state::Backend> {
@@ -109,6 +143,19 @@ fn backend(entry: Entry, forwarding: Forwarding) -> Option<state::Backend> {
         next_hop: entry.next_hop,
         mtu: entry.mtu,
     })
+}
+
+impl state::Backend {
+    /// The same, with what is known of the one at its address that is probed.
+    fn following(self, successor: Option<Self>) -> Self {
+        let (health, keeps) =
+            successor.map_or((self.health, self.keeps), |it| (it.health, it.keeps));
+        Self {
+            health,
+            keeps,
+            ..self
+        }
+    }
 }
 
 impl Service {

@@ -63,10 +63,11 @@ impl<'m> Planner<'m> {
             touched => touched,
         };
         let keeping = self.keeping(&service, &entries, wanted, extent);
+        let staying: Vec<Entry> = staying(&entries, wanted).collect();
         if fresh_table {
-            self.fill_table(&mut service, &entries, &keeping);
+            self.fill_table(&mut service, &staying, &keeping);
         } else {
-            self.move_rows(&mut service, &entries, touched, &keeping);
+            self.move_rows(&mut service, &staying, touched, &keeping);
         }
         self.remove_backends(&mut service, &entries);
         service.note_lingering(wanted, self.moment.now);
@@ -354,6 +355,12 @@ impl<'m> Planner<'m> {
             }
         }
     }
+}
+
+/// The entries of backends that may own slots. Another one of the same address, on its way out, may not.
+fn staying(entries: &[Entry], wanted: &state::Service) -> impl Iterator<Item = Entry> {
+    let backends = entries.iter().zip(&wanted.backends);
+    backends.filter_map(|(entry, backend)| (!backend.leaving).then_some(*entry))
 }
 
 /// Who keeps the flows that there are.

@@ -5,7 +5,7 @@ use lb_common::{
     maps::{Constants, Feature},
 };
 
-use super::claims::shares_backends;
+use super::{claims::shares_backends, state::State};
 use crate::config::model::{self, Config, Echo, Service};
 
 /// What the program must be able to do.
@@ -107,6 +107,17 @@ impl Specialisation {
             icmp_rate: self.icmp_rate,
         }
     }
+}
+
+/// What a state needs beside its configuration: for backends that stay for their flows' sake.
+pub(super) fn serving(state: &State) -> Specialisation {
+    let services = state.services.iter();
+    let backends = services.flat_map(|service| &service.backends);
+    backends.fold(state.specialisation, |needs, backend| Specialisation {
+        modes: needs.modes | backend.forwarding.mode().bit(),
+        features: needs.features | (u32::from(backend.shared) * Feature::Shared as u32),
+        ..needs
+    })
 }
 
 fn features(config: &Config) -> u32 {

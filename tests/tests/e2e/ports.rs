@@ -2,7 +2,7 @@
 //! services share.
 
 use std::{
-    io,
+    fs, io,
     net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket},
     time::Duration,
 };
@@ -187,16 +187,8 @@ impl Shared {
         let one = topology.vip.of(family);
         let other = topology.another_vip(11).of(family);
         let vips = [(one, 53), (other, 54)].map(SocketAddr::from);
-        let backend = topology.backends[0].link.address.of(family);
-        let backend = SocketAddr::new(backend, 8053).to_string();
-        let mut file = config::interfaces(&topology) + "services:\n";
-        for protocol in [Protocol::Tcp, Protocol::Udp] {
-            for (name, vip) in ["one", "other"].into_iter().zip(vips) {
-                let name = format!("{name}-{protocol}");
-                let vip = format!("{vip}/{protocol}");
-                file += &service(&name, &vip, Mode::Nat, &backend);
-            }
-        }
+        let backend = SocketAddr::new(topology.backends[0].link.address.of(family), 8053);
+        let file = two_services(&topology, vips, [&[backend], &[backend]]);
         Self {
             _servers: Servers::start(&topology.backends[0], 1, &[], &[8053]),
             topology,
@@ -204,6 +196,24 @@ impl Shared {
             file,
         }
     }
+}
+
+/// `one` and `other`, over both protocols, with these backends.
+fn two_services(
+    topology: &Topology,
+    vips: [SocketAddr; 2],
+    backends: [&[SocketAddr]; 2],
+) -> String {
+    let mut file = config::interfaces(topology) + "services:\n";
+    for protocol in [Protocol::Tcp, Protocol::Udp] {
+        for ((name, vip), backends) in ["one", "other"].into_iter().zip(vips).zip(backends) {
+            let name = format!("{name}-{protocol}");
+            let vip = format!("{vip}/{protocol}");
+            let backends: Vec<String> = backends.iter().map(ToString::to_string).collect();
+            file += &service(&name, &vip, Mode::Nat, &backends.join("\", \""));
+        }
+    }
+    file
 }
 
 #[test]
@@ -252,4 +262,54 @@ fn a_clients_port_leads_to_one_of_two_services_that_share_a_backend() {
     let answered = topology.client.namespace.enter(asked).unwrap();
     assert_eq!(answered, [true, false, true]);
     assert_eq!(dropped(&xlb, "nat_collision"), 1);
+}
+
+/// Each had it, and one of them has another one now; or the one gets it in the moment in which the other loses it. Each
+/// is the one that was there first.
+#[test]
+fn a_backend_that_one_of_two_services_loses_keeps_its_connections() {
+    for family in Family::ALL {
+        for (loses, is_shared) in [(0, true), (1, true), (0, false), (1, false)] {
+            let shared = Shared::new(family);
+            let Shared { topology, vips, .. } = &shared;
+            let [b1, b2] = [0, 1].map(|index| {
+                let backend: &Host = &topology.backends[index];
+                SocketAddr::new(backend.link.address.of(family), 8053)
+            });
+            let _other_server = Servers::start(&topology.backends[1], 2, &[], &[8053]);
+            let mut before = [[b1], [b1]];
+            if !is_shared {
+                before[1 - loses] = [b2];
+            }
+            let mut after = [[b1], [b1]];
+            after[loses] = [b2];
+            let file =
+                |[one, other]: &[[SocketAddr; 1]; 2]| two_services(topology, *vips, [one, other]);
+            let xlb = start_with(topology, &file(&before));
+            let client = &topology.client.namespace;
+            let open = || vips.map(|vip| [(); 20].map(|()| Connection::open(vip).unwrap()));
+            let mut held = client.enter(open).unwrap();
+            fs::write(xlb.config_file(), file(&after)).unwrap();
+            xlb.json(&["apply"]).unwrap();
+            let whole = || {
+                let mut held = held.as_flattened_mut().iter_mut();
+                held.all(|connection| connection.returns(&[7; 3000]).unwrap())
+            };
+            assert!(client.enter(whole).unwrap(), "{loses} {is_shared}");
+            for (vip, [backend]) in vips.iter().zip(after) {
+                let name = server(topology, Protocol::Tcp, *vip).unwrap();
+                assert_eq!(name, if backend == b1 { "b1:8053" } else { "b2:8053" });
+            }
+            assert!(
+                client
+                    .enter(|| held
+                        .as_flattened_mut()
+                        .iter_mut()
+                        .all(|it| it.returns(&[8; 3000]).unwrap()))
+                    .unwrap()
+            );
+            damage::assert_none(topology).unwrap();
+            nothing_was_dropped(&xlb);
+        }
+    }
 }

@@ -12,14 +12,19 @@ use lb_tests::{
     churn::{self, Event, Plan, Report},
     config::{self, Service},
     daemon::Xlb,
+    damage,
     fleet::Fleet,
     load::{Datagrams, Fresh, Held, Load},
     wait::eventually,
 };
-use lb_userspace::lab::{Namespace, Topology};
+use lb_userspace::{
+    config::model::Mode,
+    lab::{Namespace, Topology},
+};
 use nix::sys::signal::Signal;
 
 use crate::{
+    backends::{Backends, network},
     page::sample,
     site::{SOON, backend, nothing_was_dropped, routed, start, wait_until_whole},
 };
@@ -150,6 +155,35 @@ fn wait_until_whole_but_drained(xlb: &Xlb<'_>) {
         items.all(|item| item["state"] == "up").then_some(())
     };
     eventually("every backend is probed", SOON, none_unknown).unwrap();
+}
+
+/// Flows go on in the mode in which they began.
+#[test]
+fn a_service_may_change_its_mode() {
+    let topology = Topology::two_armed(network(Mode::Ipip)).unwrap();
+    let _backends = Backends::for_all_modes(&topology);
+    let in_mode = |mode| Service {
+        mode,
+        port: Service::WEB.backend_port,
+        ..Service::WEB
+    };
+    let xlb = start(&topology, &[in_mode(Mode::Ipip)]);
+    let vip = in_mode(Mode::Ipip).vip(&topology);
+    let client = &topology.client.namespace;
+    let mut loads = vec![hold(client, vip)];
+    for mode in [Mode::Gue, Mode::FullNat, Mode::Ipip] {
+        fs::write(xlb.config_file(), config::yaml(&topology, &[in_mode(mode)])).unwrap();
+        xlb.json(&["apply"]).unwrap();
+        wait_until_whole(&xlb);
+        thread::sleep(Duration::from_secs(1));
+        loads.push(hold(client, vip));
+    }
+    thread::sleep(Duration::from_secs(1));
+    for (held, before) in loads {
+        assert_eq!(unbroken(&held.stop().unwrap()), before);
+    }
+    damage::assert_none(&topology).unwrap();
+    nothing_was_dropped(&xlb);
 }
 
 #[test]

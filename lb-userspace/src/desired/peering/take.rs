@@ -96,7 +96,7 @@ impl Service {
         let theirs = self
             .by_offset()
             .filter(|(_, entry)| entry.address == address);
-        theirs.max_by_key(|(_, entry)| (entry.state == State::Up, entry.weight))
+        theirs.max_by_key(|(_, entry)| entry.precedence())
     }
 }
 
