@@ -501,6 +501,38 @@ fn new_flows_go_by_a_backends_new_mode() {
     assert_eq!(service.split().count(), 0, "no row names the dead");
 }
 
+/// Nobody died: flows go with their rows to the same backend, whatever becomes of those of the dead.
+#[test]
+fn a_tunnel_may_change_its_source() {
+    let mut maps = Maps::new();
+    let mut state = State {
+        tracks: true,
+        ..State::default()
+    };
+    state.services = vec![service(0, 64, 0..2)];
+    state.services[0].patience.resets = true;
+    let source = |last| TunnelSource {
+        address: IpAddr::V4(Ipv4Addr::new(10, 0, 0, last)),
+        spread: 0,
+    };
+    state.services[0].backends[1].forwarding = Forwarding::Ipip(source(1));
+    maps.install(&state);
+    let before = owners(&maps.installed);
+    state.services[0].backends[1].forwarding = Forwarding::Ipip(source(2));
+    maps.install(&state);
+    let service = maps.installed.service(vip(0)).unwrap();
+    assert_eq!(service.backends().count(), 2);
+    assert_eq!(owners(&maps.installed), before);
+    assert!(
+        service
+            .rows
+            .iter()
+            .all(|row| row.old() != u32::from(Row::NONE)),
+        "{:?}",
+        service.rows
+    );
+}
+
 fn owner_of_reply(maps: &Maps, backend: u8) -> Option<SocketAddr> {
     let pair = reply_pair(&maps.ram, backend_address(0, backend))?;
     Some(maps.installed.owner(pair).backend)

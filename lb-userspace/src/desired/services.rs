@@ -119,8 +119,17 @@ impl<'m> Planner<'m> {
             let offset = offsets.get(&entry.identity())?;
             u16::try_from(*offset).ok()
         };
+        let known: HashSet<Identity> = entries.iter().map(Entry::identity).collect();
+        let is_replaced = |entry: &Entry| {
+            let mut others = entries
+                .iter()
+                .filter(|_| !known.contains(&entry.identity()));
+            others.any(|other| other.address == entry.address)
+        };
+        let replaced = service.by_offset().filter(|(_, entry)| is_replaced(entry));
         Keeping {
             owners: keeping.filter_map(offset).collect(),
+            replaced: replaced.map(|(offset, _)| offset).collect(),
             of_the_dead: match wanted.patience {
                 _ if !self.tracks => Flows::None,
                 patience if patience.resets => Flows::AreReset,
@@ -367,6 +376,8 @@ fn staying(entries: &[Entry], wanted: &state::Service) -> impl Iterator<Item = E
 struct Keeping<'a> {
     /// As rows name them.
     owners: HashSet<u16>,
+    /// Those whose backend is reached otherwise now (another source of its tunnel), by another entry.
+    replaced: HashSet<u16>,
     /// What becomes of those of others.
     of_the_dead: Flows,
     extent: u32,
@@ -391,6 +402,8 @@ impl Keeping<'_> {
             Flows::None
         } else if self.owners.contains(&owner) {
             Flows::Stay
+        } else if self.replaced.contains(&owner) {
+            Flows::Move
         } else {
             self.of_the_dead
         }
