@@ -388,6 +388,7 @@ fn probes() -> impl Strategy<Value = Option<Probe>> {
         1_u32..=1000,
     );
     prop::option::of(probe.prop_map(|(port, timeout, more, rise, fall)| Probe {
+        check: std::sync::Arc::default(),
         port,
         interval: Duration::from_millis(timeout + more),
         timeout: Duration::from_millis(timeout),

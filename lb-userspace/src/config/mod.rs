@@ -14,6 +14,7 @@ mod address;
 mod announce;
 mod backend_address;
 mod backends;
+mod check;
 mod conflicts;
 mod connections;
 mod diagnostic;

@@ -4,13 +4,17 @@ use std::{
     fmt,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
+    sync::Arc,
     time::Duration,
 };
 
 use ipnet::IpNet;
 use serde::Serialize;
 
-pub use super::ports::{PortRange, Ports};
+pub use super::{
+    check::{Check, Dns, Exec, Expression, Grpc, Http, Pattern, Talk, Tls, Word},
+    ports::{PortRange, Ports},
+};
 
 /// A whole configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -399,10 +403,13 @@ pub struct Backend {
 /// The largest weight.
 pub const MAX_WEIGHT: u16 = 1000;
 
-/// How the backends of a service are probed: TCP connects.
+/// How the backends of a service are probed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Probe {
-    /// Port to connect to; the backend's own if `None`.
+    /// What is asked.
+    #[serde(flatten)]
+    pub check: Arc<Check>,
+    /// The port that is asked; the backend's own if `None`.
     pub port: Option<u16>,
     /// From the beginning of one probe to that of the next.
     pub interval: Duration,

@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::{
     sync::mpsc,
     task::JoinSet,
@@ -32,7 +33,7 @@ use crate::{
     config::model::{Config, Vip},
     dataplane::{Adopted, Dataplane, Pins, Settings},
     desired::{Guests, InstalledService, overrides::Effective},
-    health::{Event, Prober, probe::tcp::Tcp, scheduler::CONCURRENCY},
+    health::{Event, Prober, probe::Kinds, scheduler::concurrency},
     metrics::{self, Events},
     net::{self, Finding, Follower},
     peers,
@@ -136,7 +137,8 @@ impl World {
         let effective = saved.overrides.apply(&config);
         let host = Host::try_new(self.follower.view(), &config.direct);
         let events = Events::try_new().map_err(anyhow::Error::new)?;
-        let (prober, probes) = Prober::new(Tcp, CONCURRENCY);
+        let probes_at_a_time = concurrency(descriptors());
+        let (prober, probes) = Prober::new(Kinds::default(), probes_at_a_time);
         let announcement = found_announced(&config, &saved, &mut self.dataplane).await?;
         let (peering, peers) = Peering::new();
         let mut engine = Engine {
@@ -241,5 +243,15 @@ impl Engine {
         let program = attached.first().map(|interface| interface.program_id);
         self.kernel_log = program.and_then(KernelLog::follow);
         Ok(())
+    }
+}
+
+/// Descriptors that the process may have, after it asked for as many as it may ask for.
+fn descriptors() -> u64 {
+    let has = getrlimit(Resource::RLIMIT_NOFILE);
+    let (soft, hard) = has.unwrap_or_default();
+    match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
+        Ok(()) => hard,
+        Err(_refused) => soft,
     }
 }

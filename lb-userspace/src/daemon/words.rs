@@ -63,5 +63,6 @@ pub(super) fn last_probe(report: &health::Report) -> Option<String> {
         health::Streak::Failed(count) => format!(" x{count}"),
         health::Streak::Good(_) => String::new(),
     };
-    Some(format!("tcp {}{streak} {milliseconds:.1}ms", last.outcome))
+    let (kind, outcome) = (report.kind, last.outcome);
+    Some(format!("{kind} {outcome}{streak} {milliseconds:.1}ms"))
 }

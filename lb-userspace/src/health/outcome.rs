@@ -20,6 +20,56 @@ pub enum Outcome {
     Timeout,
     /// A router, or the neighbour look-up of this host, says that it cannot be reached.
     Unreachable,
+    /// It ended the connection before it had answered.
+    Closed,
+    /// It answered something else than what was expected.
+    Unexpected,
+    /// What it answered is not of the protocol.
+    Malformed,
+    /// An HTTP status that is none of the good ones.
+    Status(u16),
+    /// The TLS handshake failed.
+    Tls(TlsFault),
+    /// A DNS response code other than the expected one.
+    Rcode(u16),
+    /// A gRPC status other than 0.
+    Grpc(u32),
+    /// It says by `grpc.health.v1` that it does not serve.
+    NotServing,
+    /// A command's exit code.
+    Exit(i32),
+    /// The signal that ended a command.
+    Killed(i32),
+}
+
+/// Why there is no TLS session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TlsFault {
+    /// The certificate is not valid any more.
+    Expired,
+    /// It is not valid yet.
+    NotYet,
+    /// Nobody who is trusted signed it.
+    Untrusted,
+    /// It is for other names.
+    Name,
+    /// Anything else about the certificate.
+    Certificate,
+    /// It is no TLS, or the two have no version or cipher in common.
+    Handshake,
+}
+
+impl TlsFault {
+    const fn text(self) -> &'static str {
+        match self {
+            Self::Expired => "certificate expired",
+            Self::NotYet => "certificate not valid yet",
+            Self::Untrusted => "certificate of an unknown authority",
+            Self::Name => "certificate for other names",
+            Self::Certificate => "bad certificate",
+            Self::Handshake => "no TLS handshake",
+        }
+    }
 }
 
 /// What an [`Outcome`] counts as.
@@ -40,9 +90,7 @@ impl Outcome {
         match self {
             Self::Ok => Verdict::Good,
             Self::NotMade(_) => Verdict::Inconclusive,
-            Self::Failed(_) | Self::Refused | Self::Reset | Self::Timeout | Self::Unreachable => {
-                Verdict::Failed
-            }
+            _ => Verdict::Failed,
         }
     }
 
@@ -57,6 +105,16 @@ impl Outcome {
             Self::Reset => "reset",
             Self::Timeout => "timeout",
             Self::Unreachable => "unreachable",
+            Self::Closed => "closed",
+            Self::Unexpected => "unexpected",
+            Self::Malformed => "malformed",
+            Self::Status(_) => "status",
+            Self::Tls(_) => "tls",
+            Self::Rcode(_) => "rcode",
+            Self::Grpc(_) => "grpc",
+            Self::NotServing => "not_serving",
+            Self::Exit(_) => "exit",
+            Self::Killed(_) => "killed",
         }
     }
 
@@ -90,6 +148,17 @@ impl Outcome {
     }
 }
 
+impl Outcome {
+    /// What an error says that came after the connection was there.
+    #[must_use]
+    pub fn from_stream_error(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe => Self::Closed,
+            _ => Self::from_connect_error(error),
+        }
+    }
+}
+
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -102,6 +171,16 @@ impl fmt::Display for Outcome {
             Self::Ok | Self::Refused | Self::Reset | Self::Timeout | Self::Unreachable => {
                 f.write_str(self.name())
             }
+            Self::Closed => f.write_str("closed before it answered"),
+            Self::Unexpected => f.write_str("unexpected answer"),
+            Self::Malformed => f.write_str("malformed answer"),
+            Self::Status(status) => write!(f, "status {status}"),
+            Self::Tls(fault) => f.write_str(fault.text()),
+            Self::Rcode(code) => write!(f, "rcode {code}"),
+            Self::Grpc(status) => write!(f, "gRPC status {status}"),
+            Self::NotServing => f.write_str("not serving"),
+            Self::Exit(code) => write!(f, "exit code {code}"),
+            Self::Killed(signal) => write!(f, "killed by signal {signal}"),
         }
     }
 }

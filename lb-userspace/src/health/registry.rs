@@ -6,6 +6,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     net::SocketAddr,
+    sync::Arc,
     time::Duration,
 };
 
@@ -14,7 +15,7 @@ use tokio::time::Instant;
 use super::{
     Outcome,
     machine::{Health, Machine, Streak, Thresholds, Transition},
-    probe::Answer,
+    probe::{Answer, Asked},
 };
 use crate::config::model;
 
@@ -60,6 +61,8 @@ pub struct Report {
     pub health: Health,
     /// Since when: the last change, or the beginning of its probing.
     pub since: Instant,
+    /// The word for the kind of probe.
+    pub kind: &'static str,
     /// Equal outcomes up to the last one.
     pub streak: Streak,
     /// The last probe; `None` before the first has ended.
@@ -78,27 +81,30 @@ pub struct Last {
 }
 
 /// What is asked once for all targets that want it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Question {
-    pub(super) address: SocketAddr,
+    pub(super) asked: Asked,
     pub(super) interval: Duration,
-    pub(super) timeout: Duration,
 }
 
 impl From<&Target> for Question {
     fn from(target: &Target) -> Self {
         let model::Probe {
+            check,
             port,
             interval,
             timeout,
             rise: _,
             fall: _,
-        } = target.probe;
+        } = &target.probe;
         let port = port.unwrap_or_else(|| target.backend.port());
         Self {
-            address: SocketAddr::new(target.backend.ip(), port),
-            interval,
-            timeout,
+            asked: Asked {
+                address: SocketAddr::new(target.backend.ip(), port),
+                check: Arc::clone(check),
+                timeout: *timeout,
+            },
+            interval: *interval,
         }
     }
 }
@@ -201,10 +207,11 @@ impl Registry {
         let mut before = std::mem::take(&mut self.questions);
         let mut changes = Changes::default();
         for (id, entry) in &self.targets {
-            let subscription = self.questions.entry(entry.question).or_insert_with(|| {
+            let question = entry.question.clone();
+            let subscription = self.questions.entry(question).or_insert_with(|| {
                 let last = before.remove(&entry.question).map(|known| known.last);
                 if last.is_none() {
-                    changes.started.insert(entry.question);
+                    changes.started.insert(entry.question.clone());
                 }
                 Subscription {
                     targets: Vec::new(),
@@ -236,7 +243,7 @@ fn entry_for(
         backend: target.backend,
     };
     let mut entry = before.remove(&id).unwrap_or_else(|| Entry {
-        question,
+        question: question.clone(),
         machine: Machine::new(target.initial, thresholds),
         since: now,
         last: None,
@@ -274,6 +281,7 @@ impl Entry {
             backend: id.backend,
             health: self.machine.health(),
             since: self.since,
+            kind: self.question.asked.check.word(),
             streak: self.machine.streak(),
             last: self.last,
         }

@@ -28,7 +28,7 @@ pub(super) struct Schedule {
 impl Schedule {
     pub(super) fn new(question: &Question, seed: u64) -> Self {
         let mut hasher = DefaultHasher::new();
-        question.address.hash(&mut hasher);
+        question.asked.address.hash(&mut hasher);
         let phase = SplitMix(hasher.finish()).fraction();
         hasher.write_u64(seed);
         Self {
@@ -78,11 +78,15 @@ impl SplitMix {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+    use std::{
+        net::{IpAddr, Ipv4Addr, SocketAddr},
+        sync::Arc,
+    };
 
     use proptest::prelude::*;
 
     use super::*;
+    use crate::health::probe::Asked;
 
     proptest! {
         #[test]
@@ -129,9 +133,12 @@ mod tests {
     fn question(host: u32, millis: u64) -> Question {
         let interval = Duration::from_millis(millis);
         Question {
-            address: SocketAddr::new(IpAddr::V4(Ipv4Addr::from_bits(host)), 80),
+            asked: Asked {
+                address: SocketAddr::new(IpAddr::V4(Ipv4Addr::from_bits(host)), 80),
+                check: Arc::default(),
+                timeout: interval,
+            },
             interval,
-            timeout: interval,
         }
     }
 }

@@ -21,7 +21,7 @@ use tokio::{
 };
 
 use super::{
-    probe::{Answer, Probe, tcp::Tcp},
+    probe::{Answer, Kinds, Probe},
     registry::{Event, Question, Registry, Report, Target},
     schedule::Schedule,
 };
@@ -29,9 +29,18 @@ use super::{
 /// Probes at a time unless said otherwise.
 pub const CONCURRENCY: usize = 256;
 
+/// Probes at a time for a process that may have so many descriptors: half of them, and no more than would ever be
+/// wanted. Those that hang must not keep others waiting: ten thousand each second, half a second each, are five
+/// thousand at a time.
+#[must_use]
+pub fn concurrency(descriptors: u64) -> usize {
+    const MOST: u64 = 16_384;
+    usize::try_from((descriptors / 2).min(MOST)).unwrap_or(CONCURRENCY)
+}
+
 /// Probes a set of targets that may change at any time. Dropped, it stops.
 #[derive(Debug)]
-pub struct Prober<P: Probe = Tcp> {
+pub struct Prober<P: Probe = Kinds> {
     shared: Arc<Shared<P>>,
     running: HashMap<Question, Running>,
 }
@@ -72,7 +81,7 @@ impl<P: Probe> Prober<P> {
             self.running.remove(question);
         }
         for question in changes.started {
-            let task = tokio::spawn(ask(Arc::clone(&self.shared), question));
+            let task = tokio::spawn(ask(Arc::clone(&self.shared), question.clone()));
             self.running.insert(question, Running(task));
         }
     }
@@ -147,7 +156,7 @@ async fn ask<P: Probe>(shared: Arc<Shared<P>>, question: Question) {
             return;
         };
         let begun = Instant::now();
-        let answer = shared.probe.probe(question.address, question.timeout).await;
+        let answer = shared.probe.probe(&question.asked).await;
         drop(permit);
         shared.record(&question, answer);
         due = begun + schedule.next();

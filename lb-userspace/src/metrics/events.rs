@@ -139,8 +139,6 @@ const fn counter(probes: &mut ProbeCounts, outcome: Outcome) -> &mut u64 {
         Outcome::Ok => &mut probes.ok,
         Outcome::NotMade(_) => &mut probes.not_made,
         Outcome::Timeout => &mut probes.timeout,
-        Outcome::Failed(_) | Outcome::Refused | Outcome::Reset | Outcome::Unreachable => {
-            &mut probes.failed
-        }
+        _ => &mut probes.failed,
     }
 }

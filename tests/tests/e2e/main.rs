@@ -31,6 +31,7 @@ mod path_mtu;
 mod peers;
 mod pools;
 mod ports;
+mod probes;
 mod reload;
 mod restart;
 mod site;

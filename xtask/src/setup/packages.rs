@@ -36,10 +36,12 @@ const fn program(command: &'static str, package: &'static str) -> Program {
 
 const DEMO: [Program; 2] = [program("ip", "iproute2"), program("ethtool", "ethtool")];
 
-const TESTS: [Program; 10] = [
+const TESTS: [Program; 12] = [
     program("bird", "bird2"),
     program("bpftool", "bpftool"),
     program("curl", "curl"),
+    program("dnsmasq", "dnsmasq-base"),
+    program("etcd", "etcd-server"),
     program("iperf3", "iperf3"),
     program("nc", "netcat-openbsd"),
     program("nft", "nftables"),

@@ -206,6 +206,7 @@ fn config(probe: Option<Probe>, weight: u16) -> Config {
 fn probe() -> Probe {
     let second = Duration::from_secs(1);
     Probe {
+        check: std::sync::Arc::default(),
         port: None,
         interval: second,
         timeout: second,

@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 use super::*;
 use crate::{
     config::model,
-    health::{Health, Outcome, Transition},
+    health::{Health, Outcome, Transition, probe::Asked},
 };
 
 const INTERVAL: Duration = Duration::from_millis(200);
@@ -211,7 +211,7 @@ async fn replay(steps: Vec<(u8, bool, u64)>) {
 async fn real_connects_follow_a_real_listener() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let backend = listener.local_addr().unwrap();
-    let (mut prober, mut events) = Prober::new(Tcp, CONCURRENCY);
+    let (mut prober, mut events) = Prober::new(Kinds::default(), CONCURRENCY);
     let target = Target {
         backend,
         ..target("web", 1, Health::Unknown)
@@ -250,7 +250,10 @@ impl Network {
 }
 
 impl Probe for Network {
-    async fn probe(&self, address: SocketAddr, timeout: Duration) -> Answer {
+    async fn probe(&self, asked: &Asked) -> Answer {
+        let Asked {
+            address, timeout, ..
+        } = *asked;
         let SocketAddr::V4(v4) = address else {
             panic!("{address}");
         };
@@ -292,6 +295,7 @@ fn target(service: &str, n: u8, initial: Health) -> Target {
         service: service.to_owned(),
         backend: address(n),
         probe: model::Probe {
+            check: Arc::default(),
             port: None,
             interval: INTERVAL,
             timeout: INTERVAL,

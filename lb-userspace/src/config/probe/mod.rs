@@ -1,25 +1,20 @@
 //! `probe:` of a service.
 
-use std::time::Duration;
+mod check;
+
+use std::{sync::Arc, time::Duration};
 
 use super::{
-    model::{Probe, Protocol},
+    model::{Check, Probe, Protocol},
     problems::{Finding, Problems, Reported},
     raw::{Node, Value},
     source::Spanned,
     table::Table,
-    values::{self, Choice},
+    values,
 };
 
+/// Keys of every type.
 const KEYS: [&str; 6] = ["type", "port", "interval", "timeout", "rise", "fall"];
-
-const TYPES: Choice<()> = Choice {
-    what: "probe type",
-    words: &[("tcp", ())],
-    unsupported: &[
-        "dns", "exec", "grpc", "http", "https", "icmp", "ping", "tls", "udp",
-    ],
-};
 
 const INTERVAL: Duration = Duration::from_secs(1);
 const TIMEOUT: Duration = Duration::from_millis(500);
@@ -42,22 +37,28 @@ pub(super) enum Setting {
 
 impl Setting {
     /// What it means for a service of `protocol`: UDP has no handshake that could answer.
-    pub(super) const fn resolve(self, protocol: Protocol) -> Option<Probe> {
+    pub(super) fn resolve(self, protocol: Protocol) -> Option<Probe> {
         match (self, protocol) {
             (Self::On(probe), _) => Some(probe),
-            (Self::Unsaid, Protocol::Tcp) => Some(DEFAULT),
+            (Self::Unsaid, Protocol::Tcp) => Some(Probe::of(Check::default())),
             (Self::Unsaid, Protocol::Udp) | (Self::Off, _) => None,
         }
     }
 }
 
-const DEFAULT: Probe = Probe {
-    port: None,
-    interval: INTERVAL,
-    timeout: TIMEOUT,
-    rise: RISE,
-    fall: FALL,
-};
+impl Probe {
+    /// What is asked, as often as nothing else is said.
+    fn of(check: Check) -> Self {
+        Self {
+            check: Arc::new(check),
+            port: None,
+            interval: INTERVAL,
+            timeout: TIMEOUT,
+            rise: RISE,
+            fall: FALL,
+        }
+    }
+}
 
 /// `none`, or a table.
 pub(super) fn read(node: &Node, problems: &mut Problems) -> Result<Setting, Reported> {
@@ -74,8 +75,9 @@ pub(super) fn read(node: &Node, problems: &mut Problems) -> Result<Setting, Repo
 }
 
 fn read_table(node: &Node, problems: &mut Problems) -> Result<Probe, Reported> {
-    let table = Table::open(node, "a probe", &KEYS, problems)?;
-    let probe_type = table.get("type").map(|node| TYPES.read(node, problems));
+    let keys = [&KEYS[..], &check::KEYS].concat();
+    let table = Table::open(node, "a probe", &keys, problems)?;
+    let check = check::read(&table, problems);
     let port = table
         .get("port")
         .map(|node| values::number(node, "`port`", 1..=u16::MAX, problems))
@@ -83,9 +85,9 @@ fn read_table(node: &Node, problems: &mut Problems) -> Result<Probe, Reported> {
     let times = read_times(&table, problems);
     let rise = read_count(&table, "rise", RISE, problems);
     let fall = read_count(&table, "fall", FALL, problems);
-    probe_type.transpose()?;
     let (interval, timeout) = times?;
     Ok(Probe {
+        check: Arc::new(check?),
         port: port?.map(|port| port.value),
         interval,
         timeout,

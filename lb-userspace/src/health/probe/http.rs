@@ -1,0 +1,124 @@
+//! A request over HTTP/1.1 on a connection of its own.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Empty};
+use hyper::{
+    Request, Response,
+    body::{Body, Incoming},
+    client::conn::http1::handshake,
+    header,
+};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    task::JoinSet,
+};
+
+use super::{tcp, tls};
+use crate::{config::model::Http, health::Outcome};
+
+const USER_AGENT: &str = concat!("xlb/", env!("CARGO_PKG_VERSION"), " (probe)");
+
+/// Asks, and judges status and content.
+pub(super) async fn ask(
+    address: SocketAddr,
+    check: &Http,
+    clients: &tls::Clients,
+) -> Result<(), Outcome> {
+    let request = request(address, check).map_err(|_error| Outcome::NotMade(libc::EINVAL))?;
+    // Dropped, it ends the connection.
+    let mut driver = JoinSet::new();
+    let response = match &check.tls {
+        None => exchange(tcp::connect(address).await?, request, &mut driver).await?,
+        Some(tls) => {
+            let host = check.host.as_deref();
+            let stream = clients.connect(address, tls, host, b"http/1.1").await?;
+            exchange(stream, request, &mut driver).await?
+        }
+    };
+    let status = response.status().as_u16();
+    if !check.is_good(status) {
+        return Err(Outcome::Status(status));
+    }
+    let Some(pattern) = &check.body else {
+        return Ok(());
+    };
+    let content = content(response.into_body()).await?;
+    let is_good = pattern.is_in(&content);
+    is_good.then_some(()).ok_or(Outcome::Unexpected)
+}
+
+fn request(address: SocketAddr, check: &Http) -> hyper::http::Result<Request<Empty<Bytes>>> {
+    let host = check.host.clone().unwrap_or_else(|| address.to_string());
+    let mut request = Request::builder()
+        .method(check.method)
+        .uri(&check.path)
+        .header(header::HOST, host)
+        .header(header::CONNECTION, "close");
+    let names_agent = check
+        .headers
+        .iter()
+        .any(|(name, _)| name == header::USER_AGENT.as_str());
+    if !names_agent {
+        request = request.header(header::USER_AGENT, USER_AGENT);
+    }
+    for (name, value) in &check.headers {
+        request = request.header(name, value);
+    }
+    request.body(Empty::new())
+}
+
+async fn exchange<S>(
+    stream: S,
+    request: Request<Empty<Bytes>>,
+    driver: &mut JoinSet<()>,
+) -> Result<Response<Incoming>, Outcome>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let (mut sender, connection) = handshake(TokioIo::new(stream)).await.map_err(outcome)?;
+    driver.spawn(async move {
+        // Its error is the request's.
+        drop(connection.await);
+    });
+    sender.send_request(request).await.map_err(outcome)
+}
+
+/// As much of it as is looked at.
+pub(super) async fn content<B>(mut body: B) -> Result<Vec<u8>, Outcome>
+where
+    B: Body<Data = Bytes, Error = hyper::Error> + Unpin,
+{
+    let mut content = Vec::new();
+    while let Some(frame) = body.frame().await {
+        if let Some(data) = frame.map_err(outcome)?.data_ref() {
+            content.extend_from_slice(data);
+        }
+        if content.len() >= Http::MOST {
+            content.truncate(Http::MOST);
+            break;
+        }
+    }
+    Ok(content)
+}
+
+/// What an error of a connection says.
+#[expect(clippy::needless_pass_by_value, reason = "`map_err` gives it away")]
+pub(super) fn outcome(error: hyper::Error) -> Outcome {
+    use std::{error::Error as _, io};
+
+    let mut source = error.source();
+    while let Some(error) = source {
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return Outcome::from_stream_error(error);
+        }
+        source = error.source();
+    }
+    if error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
+        Outcome::Closed
+    } else {
+        Outcome::Malformed
+    }
+}

@@ -1,0 +1,360 @@
+//! Every kind of probe against a real server, with each way of failing.
+
+use std::{
+    fmt::Write as _,
+    fs, io,
+    net::{IpAddr, SocketAddr, TcpListener},
+    path::Path,
+    process::Stdio,
+    thread,
+};
+
+use lb_tests::{config, daemon::Xlb, servers::wait_for_tcp, wait::eventually};
+use lb_userspace::lab::{Family, Host, Namespace, Process, Topology};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
+};
+use tempfile::TempDir;
+
+use crate::site::{SOON, routed};
+
+const HTTP: u16 = 8081;
+/// HTTPS with a good certificate, an expired one, and one of nobody's.
+const HTTPS: [u16; 3] = [8443, 8444, 8445];
+const NAMES: u16 = 53;
+const GRPC: u16 = 2379;
+/// It accepts, and says nothing.
+const SILENT: u16 = 8090;
+/// It resets what it accepted.
+const RESETS: u16 = 8091;
+const CLOSED: u16 = 8099;
+
+/// A host with one server of each kind.
+struct Servers {
+    _processes: Vec<Process>,
+    folder: TempDir,
+}
+
+impl Servers {
+    fn start(host: &Host) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let namespace = &host.namespace;
+        // Each refused datagram is to be told of, not one a second.
+        let told = "net.ipv4.icmp_ratelimit=0";
+        namespace.run(["sysctl", "-w", told]).unwrap();
+        certificates(folder.path());
+        let nginx = nginx(namespace, folder.path());
+        let dnsmasq = dnsmasq(namespace, host.link.address.of(Family::V4));
+        let etcd = etcd(namespace, folder.path());
+        accept(namespace, SILENT, |stream| {
+            // For as long as the test runs.
+            std::mem::forget(stream);
+            Ok(())
+        });
+        accept(namespace, RESETS, |stream| {
+            socket2::SockRef::from(&stream).set_linger(Some(std::time::Duration::ZERO))
+        });
+        for port in [HTTP, HTTPS[0], GRPC, SILENT, RESETS] {
+            wait_for_tcp(namespace, SocketAddr::from(([127, 0, 0, 1], port))).unwrap();
+        }
+        Self {
+            _processes: vec![nginx, dnsmasq, etcd],
+            folder,
+        }
+    }
+}
+
+/// Answers connections to a port of a namespace, until the test ends.
+fn accept(
+    namespace: &Namespace,
+    port: u16,
+    answer: impl Fn(std::net::TcpStream) -> io::Result<()> + Send + 'static,
+) {
+    let listen = || TcpListener::bind(("0.0.0.0", port)).unwrap();
+    let listener = namespace.enter(listen).unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            // The other side may have gone.
+            drop(stream.and_then(&answer));
+        }
+    });
+}
+
+/// `ca.pem`, and the keys and certificates of three servers.
+fn certificates(folder: &Path) {
+    let names = || vec!["www.example.org".to_owned()];
+    let mut authority = CertificateParams::new(vec![]).unwrap();
+    authority
+        .distinguished_name
+        .push(DnType::CommonName, "an authority");
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
+    fs::write(folder.join("ca.pem"), authority.pem()).unwrap();
+    let write = |port: u16, params: CertificateParams, is_signed: bool| {
+        let key = KeyPair::generate().unwrap();
+        let certificate = if is_signed {
+            params.signed_by(&key, &authority)
+        } else {
+            params.self_signed(&key)
+        };
+        fs::write(
+            folder.join(format!("{port}.pem")),
+            certificate.unwrap().pem(),
+        )
+        .unwrap();
+        fs::write(folder.join(format!("{port}.key")), key.serialize_pem()).unwrap();
+    };
+    let params = || CertificateParams::new(names()).unwrap();
+    let mut expired = params();
+    expired.not_after = date_time_ymd(2020, 1, 1);
+    let [good, old, own] = HTTPS;
+    write(good, params(), true);
+    write(old, expired, true);
+    write(own, params(), false);
+}
+
+fn nginx(namespace: &Namespace, folder: &Path) -> Process {
+    let at = folder.display();
+    let mut tls = String::new();
+    for port in HTTPS {
+        writeln!(
+            tls,
+            "server {{ listen {port} ssl; ssl_certificate {at}/{port}.pem; \
+             ssl_certificate_key {at}/{port}.key; return 200 \"secret\\n\"; }}"
+        )
+        .unwrap();
+    }
+    let file = format!(
+        "daemon off; master_process off; user root; pid {at}/pid; error_log {at}/error.log;\n\
+         events {{}}\n\
+         http {{\n\
+         access_log off;\n\
+         client_body_temp_path {at}/body;\n\
+         map $http_x_probe $greeting {{ default stranger; xlb friend; }}\n\
+         server {{\n\
+         listen {HTTP};\n\
+         root {at};\n\
+         location = /health {{ return 200 \"status: $greeting of $host\\n\"; }}\n\
+         location = /moved {{ return 302 /health; }}\n\
+         location = /sick {{ return 503; }}\n\
+         location = /post {{ if ($request_method != POST) {{ return 405; }} return 204; }}\n\
+         location = /drip {{ limit_rate 10; try_files /large =404; }}\n\
+         }}\n{tls}}}\n"
+    );
+    fs::write(folder.join("large"), vec![b'x'; 1 << 20]).unwrap();
+    fs::write(folder.join("nginx.conf"), file).unwrap();
+    let mut command = namespace.command("nginx");
+    command.arg("-c").arg(folder.join("nginx.conf"));
+    command.arg("-p").arg(folder);
+    Process::start(&mut command).unwrap()
+}
+
+/// It knows one name, and refuses what it would have to ask others for.
+fn dnsmasq(namespace: &Namespace, address: IpAddr) -> Process {
+    let mut command = namespace.command("dnsmasq");
+    command.args([
+        "--keep-in-foreground",
+        "--conf-file=/dev/null",
+        "--no-resolv",
+        "--no-hosts",
+        "--pid-file=",
+        "--user=root",
+        "--bind-interfaces",
+        "--host-record=www.example.org,192.0.2.80,2001:db8::80",
+        "--local=/example.org/",
+    ]);
+    command.arg(format!("--listen-address={address}"));
+    Process::start(&mut command).unwrap()
+}
+
+/// Its server speaks `grpc.health.v1`.
+fn etcd(namespace: &Namespace, folder: &Path) -> Process {
+    let mut command = namespace.command("etcd");
+    command.arg("--data-dir").arg(folder.join("etcd"));
+    command.args(["--listen-client-urls", "http://0.0.0.0:2379"]);
+    command.args(["--advertise-client-urls", "http://127.0.0.1:2379"]);
+    command.args(["--listen-peer-urls", "http://127.0.0.1:2380"]);
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    Process::start(&mut command).unwrap()
+}
+
+/// A probe, and how it ends: `kind outcome`.
+type Case = (String, &'static str);
+
+fn over_http() -> Vec<Case> {
+    let http = |more: &str| of("http", HTTP, more);
+    vec![
+        (http("path: /health"), "http ok"),
+        (
+            http("path: /health, host: a.example, body: \"stranger of a.example\""),
+            "http ok",
+        ),
+        (
+            http("path: /health, headers: { X-Probe: xlb }, body_regex: \"^status: fr\""),
+            "http ok",
+        ),
+        (
+            http("path: /health, body: friend"),
+            "http unexpected answer",
+        ),
+        (http("path: /moved"), "http ok"),
+        (http("path: /moved, status: 200-299"), "http status 302"),
+        (http("path: /sick"), "http status 503"),
+        (http("path: /sick, status: [200, 500-599]"), "http ok"),
+        (http("path: /post"), "http status 405"),
+        (http("path: /post, method: POST, status: 204"), "http ok"),
+        (
+            http("path: /drip, body: never, timeout: 1s"),
+            "http timeout",
+        ),
+        (of("http", CLOSED, "path: /"), "http refused"),
+        (of("http", SILENT, "path: /"), "http timeout"),
+        (of("http", RESETS, "path: /"), "http reset"),
+        (of("http", GRPC, "path: /health, body: \"true\""), "http ok"),
+    ]
+}
+
+fn over_tls(ca: &str) -> Vec<Case> {
+    let [good, expired, own] = HTTPS;
+    let https = |port, more: &str| of("https", port, more);
+    let trusted = |port, more: &str| https(port, &format!("ca: {ca}, {more}"));
+    vec![
+        (
+            trusted(good, "sni: www.example.org, body: secret"),
+            "https ok",
+        ),
+        (trusted(good, "host: www.example.org"), "https ok"),
+        (
+            trusted(good, "sni: other.example"),
+            "https certificate for other names",
+        ),
+        (
+            trusted(good, "path: /"),
+            "https certificate for other names",
+        ),
+        (
+            trusted(expired, "sni: www.example.org"),
+            "https certificate expired",
+        ),
+        (
+            trusted(own, "sni: www.example.org"),
+            "https certificate of an unknown authority",
+        ),
+        (
+            https(good, "sni: www.example.org"),
+            "https certificate of an unknown authority",
+        ),
+        (https(own, "verify: false"), "https ok"),
+        (https(expired, "verify: false"), "https ok"),
+        (https(HTTP, "verify: false"), "https no TLS handshake"),
+        (https(SILENT, "verify: false"), "https timeout"),
+        (
+            https(good, "verify: false, status: 404"),
+            "https status 200",
+        ),
+        (
+            https(good, "ca: /nowhere.pem"),
+            "https not made, this host's fault: No such file",
+        ),
+    ]
+}
+
+fn of(kind: &str, port: u16, more: &str) -> String {
+    format!("type: {kind}, port: {port}, {more}")
+}
+
+fn over_udp() -> Vec<Case> {
+    let dns = |more: &str| of("dns", NAMES, more);
+    vec![
+        (dns("query: www.example.org"), "dns ok"),
+        (dns("query: www.example.org, answer: 192.0.2.80"), "dns ok"),
+        (
+            dns("query: www.example.org, answer: 192.0.2.81"),
+            "dns unexpected answer",
+        ),
+        (
+            dns("query: www.example.org, record: AAAA, answer: \"2001:db8::80\""),
+            "dns ok",
+        ),
+        (
+            dns("query: www.example.org, record: MX"),
+            "dns unexpected answer",
+        ),
+        (dns("query: no.example.org"), "dns rcode 3"),
+        (dns("query: no.example.org, rcode: NXDOMAIN"), "dns ok"),
+        (dns("query: www.example.com, rcode: REFUSED"), "dns ok"),
+        (of("dns", CLOSED, "query: www.example.org"), "dns refused"),
+        (of("udp", CLOSED, "send: ping"), "udp refused"),
+    ]
+}
+
+fn others() -> Vec<Case> {
+    let page = "send: \"GET / HTTP/1.0\\r\\n\\r\\n\", expect: \"HTTP/1.1\"";
+    let mail = "send: \"HELO\\r\\n\", expect: \"250\"";
+    let exec = |command: &str| format!("type: exec, command: [{command}]");
+    vec![
+        (format!("type: grpc, port: {GRPC}"), "grpc ok"),
+        (of("grpc", GRPC, "service: nothing"), "grpc gRPC status 5"),
+        (of("grpc", HTTP, "service: x"), "grpc malformed answer"),
+        (of("grpc", CLOSED, "service: x"), "grpc refused"),
+        (of("grpc", SILENT, "service: x"), "grpc timeout"),
+        (of("tcp", HTTP, page), "tcp ok"),
+        (of("tcp", HTTP, mail), "tcp unexpected answer"),
+        (of("tcp", SILENT, "expect: SSH"), "tcp timeout"),
+        (of("tcp", RESETS, "expect: SSH"), "tcp reset"),
+        (exec("/bin/true"), "exec ok"),
+        (exec("/bin/false"), "exec exit code 1"),
+        (exec("/bin/sleep, \"100\""), "exec timeout"),
+    ]
+}
+
+#[test]
+fn every_kind_of_probe_tells_how_it_ended() {
+    let topology = Topology::two_armed(routed()).unwrap();
+    let servers = Servers::start(&topology.backends[0]);
+    let ca = servers.folder.path().join("ca.pem");
+    let cases = [
+        over_http(),
+        over_tls(ca.to_str().unwrap()),
+        over_udp(),
+        others(),
+    ]
+    .concat();
+    let address = topology.backends[0].link.address.of(Family::V4);
+    let vip = topology.vip.of(Family::V4);
+    let mut file = config::interfaces(&topology) + "services:\n";
+    for (number, (probe, _)) in cases.iter().enumerate() {
+        let timeout = if probe.contains("timeout") {
+            ""
+        } else {
+            ", timeout: 500ms"
+        };
+        writeln!(
+            file,
+            "  - {{ name: s{number}, vip: \"{vip}:{}/tcp\", probe: {{ {probe}, interval: 1s{timeout} }}, \
+             backends: [\"{address}:{}\"] }}",
+            1000 + number,
+            9000 + number
+        )
+        .unwrap();
+    }
+    let xlb = Xlb::start(&topology.balancer.namespace, &file).unwrap();
+    let strays = || {
+        let list = xlb.json(&["backend", "list"]).unwrap();
+        let items = list["items"].as_array().unwrap().iter();
+        let ended = items.zip(&cases).filter_map(|(item, (probe, end))| {
+            let last = item["last_probe"].as_str().unwrap_or("nothing");
+            let state = match end {
+                end if end.ends_with(" ok") => "up",
+                // What this host could not ask says nothing.
+                end if end.contains("not made") => "unknown",
+                _ => "down",
+            };
+            let is_it = last.starts_with(end) && item["state"] == state;
+            (!is_it).then(|| format!("{probe}: {end}, not {last}, {}", item["state"]))
+        });
+        ended.collect::<Vec<_>>()
+    };
+    let none = || strays().is_empty().then_some(());
+    eventually("every probe has ended", SOON, none).unwrap_or_else(|_| panic!("{:#?}", strays()));
+}
