@@ -299,6 +299,7 @@ fn service(
         quic: is_reset && !is_tcp,
         affinity: affinity.filter(|_| !is_reset),
         announce: index.is_multiple_of(2),
+        guards: config::model::Guards::default(),
         backends: backends.collect(),
     }
 }
@@ -387,13 +388,19 @@ fn probes() -> impl Strategy<Value = Option<Probe>> {
         1_u32..=1000,
         1_u32..=1000,
     );
-    prop::option::of(probe.prop_map(|(port, timeout, more, rise, fall)| Probe {
-        check: std::sync::Arc::default(),
-        port,
-        interval: Duration::from_millis(timeout + more),
-        timeout: Duration::from_millis(timeout),
-        rise,
-        fall,
+    prop::option::of(probe.prop_map(|(port, timeout, more, rise, fall)| {
+        let interval = Duration::from_millis(timeout + more);
+        Probe {
+            check: std::sync::Arc::default(),
+            port,
+            interval,
+            fast_interval: interval,
+            down_interval: interval,
+            max_interval: interval,
+            timeout: Duration::from_millis(timeout),
+            rise,
+            fall,
+        }
     }))
 }
 

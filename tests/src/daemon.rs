@@ -180,6 +180,18 @@ impl<'a> Xlb<'a> {
             .context("cannot start xlb")
     }
 
+    /// Starts a verb that goes on until it is ended, and what it prints.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn follow(&self, args: &[&str]) -> Result<(Process, PathBuf)> {
+        let printed = self.folder.path().join("followed");
+        let file = File::create(&printed).context("cannot make a file for what it prints")?;
+        let mut command = command(self.namespace, self.folder.path(), self.pins.path())?;
+        let process = Process::start(command.args(args).stdout(file))?;
+        Ok((process, printed))
+    }
+
     /// Runs a verb for its JSON.
     ///
     /// # Errors

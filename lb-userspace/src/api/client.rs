@@ -16,7 +16,7 @@ use super::{
     error::{Code, Error, ErrorBody},
     types::{
         Applied, ApplyRequest, BackendRequest, BackendSetup, BalancerChanged, BalancerRequest,
-        Changed, Detached, List, Observation,
+        Changed, Detached, EventItem, List, Observation,
     },
 };
 
@@ -55,6 +55,16 @@ impl Client {
     pub async fn setup(&self) -> Result<List<BackendSetup>, Error> {
         self.call::<(), _>(Method::GET, "/v1/backend-setup", None)
             .await
+    }
+
+    /// What happened after the event of a number. `waits`: until there is some, for a while.
+    ///
+    /// # Errors
+    /// [`Code::Unreachable`], or what the daemon answers.
+    pub async fn events(&self, number: u64, waits: bool) -> Result<List<EventItem>, Error> {
+        let next = if waits { "next-" } else { "" };
+        let path = format!("/v1/events/{next}after/{number}");
+        self.call::<(), _>(Method::GET, &path, None).await
     }
 
     /// Changes a backend.

@@ -1,8 +1,11 @@
 //! How requests reach the daemon's loop: commands with a place for the answer.
 
+use std::sync::Arc;
+
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
+    chronicle::Chronicle,
     error::{Code, Error},
     types::{
         Applied, ApplyRequest, BackendRequest, BackendSetup, BalancerChanged, BalancerRequest,
@@ -34,6 +37,7 @@ pub type Reply<T> = oneshot::Sender<Result<T, Error>>;
 #[derive(Clone, Debug)]
 pub struct Handle {
     commands: mpsc::Sender<Command>,
+    chronicle: Arc<Chronicle>,
 }
 
 /// Commands that may wait for the loop.
@@ -42,9 +46,19 @@ const WAITING: usize = 64;
 impl Handle {
     /// A handle, and the loop's end of it.
     #[must_use]
-    pub fn channel() -> (Self, mpsc::Receiver<Command>) {
+    pub fn channel(chronicle: Arc<Chronicle>) -> (Self, mpsc::Receiver<Command>) {
         let (commands, receiver) = mpsc::channel(WAITING);
-        (Self { commands }, receiver)
+        let handle = Self {
+            commands,
+            chronicle,
+        };
+        (handle, receiver)
+    }
+
+    /// What happened.
+    #[must_use]
+    pub fn chronicle(&self) -> &Chronicle {
+        &self.chronicle
     }
 
     /// Asks for all there is to see.

@@ -3,8 +3,10 @@
 //! * [`types`]: requests and answers, shared by both ends; [`error`]: what may go wrong.
 //! * [`handle`]: how a request reaches the daemon's loop, which alone changes anything.
 //! * [`server`], [`socket`]: the daemon's end. [`client`]: the command line's.
+//! * [`chronicle`]: what happened, for whoever asks.
 //! * [`resolve`]: which backend an operator means.
 
+pub mod chronicle;
 pub mod client;
 pub mod error;
 pub mod handle;
@@ -18,5 +20,6 @@ pub mod types;
 #[cfg(test)]
 mod tests;
 
+pub use chronicle::Chronicle;
 pub use error::{Code, Error, ErrorBody};
 pub use handle::{Command, Handle};

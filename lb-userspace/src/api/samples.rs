@@ -131,6 +131,7 @@ fn backend(name: &str, address: &str, state: Health) -> BackendItem {
         mode: "nat".to_owned(),
         weight: 1,
         state,
+        held: None,
         admin: if up { Admin::Ready } else { Admin::Drain },
         packets: if up { 7 } else { 0 },
         bytes: if up { 420 } else { 0 },

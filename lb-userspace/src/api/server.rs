@@ -2,10 +2,13 @@
 //!
 //! A GET changes nothing. Every POST is logged with who sent it.
 
+use std::time::Duration;
+
 use axum::{
     Json, Router,
     extract::{
-        ConnectInfo, DefaultBodyLimit, State, connect_info::Connected, rejection::JsonRejection,
+        ConnectInfo, DefaultBodyLimit, Path, State, connect_info::Connected,
+        rejection::JsonRejection,
     },
     http::StatusCode,
     response::{IntoResponse, Response},
@@ -21,12 +24,15 @@ use super::{
     handle::Handle,
     types::{
         Applied, ApplyRequest, BackendItem, BackendRequest, BackendSetup, BalancerChanged,
-        BalancerRequest, Changed, Detached, List, Observation, ServiceItem, Status,
+        BalancerRequest, Changed, Detached, EventItem, List, Observation, ServiceItem, Status,
     },
 };
 
 /// The largest request in bytes: a configuration and what JSON adds to it.
 pub const MAX_REQUEST: usize = 4 << 20;
+
+/// How long the next event is waited for, in one answer.
+const FOR_EVENTS: Duration = Duration::from_secs(10);
 
 /// Serves the API on `listener` until the sender of `stop` is gone; answers that are under way then
 /// still leave.
@@ -52,6 +58,8 @@ fn router(handle: Handle) -> Router {
         .route("/v1/backends", get(backends).post(change))
         .route("/v1/observation", get(observation))
         .route("/v1/backend-setup", get(setup))
+        .route("/v1/events/after/{number}", get(events))
+        .route("/v1/events/next-after/{number}", get(next_events))
         .route("/v1/balancer", post(administer))
         .route("/v1/apply", post(apply))
         .route("/v1/detach", post(detach))
@@ -113,6 +121,19 @@ async fn setup(State(handle): State<Handle>) -> Answer<List<BackendSetup>> {
     Ok(Json(List::new(handle.setup().await?)))
 }
 
+async fn events(State(handle): State<Handle>, Path(number): Path<u64>) -> Json<List<EventItem>> {
+    Json(List::new(handle.chronicle().after(number)))
+}
+
+/// Waits until there are any, for some time.
+async fn next_events(
+    State(handle): State<Handle>,
+    Path(number): Path<u64>,
+) -> Json<List<EventItem>> {
+    let events = handle.chronicle().wait_after(number, FOR_EVENTS);
+    Json(List::new(events.await))
+}
+
 async fn change(
     State(handle): State<Handle>,
     ConnectInfo(peer): ConnectInfo<Peer>,
@@ -121,6 +142,15 @@ async fn change(
     let Json(request) = body?;
     let answer = handle.change(request.clone()).await;
     audit(&peer, &request, &answer);
+    if answer.is_ok() {
+        handle.chronicle().record(EventItem {
+            what: "changed".to_owned(),
+            service: Some(request.service),
+            backend: Some(request.backend),
+            cause: format!("{} by {}", request.verb.word(), peer.user),
+            ..EventItem::default()
+        });
+    }
     answer.map(Json)
 }
 
@@ -166,6 +196,13 @@ async fn apply(
     let Json(request) = body?;
     let answer = handle.apply(request).await;
     info!(user = %peer.user, pid = peer.pid, result = result(&answer), "apply");
+    if let Ok(applied) = &answer {
+        handle.chronicle().record(EventItem {
+            what: "applied".to_owned(),
+            cause: format!("revision {} by {}", applied.revision, peer.user),
+            ..EventItem::default()
+        });
+    }
     answer.map(Json)
 }
 

@@ -1,6 +1,6 @@
 //! Server and client over a real socket; the daemon's loop is played by a task that answers.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use tempfile::TempDir;
 use tokio::sync::{mpsc::Receiver, watch};
@@ -27,7 +27,7 @@ fn start() -> Daemon {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("xlb.sock");
     let listener = socket::listen(&path).unwrap();
-    let (handle, commands) = Handle::channel();
+    let (handle, commands) = Handle::channel(Arc::default());
     let (stop, stopped) = watch::channel(());
     tokio::spawn(server::serve(listener, handle, stopped));
     tokio::spawn(answer(commands));

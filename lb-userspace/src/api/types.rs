@@ -4,6 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+use crate::health::Held;
+
 /// Name and version of the vocabulary.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Schema {
@@ -103,11 +105,13 @@ macro_rules! words {
 }
 
 mod balancers;
+mod event;
 
 pub use balancers::{
     AnnouncementItem, BalancerChanged, BalancerRequest, BalancerVerb, CountItem, PeerItem,
     PeersItem, VipItem,
 };
+pub use event::EventItem;
 
 words!(Health { Up = "up", Down = "down", Unknown = "unknown" });
 words!(Admin { Ready = "ready", Drain = "drain", Maint = "maint" });
@@ -128,6 +132,9 @@ pub struct BackendItem {
     pub weight: u16,
     /// What probes say.
     pub state: Health,
+    /// Why it is up although its probes fail, if that is so.
+    #[serde(default)]
+    pub held: Option<Held>,
     /// What the operator says.
     pub admin: Admin,
     /// Packets towards it.

@@ -179,6 +179,15 @@ pub enum Verb {
         #[command(subcommand)]
         verb: Option<BackendVerb>,
     },
+    /// Show what happened since the daemon started: states that changed, and why; changes by hand.
+    #[command(
+        after_help = "Examples:\n  xlb events\n  xlb events -f -o json     as it happens, a line each"
+    )]
+    Events {
+        /// Go on until interrupted.
+        #[arg(short, long)]
+        follow: bool,
+    },
     /// Take this balancer out of routing: announce no VIP, and forward what still arrives.
     #[command(after_help = "Examples:\n  xlb drain self\n  xlb drain self --for 30m")]
     Drain {

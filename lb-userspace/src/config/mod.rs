@@ -19,6 +19,7 @@ mod conflicts;
 mod connections;
 mod diagnostic;
 mod forwarding;
+mod guards;
 mod icmp;
 mod interfaces;
 pub mod model;

@@ -176,9 +176,70 @@ pub struct Service {
     pub affinity: Option<Affinity>,
     /// Whether it has a say in whether its address is announced.
     pub announce: bool,
+    /// What failing probes may do to it.
+    pub guards: Guards,
     /// Backends; names and addresses are unique within the service. Of the VIP's address family,
     /// but in tunnels.
     pub backends: Vec<Backend>,
+}
+
+/// What failing probes may do to a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Guards {
+    /// The most backends that they may take out at a time; `None`: all.
+    pub max_ejected: Option<Share>,
+    /// Backends without which it is as if there were none; at least 1.
+    pub min_up: u32,
+    /// How many more have to be there until it is served again.
+    pub hysteresis: u32,
+    /// What becomes of it then.
+    pub when_empty: WhenEmpty,
+}
+
+impl Default for Guards {
+    fn default() -> Self {
+        Self {
+            max_ejected: None,
+            min_up: 1,
+            hysteresis: 0,
+            when_empty: WhenEmpty::default(),
+        }
+    }
+}
+
+/// What becomes of a service that has too few backends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WhenEmpty {
+    /// Its packets are dropped, and its address is not announced.
+    #[default]
+    Withdraw,
+    /// Its packets are dropped.
+    Drop,
+    /// All of its backends are used, whatever probes say.
+    FailOpen,
+}
+
+/// So many of a service's backends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Share {
+    /// 1 to 100.
+    Percent(u32),
+    /// At least 1.
+    Count(u32),
+}
+
+impl Share {
+    /// Of so many; at least one.
+    #[must_use]
+    pub fn of(self, all: usize) -> usize {
+        let share = match self {
+            Self::Percent(percent) => all.saturating_mul(percent as usize) / 100,
+            Self::Count(count) => count as usize,
+        };
+        share.max(1)
+    }
 }
 
 /// A client's flows go to one backend, by the address alone.
@@ -413,6 +474,12 @@ pub struct Probe {
     pub port: Option<u16>,
     /// From the beginning of one probe to that of the next.
     pub interval: Duration,
+    /// The same while it is in doubt: nothing is known of a backend, or it is about to rise or to fall.
+    pub fast_interval: Duration,
+    /// The same of a backend that is down; it doubles with each failed probe.
+    pub down_interval: Duration,
+    /// As long as that gets; at least `down_interval`.
+    pub max_interval: Duration,
     /// How long one probe may take; at most `interval`.
     pub timeout: Duration,
     /// Good probes in a row until a backend counts as up; at least 1.

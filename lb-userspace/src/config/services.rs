@@ -4,7 +4,8 @@ use super::{
     backends::{self, BackendDraft},
     connections::{self, Connections},
     forwarding::{self, MODES},
-    model::{FullNat, Mode, Service, Tunnel, Vip},
+    guards,
+    model::{FullNat, Guards, Mode, Service, Tunnel, Vip},
     probe,
     problems::{Finding, Problems, Reported},
     raw::{Node, Value},
@@ -13,7 +14,7 @@ use super::{
     values::{self, Choice, quoted},
 };
 
-const KEYS: [&str; 16] = [
+const KEYS: [&str; 19] = [
     "name",
     "vip",
     "mode",
@@ -29,6 +30,9 @@ const KEYS: [&str; 16] = [
     "quic",
     "affinity",
     "announce",
+    "max_ejected",
+    "min_up",
+    "when_empty",
     "backends",
 ];
 
@@ -58,6 +62,7 @@ pub(super) struct ServiceDraft {
     pub(super) mss: Result<Option<Spanned<u16>>, Reported>,
     pub(super) connections: connections::Draft,
     announce: Result<bool, Reported>,
+    guards: Result<Guards, Reported>,
     pub(super) backends: Result<Vec<BackendDraft>, Reported>,
 }
 
@@ -106,6 +111,7 @@ impl ServiceDraft {
             quic,
             affinity,
             announce: self.announce?,
+            guards: self.guards?,
             backends: backends.collect::<Result<_, _>>()?,
         })
     }
@@ -153,6 +159,7 @@ fn read_one(node: &Node, problems: &mut Problems) -> Result<ServiceDraft, Report
         announce: table
             .get("announce")
             .map_or(Ok(true), |node| values::truth(node, "`announce`", problems)),
+        guards: guards::read(&table, backends.as_ref().ok().map(Vec::len), problems),
         backends,
     };
     draft.check(problems);

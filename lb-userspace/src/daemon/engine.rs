@@ -12,7 +12,7 @@ use std::{
 
 use lb_common::backend::State as Word;
 use tokio::{task::JoinSet, time::Instant};
-use tracing::info;
+use tracing::{info, warn};
 
 use super::{
     Options,
@@ -20,17 +20,19 @@ use super::{
     heap,
     kernel_log::KernelLog,
     network::Host,
+    own_links::OwnLinks,
     peering::Peering,
     store::{Saved, Store},
     targets::targets,
 };
 use crate::{
-    api::{Code, Error},
-    config::model::{Config, Vip},
+    api::{Chronicle, Code, Error, types::EventItem},
+    config::model::{self, Config, Vip},
     dataplane::{Dataplane, Summary},
     desired::{
         self, Guests, Inputs, State,
         overrides::{Admin, Effective},
+        quorum::{self, Short},
     },
     health::{Health, Prober, Reports},
     metrics::Events,
@@ -58,6 +60,14 @@ pub(super) struct Engine {
     pub(super) findings: Vec<Finding>,
     pub(super) kernel_log: Option<KernelLog>,
     pub(super) events: Arc<Mutex<Events>>,
+    /// Whether probes are silent for what is likelier this host's own fault.
+    pub(super) doubts_own_path: bool,
+    /// Services with fewer backends than they need.
+    pub(super) short: Short,
+    /// By which links backends are reached.
+    pub(super) own_links: OwnLinks,
+    /// What happened, for whoever asks.
+    pub(super) chronicle: Arc<Chronicle>,
     pub(super) started: Instant,
     /// Whether a state was built since the heap was last trimmed.
     pub(super) untidy: bool,
@@ -119,11 +129,16 @@ impl Engine {
             tracks: self.dataplane.tracks(),
             guests: &self.guests,
         });
-        let state = State {
+        let mut state = State {
             cut,
             ..state.map_err(anyhow::Error::new)?
         };
+        let is_ready = |service: &str, at| effective.admin(service, at) == Admin::Ready;
+        let mut short = self.short.clone();
+        let told = quorum::apply(&mut state, &effective.config, &mut short, is_ready);
         let Summary { changes: _, rows } = self.dataplane.reconcile(&state)?;
+        self.short = short;
+        self.note_short(effective, &told);
         self.look_after_flows()?;
         self.announcement.take(&effective.config, &state);
         let settled = self.announcement.settled().clone();
@@ -133,6 +148,33 @@ impl Engine {
             self.generation += 1;
         }
         Ok(u32::try_from(rows).unwrap_or(u32::MAX))
+    }
+
+    /// Says which services have too few backends now, and which have enough again.
+    fn note_short(&self, effective: &Effective, told: &[(Vip, bool)]) {
+        for (vip, is_short) in told {
+            let mut services = effective.config.services.iter();
+            let Some(service) = services.find(|service| service.vip == *vip) else {
+                continue;
+            };
+            // Of others each death is told.
+            if service.guards == model::Guards::default() {
+                continue;
+            }
+            let (name, min_up) = (&service.name, service.guards.min_up);
+            let when_empty = service.guards.when_empty;
+            if *is_short {
+                warn!(service = %name, min_up, ?when_empty, "service has too few backends");
+            } else {
+                info!(service = %name, min_up, "service has enough backends again");
+            }
+            self.chronicle.record(EventItem {
+                what: if *is_short { "too_few" } else { "enough" }.to_owned(),
+                service: Some(name.clone()),
+                cause: format!("min_up is {min_up}"),
+                ..EventItem::default()
+            });
+        }
     }
 
     /// Makes room for backends that a peer has flows of and the configuration does not name (any more, or yet):
@@ -223,6 +265,18 @@ impl Engine {
             }));
         self.effective = Arc::new(effective);
         self.keep_neighbours();
+        self.look_at_own_links();
+    }
+
+    /// Lets nobody be blamed for a link of this host's that is down.
+    pub(super) fn look_at_own_links(&mut self) {
+        let services = self.effective.config.services.iter();
+        let backends = services.flat_map(|service| &service.backends);
+        let hosts = backends.map(|backend| backend.address.ip());
+        let cut_off = self
+            .own_links
+            .cut_off(hosts, &self.follower.view(), Instant::now());
+        self.prober.set_cut_off(cut_off);
     }
 
     /// Has the kernel keep the neighbours resolved that packets leave by.

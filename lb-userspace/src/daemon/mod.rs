@@ -25,6 +25,7 @@ mod logging;
 mod network;
 mod notify;
 mod observe;
+mod own_links;
 mod peering;
 mod reach;
 #[cfg(test)]
@@ -104,7 +105,7 @@ async fn serve(options: Options) -> Result<(), Error> {
         peers,
         doors,
     } = start::start(options).await?;
-    let (handle, commands) = Handle::channel();
+    let (handle, commands) = Handle::channel(Arc::clone(&engine.chronicle));
     let servers = doors.serve(handle, Arc::clone(&engine.events));
     notify::ready();
     info!(
@@ -212,6 +213,9 @@ async fn run_loop(mut engine: Engine, mut inputs: Inputs, servers: Servers) {
             _ = inputs.paths.tick() => log(engine.forget_old_paths()),
             _ = inputs.quiet.tick() => {
                 engine.review_what_waits();
+                if engine.own_links.is_waiting() {
+                    engine.look_at_own_links();
+                }
                 engine.tidy();
             }
             _ = inputs.looks.tick() => drop(inputs.inspections.spawn(engine.inspect())),

@@ -149,6 +149,7 @@ impl Engine {
                     None if service.probe.is_none() => Health::Up,
                     None => Health::Unknown,
                 },
+                held: report.as_ref().and_then(|report| report.held),
                 admin: words::admin(self.effective.admin(&service.name, backend.address)),
                 packets: traffic.packets,
                 bytes: traffic.bytes,

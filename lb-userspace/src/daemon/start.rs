@@ -23,6 +23,7 @@ use super::{
     inspection,
     kernel_log::KernelLog,
     network::Host,
+    own_links::OwnLinks,
     peering::Peering,
     servers::Doors,
     sources::{self, HostPorts},
@@ -32,7 +33,7 @@ use crate::{
     api::{Error, socket},
     config::model::{Config, Vip},
     dataplane::{Adopted, Dataplane, Pins, Settings},
-    desired::{Guests, InstalledService, overrides::Effective},
+    desired::{Guests, InstalledService, overrides::Effective, quorum::Short},
     health::{Event, Prober, probe::Kinds, scheduler::concurrency},
     metrics::{self, Events},
     net::{self, Finding, Follower},
@@ -122,6 +123,7 @@ struct World {
 }
 
 impl World {
+    #[expect(clippy::too_many_lines, reason = "most are the fields of one value")]
     async fn begin(
         mut self,
         options: Options,
@@ -156,6 +158,10 @@ impl World {
             findings: Vec::new(),
             kernel_log: None,
             events: Arc::new(Mutex::new(events)),
+            doubts_own_path: false,
+            chronicle: Arc::default(),
+            short: Short::default(),
+            own_links: OwnLinks::default(),
             started: Instant::now(),
             untidy: true,
             generation: 0,

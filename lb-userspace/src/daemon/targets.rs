@@ -19,6 +19,11 @@ pub(super) fn targets(
         let Some(probe) = &service.probe else {
             continue;
         };
+        let all = service.backends.len();
+        let most_out = service
+            .guards
+            .max_ejected
+            .map_or(all, |share| share.of(all));
         for backend in &service.backends {
             if effective.admin(&service.name, backend.address) == Admin::Maint {
                 continue;
@@ -27,6 +32,7 @@ pub(super) fn targets(
                 service: service.name.clone(),
                 backend: backend.address,
                 probe: probe.clone(),
+                most_out,
                 initial: initial(service.vip, backend.address),
             });
         }

@@ -7,7 +7,7 @@ use tracing::{error, info, warn};
 
 use super::{engine::Engine, network::Host, words};
 use crate::{
-    api::Error,
+    api::{Error, types::EventItem},
     health::{Event, Health, outcome::Verdict},
 };
 
@@ -16,10 +16,14 @@ impl Engine {
     pub(super) fn probed(&mut self, events: &mut Vec<Event>) {
         let mut transitions = Vec::new();
         for event in events.drain(..) {
+            if event.held.is_some() {
+                self.report_held(&event);
+            }
             if self.count(&event) {
                 transitions.push(event);
             }
         }
+        self.doubt_own_path();
         if transitions.is_empty() {
             return;
         }
@@ -34,6 +38,41 @@ impl Engine {
             Ok(slots_moved) => info!(slots_moved, took_us, "slot tables follow the probes"),
             Err(error) => error!(%error, "the data path does not follow the probes"),
         }
+    }
+
+    /// Says once that failures are likelier this host's own, and once that they are not any more.
+    fn doubt_own_path(&mut self) {
+        let view = self.follower.view();
+        let down = self.own_links.down(&view);
+        let doubts = !down.is_empty() || self.reports.suspects_the_own_path();
+        if doubts == self.doubts_own_path {
+            return;
+        }
+        self.doubts_own_path = doubts;
+        if doubts {
+            let links = if down.is_empty() {
+                "all are up, and most of what is probed is silent: look at gateway and switch"
+                    .to_owned()
+            } else {
+                format!("down: {}", down.join(", "))
+            };
+            self.note_path("own_path_doubted", &links);
+            warn!(
+                %links,
+                "backends are silent, and the fault is likelier this host's own: nobody is taken out for it"
+            );
+        } else {
+            self.note_path("own_path_trusted", "probes are answered again");
+            info!("probes are answered again: failures count");
+        }
+    }
+
+    fn note_path(&self, what: &str, cause: &str) {
+        self.chronicle.record(EventItem {
+            what: what.to_owned(),
+            cause: cause.to_owned(),
+            ..EventItem::default()
+        });
     }
 
     /// Counts the end of a probe; whether it changed a state.
@@ -77,6 +116,35 @@ impl Engine {
         if up == 0 {
             warn!(%service, "service has no backend: its packets are dropped");
         }
+        self.record(event, name, &to.to_string());
+    }
+
+    /// Says once that a backend stays in although its probes fail.
+    fn report_held(&self, event: &Event) {
+        let (Some(name), Some(held)) = (self.backend_name(event), event.held) else {
+            return;
+        };
+        let (service, outcome) = (&event.service, event.outcome);
+        info!(%service, backend = name, %held, %outcome, "backend fails and stays in");
+        self.record(event, name, &format!("held ({held})"));
+    }
+
+    /// Takes down what became of a backend, with what decided it and what is left.
+    fn record(&self, event: &Event, name: &str, what: &str) {
+        let report = self.reports.of(&event.service, event.backend);
+        let probe = report.as_ref().and_then(words::last_probe);
+        let (up, total) = self.backends_up(&event.service);
+        let count = |count: usize| u32::try_from(count).ok();
+        self.chronicle.record(EventItem {
+            what: what.to_owned(),
+            service: Some(event.service.clone()),
+            backend: Some(name.to_owned()),
+            cause: probe.unwrap_or_else(|| event.outcome.to_string()),
+            lasted_ms: u64::try_from(event.lasted.as_millis()).ok(),
+            up: count(up),
+            total: count(total),
+            ..EventItem::default()
+        });
     }
 
     /// Backends of a service that probes reach, and all of them.
@@ -97,6 +165,9 @@ impl Engine {
         let direct = &self.config.direct;
         self.host = Host::try_new(self.follower.view(), direct).map_err(anyhow::Error::new)?;
         let effective = Arc::clone(&self.effective);
+        // Before probes fail for it.
+        self.look_at_own_links();
+        self.doubt_own_path();
         self.settle(&effective)?;
         self.keep_neighbours();
         Ok(())

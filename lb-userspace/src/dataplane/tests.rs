@@ -497,6 +497,7 @@ fn config(interfaces: &[&str]) -> Config {
             quic: false,
             affinity: None,
             announce: true,
+            guards: model::Guards::default(),
             backends: backends.collect(),
         }],
     }

@@ -12,7 +12,7 @@ use std::{
 
 use super::{Backend, Service, State};
 use crate::{
-    config::model::{self, Config, Require, Vip},
+    config::model::{self, Config, Require, Vip, WhenEmpty},
     health::Health,
 };
 
@@ -94,7 +94,8 @@ fn ability(model: &model::Service, service: &Service) -> Ability {
     Ability {
         service: model.name.clone(),
         address: model.vip.address,
-        forwards: service.backends.iter().any(reached),
+        forwards: model.guards.when_empty == WhenEmpty::Drop
+            || service.backends.iter().any(reached),
         unsettled: service.backends.iter().any(is_unsettled),
     }
 }

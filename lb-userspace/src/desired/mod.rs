@@ -32,6 +32,7 @@ mod lists;
 pub mod overrides;
 pub mod peering;
 mod placement;
+pub mod quorum;
 #[cfg(test)]
 mod ram;
 mod rest;

@@ -353,6 +353,7 @@ mod tests {
                 quic: false,
                 affinity: None,
                 announce: true,
+                guards: crate::config::model::Guards::default(),
                 backends: vec![backend("a", A), backend("b", B)],
             }],
         }

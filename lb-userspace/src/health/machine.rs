@@ -4,11 +4,11 @@
 //! `fall` failed ones, except that the first conclusive outcome decides for [`Health::Unknown`].
 //! Pure: no clock, no socket.
 
-use std::{fmt, num::NonZeroU32};
+use std::{cmp::Reverse, fmt, num::NonZeroU32};
 
 use serde::Serialize;
 
-use super::{Outcome, outcome::Verdict};
+use super::{Held, Outcome, outcome::Verdict};
 
 /// Whether a backend answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -82,12 +82,25 @@ impl Streak {
     }
 }
 
+/// How urgent the next probe is: the higher, the more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Pace {
+    /// It is down, and failed so many times since, all ones: of several, the one that failed least counts.
+    Down(Reverse<u32>),
+    /// It is what it was.
+    #[default]
+    Steady,
+    /// It may be about to change.
+    Doubt,
+}
+
 /// The state of one backend of one service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Machine {
     health: Health,
     streak: Streak,
     thresholds: Thresholds,
+    held: Option<Held>,
 }
 
 impl Machine {
@@ -99,6 +112,7 @@ impl Machine {
             health: initial,
             streak: Streak::Good(0),
             thresholds,
+            held: None,
         }
     }
 
@@ -114,6 +128,25 @@ impl Machine {
         self.streak
     }
 
+    /// Why it is up although it failed often enough.
+    #[must_use]
+    pub const fn held(&self) -> Option<Held> {
+        self.held
+    }
+
+    /// How urgent the next probe is.
+    #[must_use]
+    pub const fn pace(&self) -> Pace {
+        match (self.health, self.streak) {
+            (Health::Down, Streak::Failed(count)) => {
+                Pace::Down(Reverse(count.saturating_sub(self.thresholds.fall.get())))
+            }
+            (Health::Up, Streak::Failed(_)) if self.held.is_some() => Pace::Steady,
+            (Health::Up, Streak::Good(_)) => Pace::Steady,
+            (Health::Unknown | Health::Up, _) | (Health::Down, Streak::Good(_)) => Pace::Doubt,
+        }
+    }
+
     /// Other thresholds; state and streak stay, and nothing changes before the next outcome.
     pub const fn set_thresholds(&mut self, thresholds: Thresholds) {
         self.thresholds = thresholds;
@@ -121,13 +154,25 @@ impl Machine {
 
     /// Takes the outcome of a probe; returns the change it makes, if it makes one.
     pub fn observe(&mut self, outcome: Outcome) -> Option<Transition> {
+        self.observe_unless(outcome, || None)
+    }
+
+    /// The same; `hold` says why it stays up, where that would be its end. The next failure asks again.
+    pub fn observe_unless(
+        &mut self,
+        outcome: Outcome,
+        hold: impl FnOnce() -> Option<Held>,
+    ) -> Option<Transition> {
         let good = match outcome.verdict() {
             Verdict::Good => true,
             Verdict::Failed => false,
             Verdict::Inconclusive => return None,
         };
         self.streak = self.streak.extend(good);
-        let (from, to) = (self.health, self.judged());
+        let (from, judged) = (self.health, self.judged());
+        let falls = (from, judged) == (Health::Up, Health::Down);
+        self.held = if falls { hold() } else { None };
+        let to = if self.held.is_some() { from } else { judged };
         self.health = to;
         (from != to).then_some(Transition { from, to })
     }
@@ -238,6 +283,42 @@ mod tests {
                 to: Health::Down
             })
         );
+    }
+
+    #[test]
+    fn what_is_in_doubt_is_asked_soon_and_the_dead_seldom() {
+        let mut machine = Machine::new(Health::Unknown, Thresholds::new(2, 2));
+        let mut paces = vec![machine.pace()];
+        for outcome in [
+            Outcome::Ok,
+            Outcome::Timeout,
+            Outcome::Timeout,
+            Outcome::Timeout,
+            Outcome::Ok,
+            Outcome::Ok,
+        ] {
+            machine.observe(outcome);
+            paces.push(machine.pace());
+        }
+        let down = |count| Pace::Down(Reverse(count));
+        let (doubt, steady) = (Pace::Doubt, Pace::Steady);
+        assert_eq!(
+            paces,
+            [doubt, steady, doubt, down(0), down(1), doubt, steady]
+        );
+        assert!(doubt > steady && steady > down(0) && down(0) > down(1));
+    }
+
+    #[test]
+    fn what_is_held_stays_up_and_falls_with_the_next_failure() {
+        let mut machine = Machine::new(Health::Up, Thresholds::new(2, 2));
+        assert_eq!(machine.observe(Outcome::Timeout), None);
+        let held = machine.observe_unless(Outcome::Timeout, || Some(Held::MaxEjected));
+        assert_eq!((held, machine.held()), (None, Some(Held::MaxEjected)));
+        let fallen = machine.observe(Outcome::Timeout).unwrap();
+        assert_eq!((fallen.to, machine.held()), (Health::Down, None));
+        let still = machine.observe_unless(Outcome::Timeout, || unreachable!("it is down"));
+        assert_eq!(still, None);
     }
 
     #[test]

@@ -7,11 +7,13 @@
 //!
 //! * [`outcome`]: how a probe may end.
 //! * [`machine`]: rise and fall; pure, without clock or socket.
+//! * [`guards`]: where a failure takes nobody out.
 //! * [`probe`]: one question to one address.
 //! * [`scheduler`]: who is asked when; events and the state of all targets.
 //!
 //! What the operator wants (drain, maint) stands beside these states and is none of this module's.
 
+pub mod guards;
 pub mod machine;
 pub mod outcome;
 pub mod probe;
@@ -19,6 +21,7 @@ mod registry;
 mod schedule;
 pub mod scheduler;
 
+pub use guards::Held;
 pub use machine::{Health, Machine, Streak, Transition};
 pub use outcome::Outcome;
 pub use registry::{Event, Last, Report, Target};

@@ -94,6 +94,12 @@ impl Outcome {
         }
     }
 
+    /// Whether nothing came back at all: what a host says that is cut off, and of one that is.
+    #[must_use]
+    pub const fn is_silence(self) -> bool {
+        matches!(self, Self::Timeout | Self::Unreachable)
+    }
+
     /// A short word for metrics and JSON, the same for every `errno`.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -4,8 +4,8 @@
 //! subscribes to exactly one. Pure but for the instants it is handed.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    net::SocketAddr,
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    net::{IpAddr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
@@ -14,8 +14,10 @@ use tokio::time::Instant;
 
 use super::{
     Outcome,
-    machine::{Health, Machine, Streak, Thresholds, Transition},
+    guards::{Guarded, Guards, Held},
+    machine::{Health, Machine, Pace, Streak, Thresholds, Transition},
     probe::{Answer, Asked},
+    schedule::Paces,
 };
 use crate::config::model;
 
@@ -28,6 +30,8 @@ pub struct Target {
     pub backend: SocketAddr,
     /// How it is probed.
     pub probe: model::Probe,
+    /// The most backends of its service that may be out at a time.
+    pub most_out: usize,
     /// Its state before the first probe: [`Health::Unknown`], or the installed one when it is adopted.
     /// Without effect on a target that is already probed.
     pub initial: Health,
@@ -42,6 +46,10 @@ pub struct Event {
     pub backend: SocketAddr,
     /// The change that it made.
     pub transition: Option<Transition>,
+    /// Why it made none, although it was to; told once.
+    pub held: Option<Held>,
+    /// How long it had been in the state before.
+    pub lasted: Duration,
     /// How it ended.
     pub outcome: Outcome,
     /// From the question to the answer or to giving up.
@@ -59,6 +67,8 @@ pub struct Report {
     pub backend: SocketAddr,
     /// Its state.
     pub health: Health,
+    /// Why it is up although it failed often enough.
+    pub held: Option<Held>,
     /// Since when: the last change, or the beginning of its probing.
     pub since: Instant,
     /// The word for the kind of probe.
@@ -84,7 +94,7 @@ pub struct Last {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Question {
     pub(super) asked: Asked,
-    pub(super) interval: Duration,
+    pub(super) paces: Paces,
 }
 
 impl From<&Target> for Question {
@@ -93,6 +103,9 @@ impl From<&Target> for Question {
             check,
             port,
             interval,
+            fast_interval,
+            down_interval,
+            max_interval,
             timeout,
             rise: _,
             fall: _,
@@ -104,7 +117,12 @@ impl From<&Target> for Question {
                 check: Arc::clone(check),
                 timeout: *timeout,
             },
-            interval: *interval,
+            paces: Paces {
+                steady: *interval,
+                doubt: *fast_interval,
+                down: *down_interval,
+                most: *max_interval,
+            },
         }
     }
 }
@@ -130,6 +148,7 @@ struct Entry {
     machine: Machine,
     since: Instant,
     last: Option<Last>,
+    most_out: usize,
 }
 
 #[derive(Debug, Default)]
@@ -143,6 +162,7 @@ struct Subscription {
 pub(super) struct Registry {
     targets: BTreeMap<TargetId, Entry>,
     questions: HashMap<Question, Subscription>,
+    guards: Guards,
 }
 
 impl Registry {
@@ -158,11 +178,51 @@ impl Registry {
             self.targets.insert(id, entry);
         }
         let mut changes = self.resubscribe();
+        let cut_off = self.guards.take_cut_off();
+        self.guards = self.guards(cut_off);
         changes.events = new
             .into_iter()
             .filter_map(|id| self.answer_from_memory(&id))
             .collect();
         changes
+    }
+
+    /// What guards go by, counted anew.
+    fn guards(&self, cut_off: HashSet<IpAddr>) -> Guards {
+        let mut services = BTreeMap::<&str, Guarded>::new();
+        for (id, entry) in &self.targets {
+            let service = services.entry(&id.service).or_insert_with(|| Guarded {
+                name: id.service.clone(),
+                most: entry.most_out,
+                out: 0,
+                hosts: Vec::new(),
+            });
+            service.out += usize::from(entry.machine.health() == Health::Down);
+            service.hosts.push(id.backend.ip());
+        }
+        let mut guards = Guards::new(services.into_values(), self.targets.len(), cut_off);
+        for (id, _) in self.targets.iter().filter(|(_, entry)| entry.is_silent()) {
+            guards.set_silent(&id.service, true);
+        }
+        guards
+    }
+
+    /// How urgent the next answer to a question is.
+    pub(super) fn pace(&self, question: &Question) -> Pace {
+        let subscription = self.questions.get(question);
+        let targets = subscription.iter().flat_map(|it| &it.targets);
+        let paces = targets.filter_map(|id| Some(self.targets.get(id)?.machine.pace()));
+        paces.max().unwrap_or_default()
+    }
+
+    /// These hosts are behind a link of this host's that is down.
+    pub(super) fn set_cut_off(&mut self, hosts: HashSet<IpAddr>) {
+        self.guards.set_cut_off(hosts);
+    }
+
+    /// Whether this host is likelier at fault than those that are silent.
+    pub(super) fn suspects_the_own_path(&self) -> bool {
+        self.guards.suspects_the_own_path()
     }
 
     /// Takes the answer to a question; one event for each target that subscribes to it.
@@ -175,6 +235,7 @@ impl Registry {
         let Some(subscription) = self.questions.get_mut(question) else {
             return Vec::new();
         };
+        let guards = &mut self.guards;
         let Answer { outcome, latency } = answer;
         let last = Last {
             outcome,
@@ -183,10 +244,16 @@ impl Registry {
         };
         subscription.last = Some(last);
         let targets = &mut self.targets;
+        for id in &subscription.targets {
+            let was_silent = targets.get(id).is_some_and(Entry::is_silent);
+            if was_silent != outcome.is_silence() {
+                guards.set_silent(&id.service, !was_silent);
+            }
+        }
         subscription
             .targets
             .iter()
-            .filter_map(|id| Some(targets.get_mut(id)?.observe(id, last)))
+            .filter_map(|id| Some(targets.get_mut(id)?.observe(id, last, guards)))
             .collect()
     }
 
@@ -227,7 +294,10 @@ impl Registry {
     fn answer_from_memory(&mut self, id: &TargetId) -> Option<Event> {
         let entry = self.targets.get_mut(id)?;
         let last = self.questions.get(&entry.question)?.last?;
-        Some(entry.observe(id, last))
+        if last.outcome.is_silence() {
+            self.guards.set_silent(&id.service, true);
+        }
+        Some(entry.observe(id, last, &mut self.guards))
     }
 }
 
@@ -247,28 +317,42 @@ fn entry_for(
         machine: Machine::new(target.initial, thresholds),
         since: now,
         last: None,
+        most_out: target.most_out,
     });
+    entry.most_out = target.most_out;
     entry.question = question;
     entry.machine.set_thresholds(thresholds);
     (id, entry)
 }
 
 impl Entry {
-    fn observe(&mut self, id: &TargetId, last: Last) -> Event {
+    /// Whether nothing answered the last probe.
+    fn is_silent(&self) -> bool {
+        self.last.is_some_and(|last| last.outcome.is_silence())
+    }
+
+    fn observe(&mut self, id: &TargetId, last: Last, guards: &mut Guards) -> Event {
         let Last {
             outcome,
             latency,
             at,
         } = last;
-        let transition = self.machine.observe(outcome);
-        if transition.is_some() {
+        let hold = || guards.hold(&id.service, id.backend.ip(), outcome.is_silence());
+        let (since, held) = (self.since, self.machine.held());
+        let transition = self.machine.observe_unless(outcome, hold);
+        if let Some(transition) = transition {
             self.since = at;
+            if Health::Down == transition.to || Health::Down == transition.from {
+                guards.set_out(&id.service, transition.to == Health::Down);
+            }
         }
         self.last = Some(last);
         Event {
             service: id.service.clone(),
             backend: id.backend,
             transition,
+            held: self.machine.held().filter(|_| held != self.machine.held()),
+            lasted: at.duration_since(since),
             outcome,
             latency,
             at,
@@ -280,6 +364,7 @@ impl Entry {
             service: id.service.clone(),
             backend: id.backend,
             health: self.machine.health(),
+            held: self.machine.held(),
             since: self.since,
             kind: self.question.asked.check.word(),
             streak: self.machine.streak(),

@@ -4,11 +4,12 @@
 //! seed, so that two balancers that start together do not ask the same backend at the same moments.
 
 use std::{
+    cmp::Reverse,
     hash::{DefaultHasher, Hash, Hasher},
     time::Duration,
 };
 
-use super::registry::Question;
+use super::{machine::Pace, registry::Question};
 
 /// First questions fall into this time, so that a starting daemon soon knows its backends.
 const START: Duration = Duration::from_millis(250);
@@ -16,10 +17,33 @@ const START: Duration = Duration::from_millis(250);
 /// How far a wait may be from the interval, as a part of it.
 const JITTER: f64 = 0.1;
 
+/// From the beginning of one probe to that of the next, by how urgent it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Paces {
+    pub(super) steady: Duration,
+    pub(super) doubt: Duration,
+    /// It doubles with each failure, up to `most`.
+    pub(super) down: Duration,
+    pub(super) most: Duration,
+}
+
+impl Paces {
+    fn of(self, pace: Pace) -> Duration {
+        match pace {
+            Pace::Steady => self.steady,
+            Pace::Doubt => self.doubt,
+            Pace::Down(Reverse(failures)) => {
+                let doubled = self.down.saturating_mul(1 << failures.min(16));
+                doubled.min(self.most)
+            }
+        }
+    }
+}
+
 /// The waits of one question.
 #[derive(Debug)]
 pub(super) struct Schedule {
-    interval: Duration,
+    paces: Paces,
     phase: f64,
     random: SplitMix,
     settled: bool,
@@ -32,7 +56,7 @@ impl Schedule {
         let phase = SplitMix(hasher.finish()).fraction();
         hasher.write_u64(seed);
         Self {
-            interval: question.interval,
+            paces: question.paces,
             phase,
             random: SplitMix(hasher.finish()),
             settled: false,
@@ -41,19 +65,19 @@ impl Schedule {
 
     /// From the start to the beginning of the first probe.
     pub(super) fn first(&self) -> Duration {
-        self.interval.min(START).mul_f64(self.phase)
+        self.paces.steady.min(START).mul_f64(self.phase)
     }
 
     /// From the beginning of one probe to that of the next: the interval, one tenth more or less. Only
     /// the first time half of it to the whole, which spreads the targets over the interval.
-    pub(super) fn next(&mut self) -> Duration {
+    pub(super) fn next(&mut self, pace: Pace) -> Duration {
         let factor = if self.settled {
             1.0 + JITTER * (2.0 * self.random.fraction() - 1.0)
         } else {
             f64::midpoint(1.0, self.phase)
         };
         self.settled = true;
-        self.interval.mul_f64(factor)
+        self.paces.of(pace).mul_f64(factor)
     }
 }
 
@@ -93,11 +117,11 @@ mod tests {
         fn waits_stay_within_a_tenth(host: u32, seed: u64, millis in 1u64..100_000) {
             let question = question(host, millis);
             let mut schedule = Schedule::new(&question, seed);
-            prop_assert!(schedule.first() <= question.interval.min(START));
-            let second = schedule.next();
-            prop_assert!(second >= question.interval / 2 && second <= question.interval);
+            prop_assert!(schedule.first() <= question.paces.steady.min(START));
+            let second = schedule.next(Pace::Steady);
+            prop_assert!(second >= question.paces.steady / 2 && second <= question.paces.steady);
             for _ in 0..50 {
-                let wait = schedule.next().as_secs_f64() / question.interval.as_secs_f64();
+                let wait = schedule.next(Pace::Steady).as_secs_f64() / question.paces.steady.as_secs_f64();
                 prop_assert!((0.9 - 1e-6..=1.1 + 1e-6).contains(&wait), "{wait}");
             }
         }
@@ -121,13 +145,22 @@ mod tests {
     }
 
     #[test]
+    fn each_pace_has_its_interval() {
+        let paces = question(7, 1_000).paces;
+        let down = |failures| paces.of(Pace::Down(Reverse(failures))).as_secs();
+        assert_eq!([0, 1, 2, 3, u32::MAX].map(down), [2, 4, 8, 10, 10]);
+        assert_eq!(paces.of(Pace::Doubt), Duration::from_millis(500));
+        assert_eq!(paces.of(Pace::Steady), Duration::from_secs(1));
+    }
+
+    #[test]
     fn the_phase_survives_a_restart_and_the_jitter_does_not() {
         let question = question(7, 1_000);
         let mut one = Schedule::new(&question, 1);
         let mut other = Schedule::new(&question, 2);
         assert_eq!(one.first(), other.first());
-        assert_eq!(one.next(), other.next());
-        assert_ne!(one.next(), other.next());
+        assert_eq!(one.next(Pace::Steady), other.next(Pace::Steady));
+        assert_ne!(one.next(Pace::Steady), other.next(Pace::Steady));
     }
 
     fn question(host: u32, millis: u64) -> Question {
@@ -138,7 +171,12 @@ mod tests {
                 check: Arc::default(),
                 timeout: interval,
             },
-            interval,
+            paces: Paces {
+                steady: interval,
+                doubt: interval / 2,
+                down: interval * 2,
+                most: interval * 10,
+            },
         }
     }
 }

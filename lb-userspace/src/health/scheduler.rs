@@ -5,9 +5,9 @@
 //! ten services is asked once, and each service judges the answer by its own `rise` and `fall`.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     hash::{BuildHasher, RandomState},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -21,6 +21,7 @@ use tokio::{
 };
 
 use super::{
+    machine::Pace,
     probe::{Answer, Kinds, Probe},
     registry::{Event, Question, Registry, Report, Target},
     schedule::Schedule,
@@ -86,6 +87,11 @@ impl<P: Probe> Prober<P> {
         }
     }
 
+    /// These hosts are behind a link of this host's that is down, and no others: their silence takes nobody out.
+    pub fn set_cut_off(&self, hosts: HashSet<IpAddr>) {
+        lock(&self.shared.registry).set_cut_off(hosts);
+    }
+
     /// The state of all targets, for status; lives on its own.
     #[must_use]
     pub fn reports(&self) -> Reports {
@@ -102,6 +108,12 @@ impl Reports {
     #[must_use]
     pub fn all(&self) -> Vec<Report> {
         lock(&self.0).reports()
+    }
+
+    /// Whether this host is likelier at fault than those that are silent: nobody silent is taken out.
+    #[must_use]
+    pub fn suspects_the_own_path(&self) -> bool {
+        lock(&self.0).suspects_the_own_path()
     }
 
     /// One target; `None` if it is not probed.
@@ -121,10 +133,11 @@ struct Shared<P> {
 }
 
 impl<P> Shared<P> {
-    /// Sends under the lock, so that events leave in the order in which states changed.
-    fn record(&self, question: &Question, answer: Answer) {
+    /// Sends under the lock, so that events leave in the order in which states changed; how urgent the next answer is.
+    fn record(&self, question: &Question, answer: Answer) -> Pace {
         let mut registry = lock(&self.registry);
         self.send(registry.record(question, answer, Instant::now()));
+        registry.pace(question)
     }
 
     fn send(&self, events: Vec<Event>) {
@@ -158,8 +171,8 @@ async fn ask<P: Probe>(shared: Arc<Shared<P>>, question: Question) {
         let begun = Instant::now();
         let answer = shared.probe.probe(&question.asked).await;
         drop(permit);
-        shared.record(&question, answer);
-        due = begun + schedule.next();
+        let pace = shared.record(&question, answer);
+        due = begun + schedule.next(pace);
     }
 }
 

@@ -232,20 +232,25 @@ fn traffic(backends: &[BackendItem]) -> [MetricFamily; 4] {
     ]
 }
 
-fn states(backends: &[BackendItem]) -> [MetricFamily; 4] {
+fn states(backends: &[BackendItem]) -> [MetricFamily; 5] {
     let mut up = gauge("xlb_backend_up", "Whether probes reach a backend.");
+    let mut held = gauge(
+        "xlb_backend_held",
+        "Whether a backend stays in although its probes fail.",
+    );
     let mut admin = gauge("xlb_backend_admin", "1 for what the operator says.");
     let mut weight = gauge("xlb_backend_weight", "A backend's weight.");
     let mut slots = gauge("xlb_backend_slots", "Slots that a backend owns.");
     for backend in backends {
         let pair = labels(backend);
         up.add(&pair, backend.state == Health::Up);
+        held.add(&pair, backend.held.is_some());
         weight.add(&pair, backend.weight);
         slots.add(&pair, backend.slots);
         let [service, name] = pair;
         admin.add(&[service, name, ("state", backend.admin.word())], 1);
     }
-    [up, admin, weight, slots].map(Family::finish)
+    [up, held, admin, weight, slots].map(Family::finish)
 }
 
 fn events(backends: &[BackendItem]) -> [MetricFamily; 2] {

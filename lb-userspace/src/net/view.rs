@@ -225,6 +225,13 @@ impl View {
         }
     }
 
+    /// The link by which a packet to `destination` would leave, and whether by a default route.
+    #[must_use]
+    pub fn link_towards(&self, destination: IpAddr) -> Option<(u32, bool)> {
+        let route = self.best_routes_to(destination).next()?;
+        Some((route.hop.ifindex()?, route.prefix.prefix_len() == 0))
+    }
+
     /// The route that decides, and what it comes to.
     fn best_route(&self, destination: IpAddr) -> Option<(&Route, Resolution)> {
         let mut ways = self

@@ -21,6 +21,7 @@ mod fleet_of_two;
 mod flood;
 mod forwarding;
 mod full_nat;
+mod guards;
 mod hairpin;
 mod icmp;
 mod modes;

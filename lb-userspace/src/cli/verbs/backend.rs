@@ -120,7 +120,7 @@ pub(super) fn render(backends: &[BackendItem], paints: bool) -> String {
             backend.address.clone(),
             or_dash(Some(backend.mode.clone()).filter(|mode| !mode.is_empty())),
             backend.weight.to_string(),
-            backend.state.word().to_owned(),
+            state(backend),
             backend.admin.word().to_owned(),
             percent(backend.share),
             si(backend.packets),
@@ -270,6 +270,14 @@ fn moved(changed: &Changed) -> String {
         (_, false) => "the flows in them are cut",
     };
     format!("{slots_moved} of {slots} slots moved: {flows}\n")
+}
+
+/// What probes say, and why that has no consequence where they fail.
+fn state(backend: &BackendItem) -> String {
+    match backend.held {
+        None => backend.state.word().to_owned(),
+        Some(held) => format!("{} ({held})", backend.state.word()),
+    }
 }
 
 #[cfg(test)]

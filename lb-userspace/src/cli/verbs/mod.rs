@@ -6,6 +6,7 @@ mod balancer;
 mod check;
 mod decap;
 mod detach;
+mod events;
 mod run;
 mod service;
 mod setup;
@@ -32,6 +33,7 @@ pub(super) fn run(context: &Context, verb: Verb) -> Result<u8, Error> {
         Verb::Status { exit_code, wait } => status::run(context, exit_code, wait),
         Verb::Service { verb } => service::run(context, verb),
         Verb::Backend { verb } => backend::run(context, verb),
+        Verb::Events { follow } => events::run(context, follow),
         Verb::Drain { what: _, lasts } => balancer::run(context, BalancerVerb::Drain, lasts.lasts),
         Verb::Ready { what: _ } => balancer::run(context, BalancerVerb::Ready, None),
         Verb::Decap(args) => decap::run(context, args),

@@ -14,7 +14,17 @@ use super::{
 };
 
 /// Keys of every type.
-const KEYS: [&str; 6] = ["type", "port", "interval", "timeout", "rise", "fall"];
+const KEYS: [&str; 9] = [
+    "type",
+    "port",
+    "interval",
+    "fast_interval",
+    "down_interval",
+    "max_interval",
+    "timeout",
+    "rise",
+    "fall",
+];
 
 const INTERVAL: Duration = Duration::from_secs(1);
 const TIMEOUT: Duration = Duration::from_millis(500);
@@ -53,6 +63,9 @@ impl Probe {
             check: Arc::new(check),
             port: None,
             interval: INTERVAL,
+            fast_interval: INTERVAL,
+            down_interval: INTERVAL,
+            max_interval: INTERVAL,
             timeout: TIMEOUT,
             rise: RISE,
             fall: FALL,
@@ -85,22 +98,31 @@ fn read_table(node: &Node, problems: &mut Problems) -> Result<Probe, Reported> {
     let times = read_times(&table, problems);
     let rise = read_count(&table, "rise", RISE, problems);
     let fall = read_count(&table, "fall", FALL, problems);
-    let (interval, timeout) = times?;
+    let times = times?;
     Ok(Probe {
         check: Arc::new(check?),
         port: port?.map(|port| port.value),
-        interval,
-        timeout,
+        interval: times.interval,
+        fast_interval: times.fast,
+        down_interval: times.down,
+        max_interval: times.most,
+        timeout: times.timeout,
         rise: rise?,
         fall: fall?,
     })
 }
 
-/// Interval and timeout; a timeout that is not given fits into the interval.
-fn read_times(
-    table: &Table<'_>,
-    problems: &mut Problems,
-) -> Result<(Duration, Duration), Reported> {
+/// How often, and how long.
+struct Times {
+    interval: Duration,
+    fast: Duration,
+    down: Duration,
+    most: Duration,
+    timeout: Duration,
+}
+
+/// A timeout that is not given fits into every interval, and an interval that is not given is `interval`.
+fn read_times(table: &Table<'_>, problems: &mut Problems) -> Result<Times, Reported> {
     let mut read = |key: &str| {
         table
             .get(key)
@@ -108,15 +130,36 @@ fn read_times(
             .transpose()
     };
     let (interval, timeout) = (read("interval"), read("timeout"));
-    let (given_interval, timeout) = (interval?, timeout?);
-    let interval = given_interval
-        .as_ref()
-        .map_or(INTERVAL, |interval| interval.value);
-    match timeout {
-        None => Ok((interval, TIMEOUT.min(interval))),
-        Some(timeout) if timeout.value <= interval => Ok((interval, timeout.value)),
-        Some(timeout) => Err(problems.error(too_long(&timeout, given_interval.as_ref()))),
+    let others = ["fast_interval", "down_interval", "max_interval"].map(&mut read);
+    let (given, timeout) = (interval?, timeout?);
+    let [fast, down, most] = others;
+    let (fast, down, most) = (fast?, down?, most?);
+    let interval = given.as_ref().map_or(INTERVAL, |interval| interval.value);
+    let or_usual =
+        |given: &Option<Spanned<Duration>>, usual| given.as_ref().map_or(usual, |it| it.value);
+    let down_interval = or_usual(&down, interval);
+    if let Some(most) = most.as_ref().filter(|most| most.value < down_interval) {
+        let message = "`max_interval` is shorter than the interval of a backend that is down";
+        let finding = Finding::at(most.span, message);
+        return Err(problems.error(finding.hint("make it at least as long as `down_interval`")));
     }
+    let shortest = [&given, &fast, &down].into_iter().flatten();
+    let shortest = shortest.min_by_key(|interval| interval.value);
+    let limit = shortest
+        .map_or(INTERVAL, |shortest| shortest.value)
+        .min(interval);
+    let timeout = match timeout {
+        None => TIMEOUT.min(limit),
+        Some(timeout) if timeout.value <= limit => timeout.value,
+        Some(timeout) => return Err(problems.error(too_long(&timeout, shortest))),
+    };
+    Ok(Times {
+        interval,
+        fast: or_usual(&fast, interval),
+        down: down_interval,
+        most: or_usual(&most, down_interval),
+        timeout,
+    })
 }
 
 fn too_long(timeout: &Spanned<Duration>, interval: Option<&Spanned<Duration>>) -> Finding {
@@ -125,7 +168,7 @@ fn too_long(timeout: &Spanned<Duration>, interval: Option<&Spanned<Duration>>) -
     match interval {
         Some(interval) => finding
             .also(interval.span, "interval")
-            .hint("make the timeout at most as long as the interval"),
+            .hint("make the timeout at most as long as the shortest interval"),
         None => finding.hint("the interval is 1s unless `interval:` says otherwise"),
     }
 }

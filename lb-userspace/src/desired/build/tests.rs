@@ -193,6 +193,7 @@ fn config(probe: Option<Probe>, weight: u16) -> Config {
             quic: false,
             affinity: None,
             announce: true,
+            guards: model::Guards::default(),
             backends: vec![model::Backend {
                 name: "b1".into(),
                 address: SocketAddr::new(ip("10.0.0.11"), 8080),
@@ -209,6 +210,9 @@ fn probe() -> Probe {
         check: std::sync::Arc::default(),
         port: None,
         interval: second,
+        fast_interval: second,
+        down_interval: second,
+        max_interval: second,
         timeout: second,
         rise: 2,
         fall: 3,

@@ -75,6 +75,31 @@ async fn the_rate_is_that_of_the_interval() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_dead_are_asked_less_and_less_and_what_is_in_doubt_more() {
+    let network = Network::default();
+    network.answer(1, Outcome::Refused);
+    let (mut prober, mut events) = Prober::new(network.clone(), CONCURRENCY);
+    let mut target = target("web", 1, Health::Up);
+    target.probe.fast_interval = INTERVAL / 10;
+    target.probe.max_interval = INTERVAL * 8;
+    target.probe.rise = 5;
+    prober.set_targets(vec![target]);
+    let fallen = next_transition(&mut events).await;
+    sleep(INTERVAL * 100).await;
+    assert!(
+        (13..=18).contains(&network.asked(1)),
+        "{}",
+        network.asked(1)
+    );
+    network.answer(1, Outcome::Ok);
+    let asked = network.asked(1);
+    let risen = next_transition(&mut events).await;
+    assert_eq!(network.asked(1) - asked, 5);
+    // At most one long wait, and then four short ones.
+    assert!(risen.at - fallen.at < INTERVAL * 111);
+}
+
+#[tokio::test(start_paused = true)]
 async fn services_share_a_question_and_judge_it_apart() {
     let network = Network::default();
     let (mut prober, mut events) = Prober::new(network.clone(), CONCURRENCY);
@@ -116,6 +141,7 @@ async fn other_parameters_keep_the_state() {
     let before = prober.reports().of("web", web.backend).unwrap();
 
     web.probe.interval = INTERVAL * 5;
+    web.probe.fast_interval = INTERVAL * 5;
     web.probe.port = Some(9);
     web.initial = Health::Down;
     prober.set_targets(vec![web.clone()]);
@@ -298,10 +324,14 @@ fn target(service: &str, n: u8, initial: Health) -> Target {
             check: Arc::default(),
             port: None,
             interval: INTERVAL,
+            fast_interval: INTERVAL,
+            down_interval: INTERVAL,
+            max_interval: INTERVAL,
             timeout: INTERVAL,
             rise: 2,
             fall: 2,
         },
+        most_out: usize::MAX,
         initial,
     }
 }
