@@ -346,6 +346,40 @@ fn a_flow_that_is_not_with_its_rows_owner_is_looked_up() {
     drop(one);
 }
 
+/// A client's port that is used again: the flow before was with a backend that died.
+#[test]
+fn a_flow_of_the_dead_says_nothing() {
+    let (_, mut late) = one_and_a_late_one();
+    let hash = hash_of(1);
+    late.confirmed(hash, 1, late.now - 1);
+    let mut after = state(0..3);
+    after.services[0].backends[1].health = Health::Down;
+    after.services[0].backends[1].live = false;
+    after.services[0].backends[1].keeps = false;
+    late.install(&after);
+    let dead = late.offset(1) as usize;
+    let service = late.maps.installed.services.get_mut(&vip(0)).unwrap();
+    service.entries[dead].as_mut().unwrap().since = late.now;
+    late.now += 1;
+    let owner = Owner {
+        vip: vip(0),
+        address: backend_address(0, 0),
+    };
+    let flow = FlowNews {
+        owner: 0,
+        hash,
+        age: 0,
+        closing: false,
+    };
+    let news = News {
+        owners: vec![owner],
+        flows: vec![flow],
+        ..News::default()
+    };
+    assert_eq!(late.take(&news).flows, 1);
+    assert_eq!(late.entry(hash).unwrap().owner(), late.offset(0));
+}
+
 #[test]
 fn what_is_not_known_here_is_counted() {
     let (_, mut late) = one_and_a_late_one();

@@ -209,7 +209,7 @@ impl<S: Store> Taking<'_, S> {
         if !entry.is_live(now, idle.into()) {
             return;
         }
-        match self.insert(entry, place, idle) {
+        match self.insert(entry, place, known.vip, idle) {
             Ok((index, is_new)) => {
                 let origin = Origin::of(told.hash, extent);
                 // The map has the length of `TRACKED`, where the entry found its place.
@@ -256,6 +256,7 @@ impl<S: Store> Taking<'_, S> {
         &mut self,
         entry: Tracked,
         place: Place,
+        vip: Vip,
         idle: u16,
     ) -> Result<(usize, bool), Option<Left>> {
         let first = (place.bucket & (self.taker.buckets - 1)) as usize * ENTRIES;
@@ -263,7 +264,7 @@ impl<S: Store> Taking<'_, S> {
         for index in first..first + ENTRIES {
             let offset = index * size_of::<u64>();
             let before = Tracked(self.store.load(Region::Tracked, offset).unwrap_or(0));
-            let is_live = before.is_live(self.taker.now, idle.into());
+            let is_live = before.is_live(self.taker.now, idle.into()) && self.is_valid(vip, before);
             if before.tag() == place.tag && is_live {
                 let is_new = self.replaces(before, entry)?;
                 return self.put(index, before, entry).map(|index| (index, is_new));
@@ -274,6 +275,14 @@ impl<S: Store> Taking<'_, S> {
         }
         let (index, before) = free.ok_or(Some(Left::NoRoom))?;
         self.put(index, before, entry).map(|index| (index, true))
+    }
+
+    /// Whether an entry's backend is still the one that its flow was with, as the data path judges it. Where it died, a
+    /// client may use the flow's ports again before its idle time is over.
+    fn is_valid(&self, vip: Vip, entry: Tracked) -> bool {
+        let service = self.installed.services.get(&vip);
+        let owner = service.and_then(|it| it.entries.get(entry.owner() as usize).copied()?);
+        owner.is_some_and(|owner| entry.is_since(owner.since, self.taker.now))
     }
 
     /// Whether what a peer tells of a flow is more than what is known of it here.
