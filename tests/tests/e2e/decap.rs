@@ -9,6 +9,7 @@ use std::{
 use lb_tests::{
     direct::{TunnelEnd, own},
     packet::{UDP, packet},
+    wait::eventually,
 };
 use lb_userspace::lab::{Namespace, unique_name};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -105,11 +106,12 @@ impl<'a> Net<'a> {
         self.end.counter(label).unwrap()
     }
 
-    /// A UDP socket of one of them.
+    /// A UDP socket of one of them. One that was closed may live on for a moment, in a child that another test's
+    /// thread is about to start.
     fn bind(namespace: &Namespace, address: &str, port: u16) -> UdpSocket {
         let address = SocketAddr::new(address.parse().unwrap(), port);
-        let bound = namespace.enter(|| UdpSocket::bind(address));
-        let socket = bound.unwrap().unwrap();
+        let bind = || namespace.enter(|| UdpSocket::bind(address)).unwrap().ok();
+        let socket = eventually("a free port", PATIENCE, bind).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         socket
     }
