@@ -23,6 +23,8 @@ pub(super) struct OwnLinks {
     links: HashMap<IpAddr, u32>,
     /// Hosts whose link came back, and when.
     back: HashMap<IpAddr, Instant>,
+    /// Names of links that are down and that backends are behind.
+    down: Vec<String>,
 }
 
 impl OwnLinks {
@@ -58,6 +60,10 @@ impl OwnLinks {
                 self.links.insert(host, link);
             }
         }
+        let behind: HashSet<&u32> = self.links.values().collect();
+        let links = view.links.values();
+        let down = links.filter(|link| !link.up && behind.contains(&link.index));
+        self.down = down.map(|link| link.name.clone()).collect();
         cut_off
     }
 
@@ -67,11 +73,8 @@ impl OwnLinks {
     }
 
     /// Names of links that are down and that backends are behind.
-    pub(super) fn down(&self, view: &View) -> Vec<String> {
-        let behind: HashSet<&u32> = self.links.values().collect();
-        let links = view.links.values();
-        let down = links.filter(|link| !link.up && behind.contains(&link.index));
-        down.map(|link| link.name.clone()).collect()
+    pub(super) fn down(&self) -> &[String] {
+        &self.down
     }
 }
 
@@ -131,13 +134,13 @@ mod tests {
         // Without carrier, and set down.
         for routes in [&[near, default][..], &[default], &[]] {
             assert!(cut_off(&mut links, &view(false, routes)));
-            assert_eq!(links.down(&view(false, routes)), ["eth3"]);
+            assert_eq!(links.down(), ["eth3"]);
         }
         let back = view(true, &[near, default]);
         assert!(cut_off(&mut links, &back) && links.is_waiting());
         tokio::time::sleep(BACK).await;
         assert!(!cut_off(&mut links, &back) && !links.is_waiting());
-        assert!(links.down(&view(true, &[near])).is_empty());
+        assert!(links.down().is_empty());
     }
 
     #[test]

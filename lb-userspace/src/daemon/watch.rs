@@ -42,8 +42,7 @@ impl Engine {
 
     /// Says once that failures are likelier this host's own, and once that they are not any more.
     fn doubt_own_path(&mut self) {
-        let view = self.follower.view();
-        let down = self.own_links.down(&view);
+        let down = self.own_links.down();
         let doubts = !down.is_empty() || self.reports.suspects_the_own_path();
         if doubts == self.doubts_own_path {
             return;
@@ -116,7 +115,7 @@ impl Engine {
         if up == 0 {
             warn!(%service, "service has no backend: its packets are dropped");
         }
-        self.record(event, name, &to.to_string());
+        self.record(event, name, &to.to_string(), (up, total));
     }
 
     /// Says once that a backend stays in although its probes fail.
@@ -126,14 +125,14 @@ impl Engine {
         };
         let (service, outcome) = (&event.service, event.outcome);
         info!(%service, backend = name, %held, %outcome, "backend fails and stays in");
-        self.record(event, name, &format!("held ({held})"));
+        let left = self.backends_up(service);
+        self.record(event, name, &format!("held ({held})"), left);
     }
 
     /// Takes down what became of a backend, with what decided it and what is left.
-    fn record(&self, event: &Event, name: &str, what: &str) {
+    fn record(&self, event: &Event, name: &str, what: &str, (up, total): (usize, usize)) {
         let report = self.reports.of(&event.service, event.backend);
         let probe = report.as_ref().and_then(words::last_probe);
-        let (up, total) = self.backends_up(&event.service);
         let count = |count: usize| u32::try_from(count).ok();
         self.chronicle.record(EventItem {
             what: what.to_owned(),

@@ -11,10 +11,7 @@ use std::{
 };
 
 use super::{Backend, Service, State};
-use crate::{
-    config::model::{self, Config, Require, Vip, WhenEmpty},
-    health::Health,
-};
+use crate::config::model::{self, Config, Require, Vip, WhenEmpty};
 
 /// What a service can do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,8 +82,7 @@ pub fn settled(state: &State) -> impl Iterator<Item = Vip> {
 
 /// Whether a backend may soon take flows that does not yet.
 fn is_unsettled(backend: &Backend) -> bool {
-    let is_asked = backend.health == Health::Unknown && backend.keeps && backend.weight > 0;
-    is_asked || (backend.live && !backend.next_hop.is_resolved())
+    backend.is_asked() || (backend.live && !backend.next_hop.is_resolved())
 }
 
 fn ability(model: &model::Service, service: &Service) -> Ability {

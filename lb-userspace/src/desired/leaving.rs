@@ -12,7 +12,7 @@ use super::{
     specialisation,
     state::{self, Forwarding, State},
 };
-use crate::{config::model::Vip, dataplane::sizes::SHARED_FLOWS};
+use crate::{config::model::Vip, dataplane::sizes::SHARED_FLOWS, health::Health};
 
 /// What a change of the maps goes by beside what is installed and what is desired.
 #[expect(missing_debug_implementations, reason = "a function has none")]
@@ -75,11 +75,8 @@ pub(super) fn with_leaving(installed: &Installed, desired: &State, tracks: &Trac
                 }
                 other => other,
             };
-            let successor = successor(&entry, service).cloned();
-            let leaving = backend(entry, forwarding);
-            service
-                .backends
-                .extend(leaving.map(|it| it.following(successor)));
+            let known = successor(&entry, service).map(|it| (it.health, it.keeps));
+            service.backends.extend(backend(entry, forwarding, known));
         }
     }
     keep_apart(&mut state);
@@ -90,6 +87,10 @@ pub(super) fn with_leaving(installed: &Installed, desired: &State, tracks: &Trac
 /// Marks the NAT backends that services share as long as one of them is on its way out: replies to its flows are
 /// told from those of the service that stays.
 fn keep_apart(state: &mut State) {
+    let mut backends = state.services.iter().flat_map(|service| &service.backends);
+    if !backends.any(|backend| backend.leaving && backend.forwarding == Forwarding::Nat) {
+        return;
+    }
     let shared = claims::shared_among(claims::wanted(state));
     for service in &mut state.services {
         for backend in &mut service.backends {
@@ -130,32 +131,25 @@ fn is_taken(vip: Vip, entry: &Entry, claimed: &[Claim]) -> bool {
     !is_ours && claimed.iter().any(|other| claim.is_overruled_by(other))
 }
 
-fn backend(entry: Entry, forwarding: Forwarding) -> Option<state::Backend> {
+/// `known`: health, and whether it keeps its flows, where somebody asks the backend in another mode.
+fn backend(
+    entry: Entry,
+    forwarding: Forwarding,
+    known: Option<(Health, bool)>,
+) -> Option<state::Backend> {
+    let (health, keeps) = known.unwrap_or((health_of(entry.state)?, true));
     Some(state::Backend {
         address: entry.address,
         forwarding,
         shared: entry.shared,
         weight: 0,
-        health: health_of(entry.state)?,
+        health,
         live: false,
-        keeps: true,
+        keeps,
         leaving: true,
         next_hop: entry.next_hop,
         mtu: entry.mtu,
     })
-}
-
-impl state::Backend {
-    /// The same, with what is known of the one at its address that is probed.
-    fn following(self, successor: Option<Self>) -> Self {
-        let (health, keeps) =
-            successor.map_or((self.health, self.keeps), |it| (it.health, it.keeps));
-        Self {
-            health,
-            keeps,
-            ..self
-        }
-    }
 }
 
 impl Service {

@@ -30,7 +30,7 @@ pub fn apply(
             }
             continue;
         }
-        let is_known = !service.backends.iter().any(is_unknown);
+        let is_known = !service.backends.iter().any(Backend::is_asked);
         if is_known && was_short != Some(true) {
             told.push((service.vip, true));
         }
@@ -47,11 +47,6 @@ pub fn apply(
         }
     }
     told
-}
-
-/// Whether a probe may tell something new of a backend any moment.
-const fn is_unknown(backend: &Backend) -> bool {
-    matches!(backend.health, Health::Unknown) && backend.keeps && backend.weight > 0
 }
 
 fn is_short(model: &model::Service, service: &Service, was_short: bool) -> bool {
@@ -87,12 +82,10 @@ fn open(mut backends: Vec<&mut Backend>, is_ready: impl Fn(SocketAddr) -> bool) 
 
 #[cfg(test)]
 mod tests {
-    use lb_common::next_hop::NextHop;
-
     use super::*;
     use crate::{
         config,
-        desired::{Forwarding, Patience},
+        desired::state::examples::{PATIENCE, backend},
     };
 
     fn config(guards: &str) -> Config {
@@ -108,30 +101,17 @@ mod tests {
     fn state(config: &Config, health: [Health; 4]) -> State {
         let service = &config.services[0];
         let backends = service.backends.iter().zip(health);
-        let backends = backends.map(|(backend, health)| Backend {
-            address: backend.address,
-            forwarding: Forwarding::Nat,
-            shared: false,
-            weight: 1,
+        let backends = backends.map(|(it, health)| Backend {
             health,
             live: health == Health::Up,
             keeps: health != Health::Down,
-            leaving: false,
-            next_hop: NextHop::new([2; 6], 3, true),
-            mtu: 1500,
+            ..backend(it.address)
         });
         let service = Service {
             vip: service.vip,
             slots: 4096,
             mss: 0,
-            patience: Patience {
-                idle: 1,
-                deadline: 1,
-                resets: false,
-                learns: false,
-                hands_over: false,
-                affinity: 0,
-            },
+            patience: PATIENCE,
             backends: backends.collect(),
         };
         State {

@@ -121,10 +121,8 @@ impl<'m> Planner<'m> {
         };
         let known: HashSet<Identity> = entries.iter().map(Entry::identity).collect();
         let is_replaced = |entry: &Entry| {
-            let mut others = entries
-                .iter()
-                .filter(|_| !known.contains(&entry.identity()));
-            others.any(|other| other.address == entry.address)
+            let is_gone = !known.contains(&entry.identity());
+            is_gone && entries.iter().any(|other| other.address == entry.address)
         };
         let replaced = service.by_offset().filter(|(_, entry)| is_replaced(entry));
         Keeping {

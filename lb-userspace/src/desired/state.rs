@@ -100,6 +100,14 @@ pub struct Backend {
     pub mtu: u16,
 }
 
+impl Backend {
+    /// Whether its first probe is to come, so that it may take flows any moment.
+    #[must_use]
+    pub fn is_asked(&self) -> bool {
+        self.health == Health::Unknown && self.keeps && self.weight > 0
+    }
+}
+
 /// What is done to packets for a backend. It never changes while flows go there: another one is another
 /// entry of `BACKENDS`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -186,4 +194,36 @@ pub enum Action {
     Fib,
     /// Send them this way.
     NextHop(NextHop),
+}
+
+/// What tests take where it does not matter.
+#[cfg(test)]
+pub(super) mod examples {
+    use super::*;
+
+    /// Quarter of an hour, and an hour.
+    pub(in crate::desired) const PATIENCE: Patience = Patience {
+        idle: 900,
+        deadline: 3600,
+        resets: false,
+        learns: false,
+        hands_over: false,
+        affinity: 0,
+    };
+
+    /// It is up, and its neighbour known.
+    pub(in crate::desired) fn backend(address: SocketAddr) -> Backend {
+        Backend {
+            address,
+            forwarding: Forwarding::Nat,
+            shared: false,
+            weight: 1,
+            health: Health::Up,
+            live: true,
+            keeps: true,
+            leaving: false,
+            next_hop: NextHop::new([2; 6], 3, true),
+            mtu: 1500,
+        }
+    }
 }

@@ -2,7 +2,7 @@
 //! likely this host's own.
 //!
 //! * `max_ejected`: of a service only so many are out at a time.
-//! * The own link: what is silent behind a link of this host's that is down is not asked at all.
+//! * The own link: what is silent behind a link of this host's that is down says nothing.
 //! * The own path: where most of all that is probed is silent at once, and services among it that have no host in
 //!   common, the likelier cause is what they share: this host's link, or its gateway.
 //!

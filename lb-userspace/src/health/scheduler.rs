@@ -27,16 +27,13 @@ use super::{
     schedule::Schedule,
 };
 
-/// Probes at a time unless said otherwise.
-pub const CONCURRENCY: usize = 256;
-
 /// Probes at a time for a process that may have so many descriptors: half of them, and no more than would ever be
 /// wanted. Those that hang must not keep others waiting: ten thousand each second, half a second each, are five
 /// thousand at a time.
 #[must_use]
 pub fn concurrency(descriptors: u64) -> usize {
     const MOST: u64 = 16_384;
-    usize::try_from((descriptors / 2).min(MOST)).unwrap_or(CONCURRENCY)
+    usize::try_from((descriptors / 2).min(MOST)).unwrap_or(usize::MAX)
 }
 
 /// Probes a set of targets that may change at any time. Dropped, it stops.

@@ -5,7 +5,11 @@ use lb_common::next_hop::NextHop;
 use super::*;
 use crate::{
     config,
-    desired::{Forwarding, Patience, Specialisation},
+    desired::{
+        Specialisation,
+        state::examples::{PATIENCE, backend},
+    },
+    health::Health,
 };
 
 const WEB: &str = "203.0.113.10";
@@ -25,31 +29,16 @@ fn config() -> Config {
 /// Everything is up and reached.
 fn state() -> State {
     let config = config();
-    let backend = |backend: &model::Backend| Backend {
-        address: backend.address,
-        forwarding: Forwarding::Nat,
-        shared: false,
-        weight: 1,
-        health: Health::Up,
-        live: true,
-        keeps: true,
-        leaving: false,
-        next_hop: NextHop::new([2; 6], 3, true),
-        mtu: 1500,
-    };
     let service = |service: &model::Service| Service {
         vip: service.vip,
         slots: 4096,
         mss: 0,
-        patience: Patience {
-            idle: 1,
-            deadline: 1,
-            resets: false,
-            learns: false,
-            hands_over: false,
-            affinity: 0,
-        },
-        backends: service.backends.iter().map(backend).collect(),
+        patience: PATIENCE,
+        backends: service
+            .backends
+            .iter()
+            .map(|it| backend(it.address))
+            .collect(),
     };
     State {
         services: config.services.iter().map(service).collect(),

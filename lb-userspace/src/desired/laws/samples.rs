@@ -1,6 +1,8 @@
 //! Random states, and small ones.
 
 use super::*;
+use crate::desired::state::examples;
+pub(super) use crate::desired::state::examples::PATIENCE;
 
 /// Services 0 to 4 are on a single port, the others on several, partly of the same addresses.
 pub(super) fn vip(number: u8) -> Vip {
@@ -24,15 +26,6 @@ pub(super) fn vip(number: u8) -> Vip {
 
 pub(super) const SERVICES: u8 = 11;
 
-pub(super) const PATIENCE: Patience = Patience {
-    idle: 900,
-    deadline: 3600,
-    resets: false,
-    learns: false,
-    hands_over: false,
-    affinity: 0,
-};
-
 /// Backends of all services of a family are the same machines.
 pub(super) fn backend_address(service: u8, number: u8) -> SocketAddr {
     let ip = match service % 2 {
@@ -49,16 +42,8 @@ pub(super) fn backend_address(service: u8, number: u8) -> SocketAddr {
 
 pub(super) fn service(number: u8, slots: u32, backends: std::ops::Range<u8>) -> Service {
     let backend = |i| Backend {
-        address: backend_address(number, i),
-        forwarding: Forwarding::Nat,
-        shared: false,
-        weight: 1,
-        health: Health::Up,
-        live: true,
-        keeps: true,
-        leaving: false,
         next_hop: next_hop(i, true),
-        mtu: 1500,
+        ..examples::backend(backend_address(number, i))
     };
     Service {
         vip: vip(number),

@@ -7,7 +7,7 @@
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{HeaderMap, Request, Response, body::Incoming, client::conn::http2::handshake, header};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{
@@ -26,6 +26,8 @@ const STATUS: u8 = 1 << 3;
 const SERVING: u8 = 1;
 /// Whether it is compressed, and its length.
 const PREFIX: usize = 5;
+/// Bytes of an answer; a good one has seven.
+const MOST: usize = 4096;
 
 /// Asks, and judges what is answered.
 pub(super) async fn ask(
@@ -101,7 +103,11 @@ async fn judge(response: Response<Incoming>) -> Result<(), Outcome> {
     if let Some(status) = grpc_status(response.headers()) {
         return Err(refused(status));
     }
-    let whole = response.into_body().collect().await.map_err(outcome)?;
+    let whole = Limited::new(response.into_body(), MOST).collect().await;
+    let whole = whole.map_err(|error| {
+        let error = error.downcast::<hyper::Error>();
+        error.map_or(Outcome::Malformed, |error| outcome(*error))
+    })?;
     let status = whole.trailers().and_then(grpc_status);
     match (status, whole.to_bytes().get(PREFIX..)) {
         (None, _) => Err(Outcome::Malformed),

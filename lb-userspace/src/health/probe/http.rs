@@ -4,12 +4,7 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty};
-use hyper::{
-    Request, Response,
-    body::{Body, Incoming},
-    client::conn::http1::handshake,
-    header,
-};
+use hyper::{Request, Response, body::Incoming, client::conn::http1::handshake, header};
 use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -87,10 +82,7 @@ where
 }
 
 /// As much of it as is looked at.
-pub(super) async fn content<B>(mut body: B) -> Result<Vec<u8>, Outcome>
-where
-    B: Body<Data = Bytes, Error = hyper::Error> + Unpin,
-{
+async fn content(mut body: Incoming) -> Result<Vec<u8>, Outcome> {
     let mut content = Vec::new();
     while let Some(frame) = body.frame().await {
         if let Some(data) = frame.map_err(outcome)?.data_ref() {

@@ -15,6 +15,7 @@ use crate::{
     health::{Health, Outcome, Transition, probe::Asked},
 };
 
+const CONCURRENCY: usize = 256;
 const INTERVAL: Duration = Duration::from_millis(200);
 
 #[tokio::test(start_paused = true)]
