@@ -311,6 +311,7 @@ impl Dataplane {
             self.lead_flows()?;
         }
         self.specialise(specialisation)?;
+        self.take_parked()?;
         Ok(summary)
     }
 

@@ -10,7 +10,7 @@ use crate::{
     config::model::Vip,
     desired::{
         Guests,
-        peering::{self, Taker, Telling},
+        peering::{self, Parked, Taker, Telling},
     },
     peers::{News, Owner, TableNews, Taken},
 };
@@ -19,6 +19,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Peering {
     telling: Telling,
+    parked: Parked,
     /// Whether rows may have changed since they were last looked at, or it is time to look.
     rows_are_due: bool,
     /// Whether any row moves, as far as is known.
@@ -32,6 +33,7 @@ impl Peering {
     fn new(buckets: u32) -> Self {
         Self {
             telling: Telling::new(buckets),
+            parked: Parked::default(),
             rows_are_due: true,
             is_moving: true,
             is_complete: false,
@@ -136,14 +138,29 @@ impl Dataplane {
             buckets: self.maps.sizes().buckets,
             has_traffic: &|pair| traffic.get(&pair).is_none_or(|has| *has),
         };
-        let telling = &mut peering.telling;
-        let taken = peering::take(&mut self.maps, &mut self.installed, telling, news, &taker)?;
+        let memory = (&mut peering.telling, &mut peering.parked);
+        let taken = peering::take(&mut self.maps, &mut self.installed, memory, news, &taker)?;
+        peering.rows_are_due |= peering.telling.contests();
         peering.is_complete |= news.completes;
         if taken.rows > 0 {
             peering.is_moving = true;
         }
         self.tracks.expect(taken.flows);
         Ok(taken)
+    }
+
+    /// Takes over what was told of backends while they were down here.
+    pub(super) fn take_parked(&mut self) -> Result<(), Error> {
+        let Some(peering) = &mut self.peering else {
+            return Ok(());
+        };
+        let installed = &self.installed;
+        let is_back = |owner: &Owner| peering::is_up(installed, owner);
+        let now = self.time.clock().now;
+        match peering.parked.of_those_back(now, is_back) {
+            Some(news) => self.take(&news).map(drop),
+            None => Ok(()),
+        }
     }
 
     /// Whether packets went to the backends of services whose rows are told.

@@ -24,13 +24,16 @@ pub struct RowNews {
     pub log2_slots: u8,
     /// Seconds since a packet of it went elsewhere than to its owner; [`RowNews::AT_REST`].
     pub quiet: u16,
-    /// Seconds since it changed.
+    /// Seconds since it changed; of one at rest: 0, or [`RowNews::ALL_ALONG`].
     pub age: u16,
 }
 
 impl RowNews {
     /// In the place of seconds: the row does not move any more, so that its new flows are not tracked.
     pub const AT_REST: u16 = u16::MAX;
+    /// In the place of an age: it is not that it has come to rest, but that it was at rest when another balancer said
+    /// that it moves.
+    pub const ALL_ALONG: u16 = 1;
 }
 
 /// A tracked flow.

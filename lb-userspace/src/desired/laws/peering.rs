@@ -9,7 +9,7 @@ use lb_common::tracked::{ENTRIES, Origin, Place, Tracked};
 
 use super::*;
 use crate::{
-    desired::peering::{Taker, Telling, take},
+    desired::peering::{Parked, Taker, Telling, is_up, take},
     peers::{FlowNews, Left, News, Owner, RowNews, Taken},
 };
 
@@ -19,6 +19,7 @@ const SLOTS: u32 = 64;
 struct Balancer {
     maps: Maps,
     telling: Telling,
+    parked: Parked,
     now: u32,
     has_traffic: bool,
 }
@@ -44,6 +45,7 @@ impl Balancer {
                 installed: Installed::empty(SEED, &sizes),
             },
             telling: Telling::new(BUCKETS),
+            parked: Parked::default(),
             now,
             has_traffic: false,
         }
@@ -147,7 +149,17 @@ impl Balancer {
             has_traffic: &|_| has_traffic,
         };
         let Maps { ram, installed } = &mut self.maps;
-        take(ram, installed, &mut self.telling, news, &taker).unwrap()
+        let memory = (&mut self.telling, &mut self.parked);
+        take(ram, installed, memory, news, &taker).unwrap()
+    }
+
+    /// As after every change.
+    fn take_parked(&mut self) {
+        let installed = &self.maps.installed;
+        let is_back = |owner: &Owner| is_up(installed, owner);
+        if let Some(news) = self.parked.of_those_back(self.now, is_back) {
+            self.take(&news);
+        }
     }
 }
 
@@ -496,4 +508,55 @@ fn rows_come_to_rest_together() {
     }
     // It is told once.
     assert_eq!(one.news().rows, []);
+}
+
+/// Who was away when a row came to rest is told when it says that the row moves; unless it has flows of its own there.
+#[test]
+fn who_was_away_hears_of_rows_at_rest() {
+    for has_traffic in [false, true] {
+        let (mut one, mut late) = one_and_a_late_one();
+        one.has_traffic = true;
+        late.take(&one.news());
+        one.rest();
+        // Nobody hears that; and who begins anew tells all.
+        one.news();
+        late.telling = Telling::new(BUCKETS);
+        let said = late.news();
+        late.has_traffic = has_traffic;
+        late.now += u32::from(PATIENCE.idle) / 4 + 1;
+        assert!(!said.rows.is_empty());
+        one.take(&said);
+        let answer = one.news();
+        let is_answer =
+            |row: &RowNews| row.quiet == RowNews::AT_REST && row.age == RowNews::ALL_ALONG;
+        assert!(answer.rows.iter().all(is_answer));
+        assert_eq!(answer.rows.len(), said.rows.len());
+        late.take(&answer);
+        let moves = late.service().rows.iter().any(|row| row.is_moving());
+        assert_eq!(moves, has_traffic);
+        // It is told once.
+        assert_eq!(one.news().rows, []);
+    }
+}
+
+/// A peer may see a backend return before this balancer does: its flows are known once it does.
+#[test]
+fn flows_of_a_backend_that_returns_are_kept_until_it_is_seen() {
+    let (mut one, mut late) = one_and_a_late_one();
+    let (up, mut down) = (state(0..3), state(0..3));
+    down.services[0].backends[1].health = Health::Down;
+    down.services[0].backends[1].live = false;
+    late.install(&down);
+    let hash = hash_of(3) + 5;
+    one.confirmed(hash, 1, NOW);
+    let news = one.news();
+    assert!(late.take(&news).left[Left::BackendDown as usize] > 0);
+    late.take_parked();
+    assert!(late.entry(hash).is_none());
+    late.now += 2;
+    late.install(&up);
+    late.take_parked();
+    assert_eq!(late.goes_to(hash), Some(backend_address(0, 1)));
+    late.now += 1;
+    late.take_parked();
 }

@@ -3,10 +3,12 @@
 //! Backends have other places in their service's extent on every balancer, and every balancer has a clock of
 //! its own: what is told has the backends' addresses, and ages.
 
+mod parked;
 mod take;
 mod tell;
 
-pub use take::{Taker, take};
+pub use parked::Parked;
+pub use take::{Taker, is_up, take};
 pub use tell::Telling;
 
 /// What was told is told again, if it is still so, when so many seconds of an idle time have passed.

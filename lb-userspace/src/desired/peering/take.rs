@@ -12,7 +12,7 @@ use lb_common::{
     tracked::{ENTRIES, Origin, Place, Tracked},
 };
 
-use super::{Telling, refresh};
+use super::{Parked, Telling, refresh};
 use crate::{
     config::model::Vip,
     desired::{
@@ -43,7 +43,7 @@ pub struct Taker<'a> {
 pub fn take<S: Store>(
     store: &mut S,
     installed: &mut Installed,
-    telling: &mut Telling,
+    (telling, parked): (&mut Telling, &mut Parked),
     news: &News,
     taker: &Taker<'_>,
 ) -> Result<Taken, StoreError> {
@@ -53,6 +53,8 @@ pub fn take<S: Store>(
         store,
         installed,
         telling,
+        parked,
+        named: &news.owners,
         taker,
         taken: Taken::default(),
         traffic: HashMap::new(),
@@ -73,6 +75,12 @@ struct Known {
     vip: Vip,
     offset: u16,
     since: u32,
+}
+
+/// Whether a backend is there and not down: what is told of its flows is taken.
+#[must_use]
+pub fn is_up(installed: &Installed, owner: &Owner) -> bool {
+    find(installed, owner).is_ok()
 }
 
 /// Who that is here.
@@ -105,6 +113,8 @@ struct Taking<'t, S> {
     store: &'t mut S,
     installed: &'t mut Installed,
     telling: &'t mut Telling,
+    parked: &'t mut Parked,
+    named: &'t [Owner],
     taker: &'t Taker<'t>,
     taken: Taken,
     /// Pairs that packets went to, as far as was asked.
@@ -114,6 +124,13 @@ struct Taking<'t, S> {
 }
 
 impl<S: Store> Taking<'_, S> {
+    /// Who a backend is that is down here.
+    fn down(&self, place: u32) -> Option<Owner> {
+        let known = self.owners.get(place as usize)?;
+        let is_down = matches!(known, Err(Left::BackendDown));
+        self.named.get(place as usize).filter(|_| is_down).copied()
+    }
+
     fn owner(&mut self, place: u32) -> Option<Known> {
         let known = self.owners.get(place as usize).copied();
         match known.unwrap_or(Err(Left::UnknownBackend)) {
@@ -127,6 +144,9 @@ impl<S: Store> Taking<'_, S> {
 
     fn row(&mut self, told: &RowNews) {
         let Some(known) = self.owner(told.owner) else {
+            let down = self.down(told.owner);
+            let down = down.filter(|_| told.quiet != RowNews::AT_REST);
+            down.inspect(|owner| self.parked.row(*owner, *told, self.taker.now));
             return;
         };
         let Some((row, here)) = self.look(known.vip, told.slot) else {
@@ -138,12 +158,19 @@ impl<S: Store> Taking<'_, S> {
         if service.table.log2() != u32::from(told.log2_slots) {
             return self.taken.leave(Left::UnknownService);
         }
+        let (extent, idle) = (service.extent, service.patience.idle);
         if told.quiet == RowNews::AT_REST {
-            let lately = refresh(service.patience.idle);
-            return self.rest(known, told.slot, (row, here), lately);
+            // Of a row that moved here alone nobody knows but this balancer.
+            if told.age != RowNews::ALL_ALONG || !self.has_traffic(extent + row.old()) {
+                self.rest(known, told.slot, (row, here), refresh(idle));
+            }
+            return;
         }
-        let pair = service.extent + row.primary();
+        let pair = extent + row.primary();
         let Some(next) = next(row, known.offset, || self.has_traffic(pair)) else {
+            if row.is_stable() {
+                self.telling.contest(known.vip, told.slot);
+            }
             return self.taken.leave(Left::KnownOtherwise);
         };
         if !next.is_moving() {
@@ -189,6 +216,8 @@ impl<S: Store> Taking<'_, S> {
 
     fn flow(&mut self, told: &FlowNews) {
         let Some(known) = self.owner(told.owner) else {
+            let down = self.down(told.owner);
+            down.inspect(|owner| self.parked.flow(*owner, *told, self.taker.now));
             return;
         };
         let Some(service) = self.installed.services.get(&known.vip) else {

@@ -4,7 +4,7 @@
 //! Half-open flows are not told: a flood of SYNs is nobody else's business, and what no client has answered
 //! breaks nowhere.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use lb_common::{
     row::{Row, Times},
@@ -29,6 +29,8 @@ pub struct Telling {
     flows: Vec<u64>,
     /// Moving rows: their old owner, and when a packet last went elsewhere.
     rows: HashMap<(Vip, u32), (u32, u16)>,
+    /// Rows at rest that a peer says move.
+    contested: BTreeSet<(Vip, u32)>,
 }
 
 impl Telling {
@@ -38,7 +40,19 @@ impl Telling {
         Self {
             flows: vec![0; buckets as usize * ENTRIES],
             rows: HashMap::new(),
+            contested: BTreeSet::new(),
         }
+    }
+
+    /// Has a peer told that a row is at rest here which it says moves: it was away when that was told.
+    pub(super) fn contest(&mut self, vip: Vip, slot: u32) {
+        self.contested.insert((vip, slot));
+    }
+
+    /// Whether a peer is to be told so.
+    #[must_use]
+    pub fn contests(&self) -> bool {
+        !self.contested.is_empty()
     }
 
     /// Puts news of tracked flows to other news. `now`: the data path's second.
@@ -91,7 +105,10 @@ impl Telling {
             }
         }
         for (vip, slot) in before.into_keys() {
-            names.at_rest(installed, vip, slot);
+            names.at_rest(installed, (vip, slot), 0);
+        }
+        for row in std::mem::take(&mut self.contested) {
+            names.at_rest(installed, row, RowNews::ALL_ALONG);
         }
     }
 
@@ -178,8 +195,8 @@ impl<'n> Names<'n> {
         }
     }
 
-    /// A row that moved before does not any more. What no row of the table is any more is no news.
-    fn at_rest(&mut self, installed: &Installed, vip: Vip, slot: u32) -> Option<()> {
+    /// A row does not move, or not any more. What no row of the table is any more is no news.
+    fn at_rest(&mut self, installed: &Installed, (vip, slot): (Vip, u32), age: u16) -> Option<()> {
         let service = installed.services.get(&vip)?;
         let row = service
             .rows
@@ -191,7 +208,7 @@ impl<'n> Names<'n> {
             slot,
             log2_slots: u8::try_from(service.table.log2()).unwrap_or(0),
             quiet: RowNews::AT_REST,
-            age: 0,
+            age,
         });
         Some(())
     }
