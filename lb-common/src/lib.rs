@@ -30,6 +30,7 @@ pub mod maps;
 pub mod next_hop;
 pub mod path;
 pub mod pool;
+pub mod probe_link;
 pub mod range;
 pub mod route;
 pub mod row;

@@ -135,9 +135,14 @@ pub struct Constants {
     /// 64 less the logarithm of the sets in one half of `DIRECTORY`, which are a power of two.
     pub set_shift: u32,
     /// 1 where a service has an IPv6 VIP, else 0.
-    pub ipv6: u32,
+    pub ipv6: u16,
+    /// Index of the interface that probes of the path come in by. This field and the other one of them are in what was
+    /// the upper half of the one before, which was zero.
+    pub probe_link: u16,
     /// 1 where a service has an IPv4 VIP, else 0.
-    pub ipv4: u32,
+    pub ipv4: u16,
+    /// The port of such probes that names pair 0; 0: there are none.
+    pub probe_port: u16,
     /// 1 where the FIB helper may be asked, else 0.
     pub fib: u32,
     /// Modes that backends have: [`Mode::bit`](crate::backend::Mode::bit)s.

@@ -21,6 +21,7 @@ use lb_common::{
     maps::{Constants, Control, Feature, Meta},
     path::Path,
     pool::Pool,
+    probe_link::ProbeLink,
     range::Ranges,
     route::{self, Routes},
     row::{ROWS_PER_ELEMENT, Row, Times},
@@ -87,7 +88,9 @@ static CONSTANTS: Constants = Constants {
     hash_key: [0; 2],
     set_shift: 63,
     ipv6: 1,
+    probe_link: 0,
     ipv4: 1,
+    probe_port: 0,
     fib: 1,
     modes: 1,
     features: 0,
@@ -242,6 +245,11 @@ impl Tables for Maps<'_> {
     }
 
     #[inline(always)]
+    fn probe_link(&self) -> Option<ProbeLink> {
+        ProbeLink::of_constants(constant!(probe_link), constant!(probe_port))
+    }
+
+    #[inline(always)]
     fn hash_key(&self) -> [u64; 2] {
         [constant!(hash_key[0]), constant!(hash_key[1])]
     }
@@ -319,10 +327,10 @@ impl Tables for Maps<'_> {
     }
 
     #[inline(always)]
-    fn learn(&self, index: u16, mtu: u16) {
-        if let Some(path) = PATHS.get_ptr_mut(index.into()) {
+    fn set_path(&self, index: u16, path: Path) {
+        if let Some(place) = PATHS.get_ptr_mut(index.into()) {
             // SAFETY: an element of a map, one aligned word, which others only store or load whole.
-            unsafe { path.write(Path::new(mtu, self.clock())) };
+            unsafe { place.write(path) };
         }
     }
 

@@ -18,6 +18,7 @@ use lb_common::{
     maps::{Constants, Control, Feature},
     path::Path,
     pool::Pool,
+    probe_link::ProbeLink,
     range::Ranges,
     route::{self, Routes},
     row::{ROWS_PER_ELEMENT, Row, Times},
@@ -287,6 +288,11 @@ impl Tables for HostTables<'_> {
         self.image.constants.icmp_rate
     }
 
+    fn probe_link(&self) -> Option<ProbeLink> {
+        let constants = &self.image.constants;
+        ProbeLink::of_constants(constants.probe_link, constants.probe_port)
+    }
+
     fn hash_key(&self) -> [u64; 2] {
         self.image.constants.hash_key
     }
@@ -346,9 +352,9 @@ impl Tables for HostTables<'_> {
         paths.get(usize::from(index)).copied().unwrap_or_default()
     }
 
-    fn learn(&self, index: u16, mtu: u16) {
-        if let Some(path) = self.host.paths.borrow_mut().get_mut(usize::from(index)) {
-            *path = Path::new(mtu, self.clock());
+    fn set_path(&self, index: u16, path: Path) {
+        if let Some(place) = self.host.paths.borrow_mut().get_mut(usize::from(index)) {
+            *place = path;
         }
     }
 

@@ -16,6 +16,7 @@ use lb_common::{
     maps::{Constants, Control, Feature},
     next_hop::NextHop,
     pool::{self, Pool},
+    probe_link::ProbeLink,
     route::{self, Action, Route, Routes},
     row::ROWS_PER_ELEMENT,
     tracked::ENTRIES,
@@ -51,6 +52,8 @@ pub struct World {
     pub features: u32,
     /// ICMP errors that each CPU may make in a second.
     pub icmp_rate: u32,
+    /// Where probes of the path come in, if they do.
+    pub probe_link: Option<ProbeLink>,
     /// Seconds since the system started.
     pub clock: u32,
 }
@@ -220,13 +223,15 @@ impl World {
     fn constants(&self, sets: usize) -> Constants {
         let has = |v6| {
             let mut services = self.services.iter();
-            u32::from(services.any(|service| service.vip.is_ipv6() == v6))
+            u16::from(services.any(|service| service.vip.is_ipv6() == v6))
         };
         Constants {
             hash_key: self.hash_key,
             set_shift: 64 - sets.ilog2(),
             ipv6: has(true),
+            probe_link: self.probe_link.map_or(0, |link| link.ifindex as u16),
             ipv4: has(false),
+            probe_port: self.probe_link.map_or(0, |link| link.first_port),
             fib: 1,
             modes: self.modes(),
             features: self.features | self.used(),

@@ -26,6 +26,7 @@ mod moving;
 mod obstacle;
 mod other;
 mod packet;
+mod probe;
 mod reset;
 mod rewrite;
 mod select;
@@ -309,7 +310,7 @@ fn transport<'p, C: Cursor<'p>, T: Tables>(
 
 /// A service's packet to a backend, a backend's to its client.
 #[inline(always)]
-fn balance<'t, I: Ip, T: Tables>(packet: Packet<'_, I>, tables: &'t T) -> Fate<'t> {
+fn balance<'t, I: Ip, T: Tables>(mut packet: Packet<'_, I>, tables: &'t T) -> Fate<'t> {
     let destination = packet.ip.destination();
     let ports = *packet.transport.ports;
     let protocol = packet.transport.protocol;
@@ -320,6 +321,9 @@ fn balance<'t, I: Ip, T: Tables>(packet: Packet<'_, I>, tables: &'t T) -> Fate<'
         }
         if let Some(flow) = full_nat::reply(&packet, tables) {
             return to_client::send_flow(packet, &flow, tables);
+        }
+        if let Some(verdict) = probe::answered(&mut packet, tables) {
+            return Ok(verdict.into());
         }
     }
     if let Some(pair) = select::backend(packet.ip.source(), ports.source, protocol, tables) {

@@ -3,6 +3,7 @@
 use super::{
     Detour, Packet, Step, Tables,
     moving::{self, Question, Turn},
+    probe,
 };
 use crate::{
     DropReason,
@@ -193,6 +194,9 @@ pub(super) fn owner<T: Tables>(
     service: u64,
     tables: &T,
 ) -> Result<Choice, Step> {
+    if let Some(pair) = probe::pair(packet.transport, tables) {
+        return Ok(Choice::only(pair));
+    }
     let row = row(packet.hash, service, tables)?;
     let extent = Way::extent(service);
     if row.is_stable() {

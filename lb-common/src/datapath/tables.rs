@@ -13,6 +13,7 @@ use crate::{
     next_hop::Link,
     path::Path,
     pool::Pool,
+    probe_link::ProbeLink,
     range::Ranges,
     route::Routes,
     row::Row,
@@ -40,6 +41,9 @@ pub trait Tables {
 
     /// ICMP errors that each CPU may make in a second; 0: none. A load-time constant.
     fn icmp_rate(&self) -> u32;
+
+    /// The link that probes of the path come in by; a load-time constant, `None` where there are none.
+    fn probe_link(&self) -> Option<ProbeLink>;
 
     /// The key of the flow hash: a load-time constant.
     fn hash_key(&self) -> [u64; 2];
@@ -74,8 +78,8 @@ pub trait Tables {
     /// What is known of a tunnel's path.
     fn path(&self, index: u16) -> Path;
 
-    /// Takes note of a path's MTU, in bytes before encapsulation.
-    fn learn(&self, index: u16, mtu: u16);
+    /// Takes note of what is known of a tunnel's path now.
+    fn set_path(&self, index: u16, path: Path);
 
     /// A pool of full NAT.
     fn pool(&self, index: u16) -> Option<&Pool>;

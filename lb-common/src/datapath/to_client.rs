@@ -1,7 +1,7 @@
 //! A backend's packet: is it one, and whom is it for? → rewrite back → route.
 
 use super::{
-    Decision, Direction, Fate, Fib, Obstacle, Packet, Tables, owner, rewrite, shared, syn,
+    Decision, Direction, Fate, Fib, Obstacle, Packet, Tables, owner, probe, rewrite, shared, syn,
 };
 use crate::{
     DropReason, PassReason,
@@ -42,10 +42,15 @@ pub(super) fn send<'t, I: Ip, T: Tables>(
     tables: &'t T,
 ) -> Fate<'t> {
     let client = packet.ip.destination();
-    if may_be_ours {
+    let port = packet.transport.ports.destination;
+    let (action, gateway) = if !may_be_ours {
+        route(client, tables)
+    } else if let Some(way) = probe::way_back(client, port, tables) {
+        (NEXT_HOP, way)
+    } else {
         is_client(client, tables)?;
-    }
-    let (action, gateway) = route(client, tables);
+        route(client, tables)
+    };
     if action == DIRECT {
         return Err(PassReason::Direct.into());
     }
@@ -85,8 +90,11 @@ pub(super) fn send_flow<'t, I: Ip, T: Tables>(
     syn::check(&packet, backend.mss, tables)?;
     tables.count(flow.pair, Direction::Return, packet.len);
     let client = I::Address::from_table(&flow.destination);
-    let exit = exit(packet.ip, vip, client, route(client, tables), tables)
-        .map_err(|it| it.told(vip, tables))?;
+    let way = match probe::way_back(client, flow.ports().destination, tables) {
+        Some(way) => (NEXT_HOP, way),
+        None => route(client, tables),
+    };
+    let exit = exit(packet.ip, vip, client, way, tables).map_err(|it| it.told(vip, tables))?;
     packet.remember((vip, client), flow.pair, Direction::Return, 0, tables);
     rewrite::by_flow(packet, flow, exit);
     Ok(leaves(exit, tables))

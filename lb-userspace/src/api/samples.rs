@@ -146,6 +146,7 @@ fn backend(name: &str, address: &str, state: Health) -> BackendItem {
             used: 5,
         }),
         last_probe: Some("tcp ok 0.4ms".to_owned()),
+        path: None,
         events: BackendEvents {
             probes: ProbeCounts {
                 ok: if up { 9 } else { 0 },

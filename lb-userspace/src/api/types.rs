@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::health::Held;
+use crate::health::{Held, cause::Cause};
 
 /// Name and version of the vocabulary.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -160,12 +160,32 @@ pub struct BackendItem {
     pub places: Option<PlacesItem>,
     /// How the last probe ended, in words.
     pub last_probe: Option<String>,
+    /// The way to it by the VIP, where that is probed.
+    #[serde(default)]
+    pub path: Option<PathItem>,
     /// What happened to it since the daemon started.
     #[serde(flatten)]
     pub events: BackendEvents,
     /// What was set by hand, if anything.
     #[serde(rename = "override")]
     pub overridden: Option<OverrideItem>,
+}
+
+/// The way to a backend by its VIP, as probes find it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PathItem {
+    /// What they say.
+    pub state: Health,
+    /// Whether the backend takes no flows where it is down.
+    pub ejects: bool,
+    /// What is likely wrong, in a word.
+    pub cause: Option<Cause>,
+    /// The same in a sentence.
+    pub likely: Option<String>,
+    /// How the last one ended, in words.
+    pub last_probe: Option<String>,
+    /// Those that ended.
+    pub probes: ProbeCounts,
 }
 
 /// Places of a pool of full NAT, an address and a port each: each backend's flows have all of them to

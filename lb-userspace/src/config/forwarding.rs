@@ -89,7 +89,7 @@ pub(super) fn read_full_nat(node: &Node, problems: &mut Problems) -> Result<Full
     })
 }
 
-fn read_sources(node: &Node, problems: &mut Problems) -> Result<Vec<IpAddr>, Reported> {
+pub(super) fn read_sources(node: &Node, problems: &mut Problems) -> Result<Vec<IpAddr>, Reported> {
     let nodes = values::list(node, "`sources`", "`sources: [192.0.2.1]`", problems)?;
     let mut sources: Vec<Spanned<IpAddr>> = Vec::new();
     for node in nodes {

@@ -38,6 +38,7 @@ mod sharing;
 mod source;
 mod table;
 mod values;
+pub mod via_vip;
 
 use std::{fs::File, io::Read, path::Path, sync::Arc};
 
@@ -48,7 +49,7 @@ pub use self::{
     source::MAX_BYTES,
 };
 use self::{
-    model::{Config, Icmp},
+    model::{Config, Icmp, ViaVip},
     problems::{Finding, Problems, Reported},
     raw::Node,
     source::{Source, Span, Spanned},
@@ -132,7 +133,7 @@ fn unreadable(file_name: &str, error: &std::io::Error) -> Report {
     problems.into_report()
 }
 
-const KEYS: [&str; 7] = [
+const KEYS: [&str; 8] = [
     "interfaces",
     "hash_seed",
     "direct",
@@ -140,6 +141,7 @@ const KEYS: [&str; 7] = [
     "announce",
     "peers",
     "services",
+    "via_vip",
 ];
 
 fn read(
@@ -167,6 +169,10 @@ fn read(
         .get("peers")
         .map(|node| peers::read(node, top.get("hash_seed").is_some(), problems))
         .transpose();
+    let via_vip = top.get("via_vip").map_or_else(
+        || Ok(ViaVip::default()),
+        |node| via_vip::read(node, problems),
+    );
     let drafts = services::read(&top, problems);
     if let Ok(drafts) = &drafts {
         conflicts::check(drafts, problems);
@@ -179,6 +185,7 @@ fn read(
         icmp: icmp?,
         announce: announce?,
         peers: peers?,
+        via_vip: via_vip?,
         services: services::finish(drafts?)?,
     };
     Ok((config, interface_names))

@@ -32,8 +32,45 @@ pub struct Config {
     /// The other balancers with this configuration, if there are any; then there is a `hash_seed`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peers: Option<Peers>,
+    /// Where probes by way of a VIP come from.
+    pub via_vip: ViaVip,
     /// Services; names and VIPs are unique, and ranges of ports on one address do not overlap.
     pub services: Vec<Service>,
+}
+
+/// Where probes by way of a VIP come from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ViaVip {
+    /// Ports, each of which names a backend. Nothing else on this host has any of them.
+    pub ports: PortRange,
+    /// Addresses of this host, the first of a family counts; none: the one that the host takes towards the backend.
+    pub sources: Vec<IpAddr>,
+}
+
+impl Default for ViaVip {
+    /// Above the ports that Linux gives to its own connections.
+    fn default() -> Self {
+        Self {
+            ports: PortRange {
+                first: 61_000,
+                last: u16::MAX,
+            },
+            sources: Vec::new(),
+        }
+    }
+}
+
+/// Whether a backend is probed by way of the VIP as well, as clients reach it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Path {
+    /// It is not.
+    #[default]
+    Off,
+    /// It is, and nothing follows from it.
+    Watch,
+    /// It is, and takes no flows where it fails.
+    Eject,
 }
 
 /// Balancers that tell each other of their flows.
@@ -486,6 +523,8 @@ pub struct Probe {
     pub rise: u32,
     /// Failed probes in a row until it counts as down; at least 1.
     pub fall: u32,
+    /// Whether the way by the VIP is probed as well.
+    pub via_vip: Path,
 }
 
 impl Service {

@@ -2,7 +2,7 @@
 
 use super::{
     backends::BackendDraft,
-    model::{Mode, Protocol, Service, Vip},
+    model::{Check, Mode, Path, Protocol, Service, Vip},
     probe::Setting,
     problems::{Finding, Problems},
     quota,
@@ -15,6 +15,7 @@ impl ServiceDraft {
     pub(super) fn check(&self, problems: &mut Problems) {
         self.check_families(problems);
         self.check_probe(problems);
+        self.check_via_vip(problems);
         self.check_mss(problems);
         self.check_sources(problems);
         self.check_second_chance(problems);
@@ -53,6 +54,23 @@ impl ServiceDraft {
                     .label(format!("this is {found}"))
                     .also(vip.span, format!("the VIP is {expected}"))
                     .hint("make one service for each address family, or use mode `ipip` or `gue`"),
+            );
+        }
+    }
+
+    /// A datagram is answered by who understands it alone.
+    fn check_via_vip(&self, problems: &mut Problems) {
+        let (Ok(vip), Ok(Setting::On(probe))) = (&self.vip, &self.probe) else {
+            return;
+        };
+        let is_answered = matches!(*probe.check, Check::Udp(_) | Check::Dns(_));
+        let is_asked = vip.value.protocol == Protocol::Tcp || is_answered;
+        if probe.via_vip != Path::Off && !is_asked {
+            let message = "a service over UDP is probed by way of its VIP by datagrams alone";
+            problems.error(
+                Finding::at(vip.span, message)
+                    .label("this is UDP")
+                    .hint("use a probe of `type: udp` or `dns`, or take `via_vip` out of `probe`"),
             );
         }
     }

@@ -17,7 +17,7 @@ use crate::{
         Code, Error,
         types::{Applied, ApplyRequest, Source},
     },
-    config::{self, Parsed, Report},
+    config::{self, Parsed, Report, model::Config},
     peers::{Key, KeyError},
 };
 
@@ -146,9 +146,10 @@ impl Engine {
         let effective = self.saved.overrides.apply(config);
         sources::refuse(&effective.config, &host, HostPorts::read)?;
         let others = self.peers_of(config)?;
+        self.prepare_paths(config)?;
         let before = std::mem::replace(&mut self.host, host);
         let moved = self.settle(&effective).and_then(|moved| {
-            self.dataplane.attach(&config.interfaces)?;
+            self.dataplane.attach(&self.paths.interfaces(config))?;
             Ok(moved)
         });
         match moved {
@@ -168,11 +169,17 @@ impl Engine {
 }
 
 impl Engine {
+    /// Has a link for probes of the path where a configuration wants one.
+    pub(super) fn prepare_paths(&mut self, config: &Config) -> Result<(), Error> {
+        self.paths.prepare(config, &self.options.instance.name)
+    }
+
     /// Brings back what was in force before an attempt that failed half-way.
     fn go_back(&mut self) {
         let effective = Arc::clone(&self.effective);
         let settled = self.settle(&effective);
-        let attached = self.dataplane.attach(&self.config.interfaces);
+        let interfaces = self.paths.interfaces(&self.config);
+        let attached = self.dataplane.attach(&interfaces);
         if let Err(error) = settled.and_then(|_| Ok(attached?)) {
             error!(%error, "the data path is not as the configuration in force says");
         }

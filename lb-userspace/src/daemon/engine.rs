@@ -21,6 +21,7 @@ use super::{
     kernel_log::KernelLog,
     network::Host,
     own_links::OwnLinks,
+    paths::Paths,
     peering::Peering,
     store::{Saved, Store},
     targets::targets,
@@ -55,6 +56,8 @@ pub(super) struct Engine {
     pub(super) follower: Follower,
     pub(super) prober: Prober,
     pub(super) reports: Reports,
+    /// Probes by way of VIPs.
+    pub(super) paths: Paths,
     pub(super) dataplane: Dataplane,
     /// What cannot work as the host is set up.
     pub(super) findings: Vec<Finding>,
@@ -112,14 +115,12 @@ impl Engine {
         cut: Option<SocketAddr>,
     ) -> Result<u32, Error> {
         self.untidy = true;
-        let names: HashMap<Vip, &str> = effective
-            .config
-            .services
-            .iter()
-            .map(|service| (service.vip, service.name.as_str()))
-            .collect();
-        let health = |vip, address| match names.get(&vip) {
-            Some(service) => self.health(effective, service, vip, address),
+        self.paths.choose(effective, &self.reports);
+        let services = effective.config.services.iter();
+        let services: HashMap<Vip, &model::Service> =
+            services.map(|service| (service.vip, service)).collect();
+        let health = |vip, address| match services.get(&vip) {
+            Some(service) => self.health(effective, service, address),
             None => Health::Unknown,
         };
         let state = desired::build(&Inputs {
@@ -128,6 +129,7 @@ impl Engine {
             network: &self.host,
             tracks: self.dataplane.tracks(),
             guests: &self.guests,
+            probe_link: self.paths.link(&effective.config),
         });
         let mut state = State {
             cut,
@@ -225,16 +227,15 @@ impl Engine {
     pub(super) fn health(
         &self,
         effective: &Effective,
-        service: &str,
-        vip: Vip,
+        service: &model::Service,
         address: SocketAddr,
     ) -> Health {
-        if effective.admin(service, address) == Admin::Maint {
+        if effective.admin(&service.name, address) == Admin::Maint {
             return Health::Unknown;
         }
-        match self.reports.of(service, address) {
-            Some(report) => report.health,
-            None => self.installed_health(vip, address),
+        match self.reports.of(&service.name, address) {
+            Some(report) => self.paths.judge(service, address, report.health),
+            None => self.installed_health(service.vip, address),
         }
     }
 
@@ -263,6 +264,8 @@ impl Engine {
                 let addresses = service.backends.iter().map(|backend| backend.address);
                 (service.name.as_str(), addresses.collect())
             }));
+        self.paths.follow(&effective, &self.host, &self.dataplane);
+        self.paths.tidy(&effective.config);
         self.effective = Arc::new(effective);
         self.keep_neighbours();
         self.look_at_own_links();

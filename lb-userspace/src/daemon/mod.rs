@@ -26,6 +26,7 @@ mod network;
 mod notify;
 mod observe;
 mod own_links;
+mod paths;
 mod peering;
 mod reach;
 #[cfg(test)]
@@ -102,6 +103,7 @@ async fn serve(options: Options) -> Result<(), Error> {
     let Started {
         engine,
         probes,
+        path_probes,
         peers,
         doors,
     } = start::start(options).await?;
@@ -119,6 +121,7 @@ async fn serve(options: Options) -> Result<(), Error> {
         commands,
         network,
         probes,
+        path_probes,
         peers,
         news: every(peering::BETWEEN_LOOKS),
         signals,
@@ -137,6 +140,7 @@ struct Inputs {
     commands: mpsc::Receiver<Command>,
     network: channel::Receiver<Arc<View>>,
     probes: mpsc::UnboundedReceiver<Event>,
+    path_probes: mpsc::UnboundedReceiver<Event>,
     peers: mpsc::Receiver<peers::Event>,
     /// Times to look for what is news to peers.
     news: Interval,
@@ -186,6 +190,7 @@ async fn run_loop(mut engine: Engine, mut inputs: Inputs, servers: Servers) {
             _ = inputs.probes.recv_many(&mut events, PROBES_AT_A_TIME) => {
                 engine.probed(&mut events);
             }
+            Some(event) = inputs.path_probes.recv() => engine.path_probed(&event),
             Ok(()) = inputs.network.changed() => log(engine.network_changed()),
             Some(command) = inputs.commands.recv() => match command {
                 Command::Detach(reply) => {

@@ -92,7 +92,8 @@ impl Engine {
     }
 
     fn interface_items(&self) -> Result<Vec<InterfaceItem>, Error> {
-        let attached = self.dataplane.interfaces()?;
+        let mut attached = self.dataplane.interfaces()?;
+        attached.retain(|attachment| !self.paths.is_link(&attachment.name));
         let item = |attachment: Attachment| {
             let findings = self.findings.iter();
             let own = findings.filter(|finding| {
@@ -164,6 +165,7 @@ impl Engine {
                     .filter(|_| backend.mode == Mode::FullNat)
                     .and_then(|pair| self.places(service, *pair)),
                 last_probe: report.as_ref().and_then(words::last_probe),
+                path: self.paths.item(service, backend.address),
                 events: events.of(&service.name, backend.address),
                 overridden: by_hand.map(|by_hand| words::overridden(by_hand, now)),
             }
@@ -190,7 +192,12 @@ impl Engine {
     ) -> ServiceItem {
         let installed = self.dataplane.installed().service(service.vip);
         let takes_flows = |backend: &&BackendItem| {
-            backend.state == Health::Up && backend.admin == Admin::Ready && backend.weight > 0
+            let path = backend.path.as_ref();
+            let is_cut_off = path.is_some_and(|path| path.ejects && path.state != Health::Up);
+            backend.state == Health::Up
+                && !is_cut_off
+                && backend.admin == Admin::Ready
+                && backend.weight > 0
         };
         let checksum = installed.and_then(InstalledService::checksum);
         let total = counted.total();

@@ -213,7 +213,7 @@ impl Engine {
         });
         let is_decided = backends.all(|(service, address)| {
             effective.admin(&service.name, address) == Admin::Maint
-                || self.health(effective, &service.name, service.vip, address) != Health::Unknown
+                || self.health(effective, service, address) != Health::Unknown
         });
         if is_decided {
             self.peering.ready.send_replace(true);

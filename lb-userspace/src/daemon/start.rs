@@ -24,6 +24,7 @@ use super::{
     kernel_log::KernelLog,
     network::Host,
     own_links::OwnLinks,
+    paths::Paths,
     peering::Peering,
     servers::Doors,
     sources::{self, HostPorts},
@@ -44,6 +45,7 @@ use crate::{
 pub(super) struct Started {
     pub(super) engine: Engine,
     pub(super) probes: mpsc::UnboundedReceiver<Event>,
+    pub(super) path_probes: mpsc::UnboundedReceiver<Event>,
     pub(super) peers: mpsc::Receiver<peers::Event>,
     pub(super) doors: Doors,
 }
@@ -141,6 +143,7 @@ impl World {
         let events = Events::try_new().map_err(anyhow::Error::new)?;
         let probes_at_a_time = concurrency(descriptors());
         let (prober, probes) = Prober::new(Kinds::default(), probes_at_a_time);
+        let (paths, path_probes) = Paths::new(probes_at_a_time);
         let announcement = found_announced(&config, &saved, &mut self.dataplane).await?;
         let (peering, peers) = Peering::new();
         let mut engine = Engine {
@@ -154,6 +157,7 @@ impl World {
             follower: self.follower,
             reports: prober.reports(),
             prober,
+            paths,
             dataplane: self.dataplane,
             findings: Vec::new(),
             kernel_log: None,
@@ -179,6 +183,7 @@ impl World {
         Ok(Started {
             engine,
             probes,
+            path_probes,
             peers,
             doors: self.doors,
         })
@@ -210,6 +215,7 @@ impl Engine {
     /// Fills the maps, and lets packets come.
     async fn go(&mut self, effective: Effective) -> Result<(), Error> {
         let others = self.peers_of(&self.config)?;
+        self.prepare_paths(&effective.config)?;
         self.settle(&effective)?;
         self.adopt(effective);
         if !self.adopted {
@@ -238,7 +244,8 @@ impl Engine {
 
     /// Lets packets in, and then the world know.
     fn go_live(&mut self) -> Result<(), Error> {
-        self.dataplane.attach(&self.config.interfaces)?;
+        self.dataplane
+            .attach(&self.paths.interfaces(&self.config))?;
         self.start_announcing();
         self.read_kernel_log()
     }

@@ -32,6 +32,7 @@ pub(super) fn targets(
                 service: service.name.clone(),
                 backend: backend.address,
                 probe: probe.clone(),
+                via: None,
                 most_out,
                 initial: initial(service.vip, backend.address),
             });

@@ -40,6 +40,36 @@ impl Engine {
         }
     }
 
+    /// Takes the end of a probe by way of a VIP; the data path follows where it is to.
+    pub(super) fn path_probed(&mut self, event: &Event) {
+        let mut services = self.effective.config.services.iter();
+        let service = services.find(|service| service.name == event.service);
+        let backend = service.and_then(|service| {
+            let mut backends = service.backends.iter();
+            backends.find(|backend| backend.address == event.backend)
+        });
+        let Some((name, mode)) = backend.map(|backend| (backend.name.clone(), backend.mode)) else {
+            return;
+        };
+        self.paths.take(event, mode, &self.host, &self.dataplane);
+        let Some(transition) = event.transition else {
+            return;
+        };
+        let effective = Arc::clone(&self.effective);
+        if let Err(error) = self.settle(&effective) {
+            error!(%error, "the data path does not follow the probes of paths");
+        }
+        let cause = self.paths.cause_of(&event.service, event.backend);
+        let (service, outcome, to) = (&event.service, event.outcome, transition.to);
+        let cause = cause.map_or_else(
+            || outcome.to_string(),
+            |cause| format!("{outcome}: {cause}"),
+        );
+        info!(%service, backend = name, %to, cause, "path to backend changed state");
+        let left = self.backends_up(service);
+        self.record_as(event, &name, &format!("path_{to}"), &cause, left);
+    }
+
     /// Says once that failures are likelier this host's own, and once that they are not any more.
     fn doubt_own_path(&mut self) {
         let down = self.own_links.down();
@@ -133,12 +163,24 @@ impl Engine {
     fn record(&self, event: &Event, name: &str, what: &str, (up, total): (usize, usize)) {
         let report = self.reports.of(&event.service, event.backend);
         let probe = report.as_ref().and_then(words::last_probe);
+        let cause = probe.unwrap_or_else(|| event.outcome.to_string());
+        self.record_as(event, name, what, &cause, (up, total));
+    }
+
+    fn record_as(
+        &self,
+        event: &Event,
+        name: &str,
+        what: &str,
+        cause: &str,
+        (up, total): (usize, usize),
+    ) {
         let count = |count: usize| u32::try_from(count).ok();
         self.chronicle.record(EventItem {
             what: what.to_owned(),
             service: Some(event.service.clone()),
             backend: Some(name.to_owned()),
-            cause: probe.unwrap_or_else(|| event.outcome.to_string()),
+            cause: cause.to_owned(),
             lasted_ms: u64::try_from(event.lasted.as_millis()).ok(),
             up: count(up),
             total: count(total),
@@ -154,7 +196,10 @@ impl Engine {
         };
         let up = service.backends.iter().filter(|backend| {
             let report = self.reports.of(&service.name, backend.address);
-            report.is_some_and(|report| report.health == Health::Up)
+            report.is_some_and(|report| {
+                let health = self.paths.judge(service, backend.address, report.health);
+                health == Health::Up
+            })
         });
         (up.count(), service.backends.len())
     }

@@ -482,6 +482,7 @@ fn config(interfaces: &[&str]) -> Config {
         icmp: Icmp::default(),
         announce: None,
         peers: None,
+        via_vip: model::ViaVip::default(),
         services: vec![model::Service {
             name: "web".into(),
             vip: vip(),

@@ -1,7 +1,7 @@
 //! What the data path needs from time to time: the time itself, an end to flows that are over, and paths
 //! that are found out anew.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, net::IpAddr};
 
 use lb_common::{path::Path, verdict::TrackEvent};
 
@@ -50,6 +50,17 @@ impl Dataplane {
             }
         }
         Ok(())
+    }
+
+    /// How often a tunnel's end said that it could not deliver a packet, modulo 2¹⁶; 0 where there is none.
+    #[must_use]
+    pub fn refusals(&self, end: IpAddr, is_gue: bool) -> u16 {
+        let index = self.installed.path_to(end, is_gue);
+        let path = index.and_then(|index| {
+            let offset = Region::Paths.offset(index.into());
+            self.maps.load(Region::Paths, offset)
+        });
+        path.map_or(0, |word| Path(word).refusals())
     }
 
     /// Who looks after the remembered flows; `None` where none are.

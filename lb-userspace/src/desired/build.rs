@@ -12,6 +12,7 @@ use lb_common::{
     directory::{LOCAL, POOL, VIP},
     interface::Interface,
     next_hop::NextHop,
+    probe_link::{self, ProbeLink},
 };
 
 use super::{
@@ -24,7 +25,7 @@ use crate::{
     config::model::{self, Mode, OnDown, Protocol, Role, Vip},
     dataplane::sizes,
     health::Health,
-    net::client_routes::TooManyDirect,
+    net::{client_routes::TooManyDirect, portal},
 };
 
 /// An interface of the host.
@@ -96,6 +97,8 @@ pub struct Inputs<'a, H, N> {
     pub tracks: bool,
     /// Who stays for the sake of flows that other balancers told of.
     pub guests: &'a Guests,
+    /// The link that probes of the path come in by.
+    pub probe_link: Option<ProbeLink>,
 }
 
 /// Builds the state. A backend takes flows while it is up (or not probed), ready, and of a weight
@@ -126,7 +129,10 @@ where
         flows: sizes::flows(config),
         tracks: inputs.tracks,
         cut: None,
-        specialisation: Specialisation::of(config, inputs.tracks),
+        specialisation: Specialisation {
+            probe_link: inputs.probe_link,
+            ..Specialisation::of(config, inputs.tracks)
+        },
     };
     state.interfaces = interfaces(config, &state, inputs.network);
     Ok(state)
@@ -355,7 +361,11 @@ fn interfaces(
         Some((index, Interface::new(mac, mtu, from_backends)))
     };
     let configured = config.interfaces.iter().filter_map(configured);
-    sending.chain(configured).collect()
+    let probes = state.specialisation.probe_link.map(|link| {
+        let interface = Interface::new(probe_link::MAC, portal::MTU, false);
+        (link.ifindex, interface)
+    });
+    sending.chain(configured).chain(probes).collect()
 }
 
 fn next_hops(state: &State) -> impl Iterator<Item = NextHop> {

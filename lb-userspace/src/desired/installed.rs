@@ -169,6 +169,12 @@ impl Installed {
         idle.max().unwrap_or(0).into()
     }
 
+    /// The index of the path to a tunnel's end in `PATHS`.
+    #[must_use]
+    pub fn path_to(&self, address: IpAddr, is_gue: bool) -> Option<u16> {
+        self.paths.index(&FarEnd { address, is_gue })
+    }
+
     /// The indices of tunnels' paths in `PATHS`.
     pub fn paths(&self) -> impl Iterator<Item = u16> {
         self.paths.iter().map(|(_, index)| index)

@@ -229,7 +229,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::model::{FullNat, Icmp, Mode, OnDown, Ports, Protocol, Tunnel, Vip};
+    use crate::config::model::{FullNat, Icmp, Mode, OnDown, Ports, Protocol, Tunnel, ViaVip, Vip};
 
     const A: &str = "10.0.0.1:80";
     const B: &str = "10.0.0.2:80";
@@ -334,6 +334,7 @@ mod tests {
             icmp: Icmp::default(),
             announce: None,
             peers: None,
+            via_vip: ViaVip::default(),
             services: vec![Service {
                 name: "web".into(),
                 vip: Vip {

@@ -3,6 +3,7 @@
 use lb_common::{
     backend::Mode,
     maps::{Constants, Feature},
+    probe_link::ProbeLink,
 };
 
 use super::{claims::shares_backends, state::State};
@@ -21,6 +22,8 @@ pub struct Specialisation {
     pub features: u32,
     /// ICMP messages that each CPU may make in a second.
     pub icmp_rate: u32,
+    /// The link that probes of the path come in by; `None`: there are none.
+    pub probe_link: Option<ProbeLink>,
 }
 
 /// Features that tables make use of, so that a program must have them as long as a table does.
@@ -44,6 +47,7 @@ impl Specialisation {
             modes: backends.fold(0, |modes, b| modes | mode(b.mode).bit()),
             features: features(config) | (u32::from(tracks) * Feature::Tracking as u32),
             icmp_rate: config.icmp.rate,
+            probe_link: None,
         }
     }
 
@@ -56,6 +60,7 @@ impl Specialisation {
             modes: constants.modes,
             features: constants.features,
             icmp_rate: constants.icmp_rate,
+            probe_link: ProbeLink::of_constants(constants.probe_link, constants.probe_port),
         }
     }
 
@@ -74,8 +79,12 @@ impl Specialisation {
             modes,
             features,
             icmp_rate,
+            probe_link,
         } = self;
+        let ifindex = probe_link.and_then(|link| u16::try_from(link.ifindex).ok());
         Constants {
+            probe_link: ifindex.unwrap_or(0),
+            probe_port: probe_link.map_or(0, |link| link.first_port),
             ipv4: ipv4.into(),
             ipv6: ipv6.into(),
             modes,
@@ -105,6 +114,7 @@ impl Specialisation {
             modes: self.modes | before.modes,
             features: self.features | before.features & OF_TABLES,
             icmp_rate: self.icmp_rate,
+            probe_link: self.probe_link,
         }
     }
 }
@@ -175,6 +185,7 @@ mod tests {
             modes: Mode::Nat.bit() | Mode::Gue.bit(),
             features: Feature::Mss as u32 | Feature::Ranges as u32,
             icmp_rate: 9,
+            probe_link: None,
         };
         assert_eq!(after.on_the_way_from(before), both);
         assert_eq!(after.on_the_way_from(after), after);

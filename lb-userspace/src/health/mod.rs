@@ -8,11 +8,13 @@
 //! * [`outcome`]: how a probe may end.
 //! * [`machine`]: rise and fall; pure, without clock or socket.
 //! * [`guards`]: where a failure takes nobody out.
+//! * [`cause`]: why the way by a VIP fails where the backend answers.
 //! * [`probe`]: one question to one address.
 //! * [`scheduler`]: who is asked when; events and the state of all targets.
 //!
 //! What the operator wants (drain, maint) stands beside these states and is none of this module's.
 
+pub mod cause;
 pub mod guards;
 pub mod machine;
 pub mod outcome;
@@ -24,5 +26,5 @@ pub mod scheduler;
 pub use guards::Held;
 pub use machine::{Health, Machine, Streak, Transition};
 pub use outcome::Outcome;
-pub use registry::{Event, Last, Report, Target};
+pub use registry::{Event, Last, Report, Target, Via};
 pub use scheduler::{Prober, Reports};

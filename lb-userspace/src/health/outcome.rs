@@ -40,6 +40,8 @@ pub enum Outcome {
     Exit(i32),
     /// The signal that ended a command.
     Killed(i32),
+    /// It answers by way of the VIP, but to no packet of full size.
+    FullSizeLost,
 }
 
 /// Why there is no TLS session.
@@ -121,6 +123,7 @@ impl Outcome {
             Self::NotServing => "not_serving",
             Self::Exit(_) => "exit",
             Self::Killed(_) => "killed",
+            Self::FullSizeLost => "full_size_lost",
         }
     }
 
@@ -187,6 +190,7 @@ impl fmt::Display for Outcome {
             Self::NotServing => f.write_str("not serving"),
             Self::Exit(code) => write!(f, "exit code {code}"),
             Self::Killed(signal) => write!(f, "killed by signal {signal}"),
+            Self::FullSizeLost => f.write_str("full-sized packets are lost"),
         }
     }
 }

@@ -30,11 +30,24 @@ pub struct Target {
     pub backend: SocketAddr,
     /// How it is probed.
     pub probe: model::Probe,
+    /// Where else than at the backend's own address, and from where.
+    pub via: Option<Via>,
     /// The most backends of its service that may be out at a time.
     pub most_out: usize,
     /// Its state before the first probe: [`Health::Unknown`], or the installed one when it is adopted.
     /// Without effect on a target that is already probed.
     pub initial: Health,
+}
+
+/// A way to a backend through the data path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Via {
+    /// The VIP.
+    pub vip: SocketAddr,
+    /// An address of this host, and the port that names the backend.
+    pub from: SocketAddr,
+    /// Bytes of the longest packet that should arrive there.
+    pub full: u16,
 }
 
 /// The end of a probe, as one service sees it.
@@ -109,11 +122,14 @@ impl From<&Target> for Question {
             timeout,
             rise: _,
             fall: _,
+            via_vip: _,
         } = &target.probe;
         let port = port.unwrap_or_else(|| target.backend.port());
+        let own = SocketAddr::new(target.backend.ip(), port);
         Self {
             asked: Asked {
-                address: SocketAddr::new(target.backend.ip(), port),
+                address: target.via.map_or(own, |via| via.vip),
+                from: target.via.map(|via| (via.from, via.full)),
                 check: Arc::clone(check),
                 timeout: *timeout,
             },

@@ -167,6 +167,7 @@ mod tests {
         let interval = Duration::from_millis(millis);
         Question {
             asked: Asked {
+                from: None,
                 address: SocketAddr::new(IpAddr::V4(Ipv4Addr::from_bits(host)), 80),
                 check: Arc::default(),
                 timeout: interval,

@@ -99,7 +99,7 @@ impl Events {
         let Some(events) = self.backend(service, backend) else {
             return;
         };
-        *counter(&mut events.probes, outcome) += 1;
+        *events.probes.counter(outcome) += 1;
         self.probe_duration
             .with_label_values(&[service])
             .observe(took.as_secs_f64());
@@ -134,11 +134,14 @@ impl Events {
     }
 }
 
-const fn counter(probes: &mut ProbeCounts, outcome: Outcome) -> &mut u64 {
-    match outcome {
-        Outcome::Ok => &mut probes.ok,
-        Outcome::NotMade(_) => &mut probes.not_made,
-        Outcome::Timeout => &mut probes.timeout,
-        _ => &mut probes.failed,
+impl ProbeCounts {
+    /// The number of those that ended like this one.
+    pub(crate) const fn counter(&mut self, outcome: Outcome) -> &mut u64 {
+        match outcome {
+            Outcome::Ok => &mut self.ok,
+            Outcome::NotMade(_) => &mut self.not_made,
+            Outcome::Timeout => &mut self.timeout,
+            _ => &mut self.failed,
+        }
     }
 }

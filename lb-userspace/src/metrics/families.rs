@@ -48,6 +48,7 @@ impl Collector for Scrape {
         families.extend(traffic(backends));
         families.extend(states(backends));
         families.extend(events(backends));
+        families.extend(paths(backends));
         families.extend(full_nat(backends));
         families.extend(peers(&status.peers));
         families
@@ -253,6 +254,24 @@ fn states(backends: &[BackendItem]) -> [MetricFamily; 5] {
     [up, held, admin, weight, slots].map(Family::finish)
 }
 
+fn paths(backends: &[BackendItem]) -> [MetricFamily; 2] {
+    let mut up = gauge(
+        "xlb_path_up",
+        "Whether probes by way of the VIP reach a backend.",
+    );
+    let mut attempts = counter(
+        "xlb_path_probe_attempts_total",
+        "Probes by way of the VIP that ended.",
+    );
+    for backend in backends {
+        let Some(path) = &backend.path else { continue };
+        let pair = labels(backend);
+        up.add(&pair, path.state == Health::Up);
+        attempts.add_ends(&pair, path.probes);
+    }
+    [up, attempts].map(Family::finish)
+}
+
 fn events(backends: &[BackendItem]) -> [MetricFamily; 2] {
     let mut attempts = counter("xlb_probe_attempts_total", "Probes that ended.");
     let mut transitions = counter(
@@ -261,20 +280,7 @@ fn events(backends: &[BackendItem]) -> [MetricFamily; 2] {
     );
     for backend in backends {
         let [service, name] = labels(backend);
-        let ProbeCounts {
-            ok,
-            failed,
-            timeout,
-            not_made,
-        } = backend.events.probes;
-        for (result, count) in [
-            ("ok", ok),
-            ("failed", failed),
-            ("timeout", timeout),
-            ("not_made", not_made),
-        ] {
-            attempts.add(&[service, name, ("result", result)], count);
-        }
+        attempts.add_ends(&[service, name], backend.events.probes);
         let TransitionCounts { up, down } = backend.events.transitions;
         for (to, count) in [("up", up), ("down", down)] {
             transitions.add(&[service, name, ("to", to)], count);
@@ -408,6 +414,24 @@ impl Family {
             metric.set_gauge(gauge);
         }
         self.family.mut_metric().push(metric);
+    }
+
+    /// How probes of a backend ended.
+    fn add_ends(&mut self, [service, name]: &[(&str, &str); 2], ends: ProbeCounts) {
+        let ProbeCounts {
+            ok,
+            failed,
+            timeout,
+            not_made,
+        } = ends;
+        for (result, count) in [
+            ("ok", ok),
+            ("failed", failed),
+            ("timeout", timeout),
+            ("not_made", not_made),
+        ] {
+            self.add(&[*service, *name, ("result", result)], count);
+        }
     }
 
     fn sample(mut self, labels: &[(&str, &str)], value: impl Value) -> Self {

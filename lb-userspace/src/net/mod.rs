@@ -11,6 +11,8 @@
 //! * [`announce`]: which addresses this host takes, said by routes that routing software announces.
 //! * [`inspect`]: what cannot work as the host is set up, and the command that mends it.
 //!
+//! * [`portal`]: where probes of the path set out.
+//!
 //! All of it concerns the network namespace of the process. rtnetlink's types stay inside
 //! `kernel` and `message`: they change often.
 
@@ -20,6 +22,7 @@ pub mod follow;
 pub mod inspect;
 mod kernel;
 mod message;
+pub mod portal;
 #[cfg(test)]
 pub(crate) mod sandbox;
 pub mod view;
@@ -27,4 +30,5 @@ pub mod view;
 pub use client_routes::{ClientAction, ClientRoute, Family};
 pub use follow::Follower;
 pub use inspect::{Finding, Severity};
+pub use portal::{Doorway, Portal, PortalError};
 pub use view::{NextHop, Resolution, View};

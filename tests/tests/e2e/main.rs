@@ -29,6 +29,7 @@ mod network;
 mod on_down;
 mod page;
 mod path_mtu;
+mod paths;
 mod peers;
 mod pools;
 mod ports;

@@ -117,22 +117,25 @@ impl<I: Ip> Report<'_, I> {
         self.quoted.protocol == UDP
     }
 
-    /// Takes note of a path's MTU: it gets smaller only, and not smaller than what Linux believes
+    /// Takes note that a path's end takes nothing, or of its MTU: it gets smaller only, and not smaller than what Linux believes
     /// (`net.ipv4.route.min_pmtu`; RFC 8201, §4).
     #[inline(always)]
     fn learn<T: Tables>(&self, index: u16, tables: &T) -> DropReason {
         const LEAST: u32 = 552;
         const LEAST_V6: u32 = 1280;
+        let path = tables.path(index);
         if self.message.about::<I>() == Kind::TooBig {
             let mode = if self.is_gue() { Mode::Gue } else { Mode::Ipip };
             let least = if I::V6 { LEAST_V6 } else { LEAST };
             let mtu = self.message.mtu::<I>().clamp(least, u16::MAX.into());
             let mtu = bits::low_word(mtu)
                 - Tunnel::overhead(mode, I::V6, tables.uses(Feature::SecondChance));
-            let known = tables.path(index).mtu();
+            let known = path.mtu();
             if known == 0 || mtu < known {
-                tables.learn(index, mtu);
+                tables.set_path(index, path.learning(mtu, tables.clock()));
             }
+        } else {
+            tables.set_path(index, path.refusing());
         }
         DropReason::TunnelError
     }

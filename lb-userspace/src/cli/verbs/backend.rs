@@ -15,7 +15,9 @@ use crate::api::{
     Code, Error,
     client::Client,
     resolve,
-    types::{BackendItem, BackendRequest, BackendVerb, Changed, List, Observation, OverrideItem},
+    types::{
+        BackendItem, BackendRequest, BackendVerb, Changed, Health, List, Observation, OverrideItem,
+    },
 };
 
 pub(super) fn run(context: &Context, verb: Option<args::BackendVerb>) -> Result<u8, Error> {
@@ -274,9 +276,11 @@ fn moved(changed: &Changed) -> String {
 
 /// What probes say, and why that has no consequence where they fail.
 fn state(backend: &BackendItem) -> String {
-    match backend.held {
-        None => backend.state.word().to_owned(),
-        Some(held) => format!("{} ({held})", backend.state.word()),
+    let path = backend.path.as_ref();
+    match (backend.held, path.map(|path| path.state)) {
+        (None, Some(Health::Down)) => format!("{} (path DOWN)", backend.state.word()),
+        (None, _) => backend.state.word().to_owned(),
+        (Some(held), _) => format!("{} ({held})", backend.state.word()),
     }
 }
 

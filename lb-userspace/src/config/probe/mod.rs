@@ -5,16 +5,16 @@ mod check;
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    model::{Check, Probe, Protocol},
+    model::{Check, Path, Probe, Protocol},
     problems::{Finding, Problems, Reported},
     raw::{Node, Value},
     source::Spanned,
     table::Table,
-    values,
+    values::{self, Choice},
 };
 
 /// Keys of every type.
-const KEYS: [&str; 9] = [
+const KEYS: [&str; 10] = [
     "type",
     "port",
     "interval",
@@ -24,7 +24,18 @@ const KEYS: [&str; 9] = [
     "timeout",
     "rise",
     "fall",
+    "via_vip",
 ];
+
+const PATHS: Choice<Path> = Choice {
+    what: "`via_vip`",
+    words: &[
+        ("off", Path::Off),
+        ("watch", Path::Watch),
+        ("eject", Path::Eject),
+    ],
+    unsupported: &[],
+};
 
 const INTERVAL: Duration = Duration::from_secs(1);
 const TIMEOUT: Duration = Duration::from_millis(500);
@@ -69,6 +80,7 @@ impl Probe {
             timeout: TIMEOUT,
             rise: RISE,
             fall: FALL,
+            via_vip: Path::Off,
         }
     }
 }
@@ -98,6 +110,9 @@ fn read_table(node: &Node, problems: &mut Problems) -> Result<Probe, Reported> {
     let times = read_times(&table, problems);
     let rise = read_count(&table, "rise", RISE, problems);
     let fall = read_count(&table, "fall", FALL, problems);
+    let via_vip = table
+        .get("via_vip")
+        .map_or(Ok(Path::Off), |node| PATHS.read(node, problems));
     let times = times?;
     Ok(Probe {
         check: Arc::new(check?),
@@ -109,6 +124,7 @@ fn read_table(node: &Node, problems: &mut Problems) -> Result<Probe, Reported> {
         timeout: times.timeout,
         rise: rise?,
         fall: fall?,
+        via_vip: via_vip?,
     })
 }
 

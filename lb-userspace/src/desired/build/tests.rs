@@ -136,6 +136,7 @@ fn backend_in(mode: Mode, address: &str, tunnel_source: Option<&str>) -> Backend
         network: &Host,
         tracks: true,
         guests: &Guests::new(),
+        probe_link: None,
     });
     state.unwrap().services.remove(0).backends.remove(0)
 }
@@ -158,6 +159,7 @@ fn state(probe: Option<Probe>, health: Health, admin: Admin, weight: u16) -> Sta
         network: &Host,
         tracks: true,
         guests: &Guests::new(),
+        probe_link: None,
     })
     .unwrap()
 }
@@ -174,6 +176,7 @@ fn config(probe: Option<Probe>, weight: u16) -> Config {
         icmp: Icmp::default(),
         announce: None,
         peers: None,
+        via_vip: model::ViaVip::default(),
         services: vec![model::Service {
             name: "web".into(),
             vip: Vip {
@@ -216,6 +219,7 @@ fn probe() -> Probe {
         timeout: second,
         rise: 2,
         fall: 3,
+        via_vip: model::Path::Off,
     }
 }
 

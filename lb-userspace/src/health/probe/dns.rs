@@ -2,19 +2,19 @@
 
 use std::{
     hash::{BuildHasher as _, RandomState},
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{Ipv4Addr, Ipv6Addr},
 };
 
 use simple_dns::{CLASS, Name, Packet, PacketFlag, QCLASS, QTYPE, Question, TYPE, rdata::RData};
 
-use super::talk::exchange;
+use super::{Way, talk::exchange};
 use crate::{config::model::Dns, health::Outcome};
 
 /// Asks, and judges code and answers.
-pub(super) async fn ask(address: SocketAddr, check: &Dns) -> Result<(), Outcome> {
-    let id = u16::try_from(RandomState::new().hash_one(address) & 0xffff).unwrap_or_default();
+pub(super) async fn ask(way: &Way, check: &Dns) -> Result<(), Outcome> {
+    let id = u16::try_from(RandomState::new().hash_one(way.to) & 0xffff).unwrap_or_default();
     let question = question(id, check).ok_or(Outcome::NotMade(libc::EINVAL))?;
-    let heard = exchange(address, &question).await?;
+    let heard = exchange(way, &question).await?;
     let answer = Packet::parse(&heard).map_err(|_error| Outcome::Malformed)?;
     if answer.id() != id || !answer.has_flags(PacketFlag::RESPONSE) {
         return Err(Outcome::Malformed);

@@ -15,7 +15,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::{http::outcome, tcp, tls};
+use super::{Way, http::outcome, tcp, tls};
 use crate::{config::model::Grpc, health::Outcome};
 
 const PATH: &str = "/grpc.health.v1.Health/Check";
@@ -30,20 +30,16 @@ const PREFIX: usize = 5;
 const MOST: usize = 4096;
 
 /// Asks, and judges what is answered.
-pub(super) async fn ask(
-    address: SocketAddr,
-    check: &Grpc,
-    clients: &tls::Clients,
-) -> Result<(), Outcome> {
+pub(super) async fn ask(way: &Way, check: &Grpc, clients: &tls::Clients) -> Result<(), Outcome> {
     let mut driver = JoinSet::new();
     let response = match &check.tls {
         None => {
-            let request = request("http", address, &check.service)?;
-            exchange(tcp::connect(address).await?, request, &mut driver).await?
+            let request = request("http", way.to, &check.service)?;
+            exchange(tcp::connect(way).await?, request, &mut driver).await?
         }
         Some(tls) => {
-            let request = request("https", address, &check.service)?;
-            let stream = clients.connect(address, tls, None, b"h2").await?;
+            let request = request("https", way.to, &check.service)?;
+            let stream = clients.connect(way, tls, None, b"h2").await?;
             exchange(stream, request, &mut driver).await?
         }
     };

@@ -11,25 +11,21 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::{tcp, tls};
+use super::{Way, tcp, tls};
 use crate::{config::model::Http, health::Outcome};
 
 const USER_AGENT: &str = concat!("xlb/", env!("CARGO_PKG_VERSION"), " (probe)");
 
 /// Asks, and judges status and content.
-pub(super) async fn ask(
-    address: SocketAddr,
-    check: &Http,
-    clients: &tls::Clients,
-) -> Result<(), Outcome> {
-    let request = request(address, check).map_err(|_error| Outcome::NotMade(libc::EINVAL))?;
+pub(super) async fn ask(way: &Way, check: &Http, clients: &tls::Clients) -> Result<(), Outcome> {
+    let request = request(way.to, check).map_err(|_error| Outcome::NotMade(libc::EINVAL))?;
     // Dropped, it ends the connection.
     let mut driver = JoinSet::new();
     let response = match &check.tls {
-        None => exchange(tcp::connect(address).await?, request, &mut driver).await?,
+        None => exchange(tcp::connect(way).await?, request, &mut driver).await?,
         Some(tls) => {
             let host = check.host.as_deref();
-            let stream = clients.connect(address, tls, host, b"http/1.1").await?;
+            let stream = clients.connect(way, tls, host, b"http/1.1").await?;
             exchange(stream, request, &mut driver).await?
         }
     };

@@ -1,6 +1,6 @@
 //! Bytes there, bytes back, over TCP and UDP.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{io, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -8,7 +8,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{any, tcp};
+use super::{Way, any, tcp};
 use crate::{config::model::Talk, health::Outcome};
 
 /// Bytes of an answer that are looked at.
@@ -19,8 +19,8 @@ const DATAGRAM: usize = 1 << 16;
 const AGAIN: Duration = Duration::from_millis(200);
 
 /// A connection; then what is said, and heard, as far as anything is.
-pub(super) async fn over_tcp(address: SocketAddr, check: &Talk) -> Result<(), Outcome> {
-    let mut stream = tcp::connect(address).await?;
+pub(super) async fn over_tcp(way: &Way, check: &Talk) -> Result<(), Outcome> {
+    let mut stream = tcp::connect(way).await?;
     if let Some(send) = &check.send {
         let sent = stream.write_all(send.as_bytes()).await;
         sent.map_err(|error| Outcome::from_stream_error(&error))?;
@@ -46,18 +46,18 @@ pub(super) async fn over_tcp(address: SocketAddr, check: &Talk) -> Result<(), Ou
 }
 
 /// A datagram, said again and again until another one comes back.
-pub(super) async fn over_udp(address: SocketAddr, check: &Talk) -> Result<(), Outcome> {
+pub(super) async fn over_udp(way: &Way, check: &Talk) -> Result<(), Outcome> {
     let said = check.send.as_deref().unwrap_or_default().as_bytes();
-    let heard = exchange(address, said).await?;
+    let heard = exchange(way, said).await?;
     let is_good = check.expect.as_ref().is_none_or(|it| it.is_in(&heard));
     is_good.then_some(()).ok_or(Outcome::Unexpected)
 }
 
 /// The first datagram that answers another one.
-pub(super) async fn exchange(address: SocketAddr, said: &[u8]) -> Result<Vec<u8>, Outcome> {
+pub(super) async fn exchange(way: &Way, said: &[u8]) -> Result<Vec<u8>, Outcome> {
     let error = |error| Outcome::from_connect_error(&error);
-    let socket = UdpSocket::bind(any(address)).await.map_err(error)?;
-    socket.connect(address).await.map_err(error)?;
+    let socket = socket(way).await.map_err(error)?;
+    socket.connect(way.to).await.map_err(error)?;
     let mut heard = vec![0; DATAGRAM];
     loop {
         socket.send(said).await.map_err(error)?;
@@ -65,5 +65,12 @@ pub(super) async fn exchange(address: SocketAddr, said: &[u8]) -> Result<Vec<u8>
             heard.truncate(length.map_err(error)?);
             return Ok(heard);
         }
+    }
+}
+
+async fn socket(way: &Way) -> io::Result<UdpSocket> {
+    match &way.through {
+        Some((portal, from)) => portal.udp(*from).await,
+        None => UdpSocket::bind(any(way.to)).await,
     }
 }

@@ -7,22 +7,24 @@ use std::{io, net::SocketAddr};
 
 use tokio::net::{TcpSocket, TcpStream};
 
+use super::Way;
 use crate::health::Outcome;
 
 /// Connects.
-pub(super) async fn connect(address: SocketAddr) -> Result<TcpStream, Outcome> {
-    let stream = try_connect(address).await;
+pub(super) async fn connect(way: &Way) -> Result<TcpStream, Outcome> {
+    let stream = try_connect(way).await;
     let stream = stream.map_err(|error| Outcome::from_connect_error(&error))?;
     judge(&stream).map(|()| stream)
 }
 
-async fn try_connect(address: SocketAddr) -> io::Result<TcpStream> {
-    let socket = match address {
-        SocketAddr::V4(_) => TcpSocket::new_v4(),
-        SocketAddr::V6(_) => TcpSocket::new_v6(),
+async fn try_connect(way: &Way) -> io::Result<TcpStream> {
+    let socket = match (&way.through, way.to) {
+        (Some((portal, from)), _) => portal.tcp(*from).await,
+        (None, SocketAddr::V4(_)) => TcpSocket::new_v4(),
+        (None, SocketAddr::V6(_)) => TcpSocket::new_v6(),
     }?;
     socket.set_zero_linger()?;
-    socket.connect(address).await
+    socket.connect(way.to).await
 }
 
 /// A connect to a local port in which nobody listens may meet itself: the kernel may choose that very

@@ -23,6 +23,7 @@ const SHORT: Duration = Duration::from_millis(50);
 
 async fn answer(address: SocketAddr, check: Check, timeout: Duration) -> Answer {
     let asked = Asked {
+        from: None,
         address,
         check: Arc::new(check),
         timeout,

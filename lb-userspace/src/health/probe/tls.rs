@@ -3,7 +3,6 @@
 use std::{
     collections::HashMap,
     fmt, fs, io,
-    net::SocketAddr,
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -18,7 +17,7 @@ use rustls::{
 use tokio::{net::TcpStream, time::Instant};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use super::tcp;
+use super::{Way, tcp};
 use crate::{
     config::model::Tls,
     health::{Outcome, outcome::TlsFault},
@@ -47,16 +46,16 @@ impl Clients {
     /// Connects, and shakes hands.
     pub(super) async fn connect(
         &self,
-        address: SocketAddr,
+        way: &Way,
         tls: &Tls,
         host: Option<&str>,
         alpn: Alpn,
     ) -> Result<TlsStream<TcpStream>, Outcome> {
         let config = self.config(tls, alpn).await?;
-        let stream = tcp::connect(address).await?;
+        let stream = tcp::connect(way).await?;
         let name = tls.sni.as_deref().or(host);
         let name = name.and_then(|name| ServerName::try_from(name.to_owned()).ok());
-        let name = name.unwrap_or_else(|| ServerName::from(address.ip()));
+        let name = name.unwrap_or_else(|| ServerName::from(way.to.ip()));
         let session = TlsConnector::from(config).connect(name, stream).await;
         session.map_err(|error| outcome(&error))
     }

@@ -240,6 +240,7 @@ async fn real_connects_follow_a_real_listener() {
     let backend = listener.local_addr().unwrap();
     let (mut prober, mut events) = Prober::new(Kinds::default(), CONCURRENCY);
     let target = Target {
+        via: None,
         backend,
         ..target("web", 1, Health::Unknown)
     };
@@ -319,6 +320,7 @@ fn address(n: u8) -> SocketAddr {
 
 fn target(service: &str, n: u8, initial: Health) -> Target {
     Target {
+        via: None,
         service: service.to_owned(),
         backend: address(n),
         probe: model::Probe {
@@ -331,6 +333,7 @@ fn target(service: &str, n: u8, initial: Health) -> Target {
             timeout: INTERVAL,
             rise: 2,
             fall: 2,
+            via_vip: model::Path::Off,
         },
         most_out: usize::MAX,
         initial,

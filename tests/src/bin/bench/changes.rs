@@ -127,6 +127,7 @@ impl Balancer {
             network: &self.host,
             tracks: true,
             guests: &desired::Guests::new(),
+            probe_link: None,
         });
         let state = state.expect("no `direct` prefixes");
         self.dataplane.reconcile(&state).expect("it fits").rows
