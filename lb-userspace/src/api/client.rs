@@ -15,8 +15,8 @@ use tokio::net::UnixStream;
 use super::{
     error::{Code, Error, ErrorBody},
     types::{
-        Applied, ApplyRequest, BackendRequest, BackendSetup, BalancerChanged, BalancerRequest,
-        Changed, Detached, EventItem, List, Observation,
+        Applied, ApplyRequest, BackendDetail, BackendRequest, BackendSetup, BalancerChanged,
+        BalancerRequest, Changed, Detached, EventItem, List, Observation,
     },
 };
 
@@ -46,6 +46,15 @@ impl Client {
     pub async fn observe(&self) -> Result<Observation, Error> {
         self.call::<(), _>(Method::GET, "/v1/observation", None)
             .await
+    }
+
+    /// All there is to see of a backend of a service.
+    ///
+    /// # Errors
+    /// [`Code::Unreachable`], or what the daemon answers.
+    pub async fn show(&self, service: &str, backend: &str) -> Result<List<BackendDetail>, Error> {
+        let path = format!("/v1/backends/{}/{}", segment(service), segment(backend));
+        self.call::<(), _>(Method::GET, &path, None).await
     }
 
     /// What the backends of all services need for their modes.
@@ -133,6 +142,17 @@ impl Client {
         connection.abort();
         Ok((good, body))
     }
+}
+
+/// A word as it stands in a path (RFC 3986, §2.1).
+fn segment(word: &str) -> String {
+    let encoded = word.bytes().map(|byte| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+            char::from(byte).to_string()
+        }
+        _ => format!("%{byte:02X}"),
+    });
+    encoded.collect()
 }
 
 fn request<Q: Serialize>(

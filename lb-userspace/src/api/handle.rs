@@ -8,8 +8,8 @@ use super::{
     chronicle::Chronicle,
     error::{Code, Error},
     types::{
-        Applied, ApplyRequest, BackendRequest, BackendSetup, BalancerChanged, BalancerRequest,
-        Changed, Detached, Observation,
+        Applied, ApplyRequest, BackendDetail, BackendRequest, BackendSetup, BalancerChanged,
+        BalancerRequest, Changed, Detached, Observation,
     },
 };
 
@@ -18,6 +18,8 @@ use super::{
 pub enum Command {
     /// Tell all there is to see.
     Observe(Reply<Observation>),
+    /// Tell all there is to see of a backend of a service, both as operators call them.
+    Show([String; 2], Reply<BackendDetail>),
     /// Tell what backends need for their modes.
     Setup(Reply<Vec<BackendSetup>>),
     /// Change a backend.
@@ -67,6 +69,14 @@ impl Handle {
     /// Where the loop cannot read it, or ended.
     pub async fn observe(&self) -> Result<Observation, Error> {
         self.ask(Command::Observe).await
+    }
+
+    /// Asks for all there is to see of a backend of a service, both as operators call them.
+    ///
+    /// # Errors
+    /// Where there is no such backend, the loop cannot read it, or ended.
+    pub async fn show(&self, whom: [String; 2]) -> Result<BackendDetail, Error> {
+        self.ask(|reply| Command::Show(whom, reply)).await
     }
 
     /// Asks what backends need for their modes.

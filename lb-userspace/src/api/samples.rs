@@ -3,9 +3,9 @@
 use lb_common::{AnswerReason, DropReason, PassReason};
 
 use super::types::{
-    Admin, AnnouncementItem, BackendEvents, BackendItem, BackendSetup, ConfigItem, Health,
-    InterfaceItem, MapItem, Observation, OverrideItem, PeersItem, PlacesItem, ProbeCounts,
-    ReasonItem, Schema, ServiceItem, Status, TrackingItem, TransitionCounts, VipItem,
+    Admin, AnnouncementItem, BackendDetail, BackendEvents, BackendItem, BackendSetup, ConfigItem,
+    Health, InterfaceItem, MapItem, Observation, OverrideItem, PeersItem, PlacesItem, ProbeCounts,
+    ProbeItem, ReasonItem, Schema, ServiceItem, Status, TrackingItem, TransitionCounts, VipItem,
 };
 
 /// What the backends of [`observation`] need.
@@ -30,6 +30,26 @@ pub(crate) fn observation() -> Observation {
         backends: vec![
             backend("b1", "10.0.0.11:8080", Health::Up),
             backend("b2", "10.0.0.12:8080", Health::Down),
+        ],
+    }
+}
+
+/// `b2`, and its last three probes.
+pub(crate) fn detail() -> BackendDetail {
+    let probe = |ago_ms, outcome: &str, detail: Option<&str>, latency_us| ProbeItem {
+        at_ms: 1_700_000_000_000 - ago_ms,
+        ago_ms,
+        outcome: outcome.to_owned(),
+        detail: detail.map(str::to_owned),
+        latency_us,
+    };
+    BackendDetail {
+        backend: backend("b2", "10.0.0.12:8080", Health::Down),
+        state_ms: Some(90_000),
+        last_probes: vec![
+            probe(612, "status", Some("status 503"), 1_312),
+            probe(1_630, "timeout", None, 500_000),
+            probe(61_000, "ok", None, 87),
         ],
     }
 }

@@ -23,8 +23,9 @@ use super::{
     error::{Code, Error, ErrorBody},
     handle::Handle,
     types::{
-        Applied, ApplyRequest, BackendItem, BackendRequest, BackendSetup, BalancerChanged,
-        BalancerRequest, Changed, Detached, EventItem, List, Observation, ServiceItem, Status,
+        Applied, ApplyRequest, BackendDetail, BackendItem, BackendRequest, BackendSetup,
+        BalancerChanged, BalancerRequest, Changed, Detached, EventItem, List, Observation,
+        ServiceItem, Status,
     },
 };
 
@@ -56,6 +57,7 @@ fn router(handle: Handle) -> Router {
         .route("/v1/status", get(status))
         .route("/v1/services", get(services))
         .route("/v1/backends", get(backends).post(change))
+        .route("/v1/backends/{service}/{backend}", get(show))
         .route("/v1/observation", get(observation))
         .route("/v1/backend-setup", get(setup))
         .route("/v1/events/after/{number}", get(events))
@@ -115,6 +117,13 @@ async fn services(State(handle): State<Handle>) -> Answer<List<ServiceItem>> {
 
 async fn backends(State(handle): State<Handle>) -> Answer<List<BackendItem>> {
     Ok(Json(List::new(handle.observe().await?.backends)))
+}
+
+async fn show(
+    State(handle): State<Handle>,
+    Path(whom): Path<[String; 2]>,
+) -> Answer<List<BackendDetail>> {
+    Ok(Json(List::new(vec![handle.show(whom).await?])))
 }
 
 async fn setup(State(handle): State<Handle>) -> Answer<List<BackendSetup>> {

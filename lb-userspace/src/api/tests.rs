@@ -11,8 +11,8 @@ use super::{
     handle::{Command, Handle},
     resolve, samples, server, socket,
     types::{
-        Applied, ApplyRequest, BackendRequest, BackendVerb, BalancerChanged, BalancerRequest,
-        BalancerVerb, Changed, Detached, Source,
+        Applied, ApplyRequest, BackendDetail, BackendRequest, BackendVerb, BalancerChanged,
+        BalancerRequest, BalancerVerb, Changed, Detached, Source,
     },
 };
 
@@ -43,6 +43,7 @@ async fn answer(mut commands: Receiver<Command>) {
     while let Some(command) = commands.recv().await {
         match command {
             Command::Observe(reply) => reply.send(Ok(samples::observation())).unwrap(),
+            Command::Show(whom, reply) => reply.send(show(&whom)).unwrap(),
             Command::Setup(reply) => reply.send(Ok(samples::setup())).unwrap(),
             Command::Change(request, reply) => reply.send(change(&request)).unwrap(),
             Command::Administer(request, reply) => reply.send(administer(request)).unwrap(),
@@ -59,6 +60,12 @@ async fn answer(mut commands: Receiver<Command>) {
             }
         }
     }
+}
+
+fn show([service, backend]: &[String; 2]) -> Result<BackendDetail, Error> {
+    resolve::service(service, &["wéb 100%?"])?;
+    assert_eq!(backend, "[2001:db8::1]:80");
+    Ok(samples::detail())
 }
 
 fn change(request: &BackendRequest) -> Result<Changed, Error> {
@@ -124,6 +131,8 @@ async fn every_request_arrives_and_comes_back_as_it_was_sent() {
     let Daemon { client, .. } = &start();
     assert_eq!(client.observe().await.unwrap(), samples::observation());
     assert_eq!(client.setup().await.unwrap().items, samples::setup());
+    let shown = client.show("wéb 100%?", "[2001:db8::1]:80").await;
+    assert_eq!(shown.unwrap().items, [samples::detail()]);
     for verb in [
         BackendVerb::Add {
             name: None,

@@ -49,6 +49,10 @@ impl Item for BackendItem {
     const KIND: &'static str = "BackendList";
 }
 
+impl Item for BackendDetail {
+    const KIND: &'static str = "BackendDetailList";
+}
+
 impl Item for ServiceItem {
     const KIND: &'static str = "ServiceList";
 }
@@ -105,12 +109,14 @@ macro_rules! words {
 }
 
 mod balancers;
+mod detail;
 mod event;
 
 pub use balancers::{
     AnnouncementItem, BalancerChanged, BalancerRequest, BalancerVerb, CountItem, PeerItem,
     PeersItem, VipItem,
 };
+pub use detail::{BackendDetail, ProbeItem};
 pub use event::EventItem;
 
 words!(Health { Up = "up", Down = "down", Unknown = "unknown" });

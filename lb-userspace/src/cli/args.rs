@@ -223,6 +223,7 @@ What is set by hand survives reload and restart until `backend reset` or the end
 
 Examples:
   xlb backend list web
+  xlb backend show web b1                 and its last probes
   xlb backend add web 10.0.0.14:8080 --name b4 --weight 2
   xlb backend drain web b1 --for 30m
   xlb backend weight web 10.0.0.12 5
@@ -349,6 +350,12 @@ pub enum BackendVerb {
     List {
         /// Only those of this service.
         service: Option<String>,
+    },
+    /// Show one backend, and its last probes with their times.
+    Show {
+        /// Which one.
+        #[command(flatten)]
+        target: Target,
     },
     /// Add a backend.
     Add {

@@ -31,6 +31,20 @@ pub(crate) fn seconds(seconds: u64) -> String {
     }
 }
 
+/// Milliseconds as a time that passed: `0.6s`, `1m30s`.
+pub(crate) fn millis(millis: u64) -> String {
+    match millis {
+        0..10_000 => format!("{}.{}s", millis / 1000, millis % 1000 / 100),
+        _ => seconds(millis / 1000),
+    }
+}
+
+/// Microseconds as what a probe takes: `0.4ms`.
+pub(crate) fn micros(micros: u64) -> String {
+    let tenths = (micros + 50) / 100;
+    format!("{}.{}ms", tenths / 10, tenths % 10)
+}
+
 /// A share, 0 to 1, in percent.
 pub(crate) fn percent(share: f64) -> String {
     format!("{:.1}%", share * 100.0)

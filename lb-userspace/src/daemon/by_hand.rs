@@ -86,7 +86,8 @@ impl Context<'_> {
     /// The backend that is meant.
     fn known(&self) -> Result<&model::Backend, Error> {
         find(
-            self.request,
+            &self.request.service,
+            &self.request.backend,
             self.in_force.vip,
             self.in_force.backends.iter(),
         )
@@ -200,7 +201,10 @@ impl Context<'_> {
         };
         let removed = self.in_file.backends.iter().filter(|b| !is_there(b));
         let all = self.in_force.backends.iter().chain(removed);
-        let backend = find(self.request, self.in_force.vip, all)?;
+        let BackendRequest {
+            service, backend, ..
+        } = self.request;
+        let backend = find(service, backend, self.in_force.vip, all)?;
         Ok(self.deed(&backend.name, backend.address, Override::default(), None))
     }
 
@@ -239,8 +243,10 @@ impl Context<'_> {
     }
 }
 
-fn find<'a>(
-    request: &BackendRequest,
+/// The backend of a service that a word means.
+pub(super) fn find<'a>(
+    service: &str,
+    word: &str,
     vip: Vip,
     backends: impl Iterator<Item = &'a model::Backend>,
 ) -> Result<&'a model::Backend, Error> {
@@ -252,7 +258,7 @@ fn find<'a>(
             address: BackendAddress::of(vip, backend.address),
         })
         .collect();
-    let place = resolve::backend(&request.service, &request.backend, &candidates)?;
+    let place = resolve::backend(service, word, &candidates)?;
     backends
         .get(place)
         .copied()

@@ -4,7 +4,7 @@
 //! * `apply`, `change`, `watch`: what may happen to it. Each builds the desired state anew and
 //!   has the difference written; nothing else writes to the data path.
 //! * `announce`: which VIPs routing software is to announce.
-//! * `observe`: what there is to see. `setup`: what backends need.
+//! * `observe`: what there is to see; `show`: of one backend. `setup`: what backends need.
 //! * `store`: what outlives it. `servers`: its two doors. `alone`: what is done without it.
 //!
 //! It ends without touching the data path, which goes on and is taken over by the next daemon.
@@ -33,6 +33,7 @@ mod reach;
 mod samples;
 mod servers;
 mod setup;
+mod show;
 mod sources;
 mod start;
 mod store;
@@ -209,6 +210,10 @@ async fn run_loop(mut engine: Engine, mut inputs: Inputs, servers: Servers) {
                     follow(&mut engine, &mut inputs.probes);
                     drop(reply.send(observed));
                 }
+                Command::Show(whom, reply) => {
+                    follow(&mut engine, &mut inputs.probes);
+                    drop(reply.send(engine.show(&whom)));
+                }
                 Command::Setup(reply) => drop(reply.send(Ok(engine.backend_setup()))),
             },
             Some(event) = inputs.peers.recv() => log(engine.peer_wants(event)),
@@ -216,13 +221,7 @@ async fn run_loop(mut engine: Engine, mut inputs: Inputs, servers: Servers) {
             () = next_expiry(&engine) => log(engine.expire()),
             _ = inputs.seconds.tick() => log(engine.tell_time().and_then(|()| engine.let_rest())),
             _ = inputs.paths.tick() => log(engine.forget_old_paths()),
-            _ = inputs.quiet.tick() => {
-                engine.review_what_waits();
-                if engine.own_links.is_waiting() {
-                    engine.look_at_own_links();
-                }
-                engine.tidy();
-            }
+            _ = inputs.quiet.tick() => engine.look_around(),
             _ = inputs.looks.tick() => drop(inputs.inspections.spawn(engine.inspect())),
             Some(Ok(findings)) = inputs.inspections.join_next() => engine.inspected(findings),
             _ = inputs.signals.hangup.recv() => {
@@ -272,6 +271,15 @@ async fn next_expiry(engine: &Engine) {
 impl Engine {
     fn tell_time(&mut self) -> Result<(), Error> {
         Ok(self.dataplane.tell_time()?)
+    }
+
+    /// What is looked at without an occasion.
+    fn look_around(&mut self) {
+        self.review_what_waits();
+        if self.own_links.is_waiting() {
+            self.look_at_own_links();
+        }
+        self.tidy();
     }
 
     fn forget_old_paths(&mut self) -> Result<(), Error> {

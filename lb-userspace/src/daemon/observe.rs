@@ -120,7 +120,12 @@ impl Engine {
             .collect()
     }
 
-    fn backend_items(&self, service: &Service, counted: &ServiceCounters) -> Vec<BackendItem> {
+    /// The backends of a service.
+    pub(super) fn backend_items(
+        &self,
+        service: &Service,
+        counted: &ServiceCounters,
+    ) -> Vec<BackendItem> {
         let installed = self.dataplane.installed().service(service.vip);
         let pairs = installed.map(InstalledService::pairs).unwrap_or_default();
         let shares = installed.map(InstalledService::shares).unwrap_or_default();

@@ -19,6 +19,7 @@ pub mod guards;
 pub mod machine;
 pub mod outcome;
 pub mod probe;
+mod recent;
 mod registry;
 mod schedule;
 pub mod scheduler;

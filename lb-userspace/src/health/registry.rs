@@ -17,6 +17,7 @@ use super::{
     guards::{Guarded, Guards, Held},
     machine::{Health, Machine, Pace, Streak, Thresholds, Transition},
     probe::{Answer, Asked},
+    recent::Recent,
     schedule::Paces,
 };
 use crate::config::model;
@@ -158,12 +159,21 @@ struct TargetId {
     backend: SocketAddr,
 }
 
+impl TargetId {
+    fn new(service: &str, backend: SocketAddr) -> Self {
+        Self {
+            service: service.to_owned(),
+            backend,
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 struct Entry {
     question: Question,
     machine: Machine,
     since: Instant,
-    last: Option<Last>,
+    probes: Recent,
     most_out: usize,
 }
 
@@ -188,7 +198,7 @@ impl Registry {
         let mut new = Vec::new();
         for target in targets {
             let (id, entry) = entry_for(target, &mut before, now);
-            if entry.last.is_none() {
+            if entry.probes.last().is_none() {
                 new.push(id.clone());
             }
             self.targets.insert(id, entry);
@@ -274,11 +284,14 @@ impl Registry {
     }
 
     pub(super) fn report(&self, service: &str, backend: SocketAddr) -> Option<Report> {
-        let id = TargetId {
-            service: service.to_owned(),
-            backend,
-        };
+        let id = TargetId::new(service, backend);
         self.targets.get(&id).map(|entry| entry.report(&id))
+    }
+
+    /// The last probes of a target, the very last one first.
+    pub(super) fn probes(&self, service: &str, backend: SocketAddr) -> Vec<Last> {
+        let entry = self.targets.get(&TargetId::new(service, backend));
+        entry.map_or_else(Vec::new, |entry| entry.probes.latest_first())
     }
 
     pub(super) fn reports(&self) -> Vec<Report> {
@@ -332,7 +345,7 @@ fn entry_for(
         question: question.clone(),
         machine: Machine::new(target.initial, thresholds),
         since: now,
-        last: None,
+        probes: Recent::default(),
         most_out: target.most_out,
     });
     entry.most_out = target.most_out;
@@ -344,7 +357,8 @@ fn entry_for(
 impl Entry {
     /// Whether nothing answered the last probe.
     fn is_silent(&self) -> bool {
-        self.last.is_some_and(|last| last.outcome.is_silence())
+        let last = self.probes.last();
+        last.is_some_and(|last| last.outcome.is_silence())
     }
 
     fn observe(&mut self, id: &TargetId, last: Last, guards: &mut Guards) -> Event {
@@ -362,7 +376,7 @@ impl Entry {
                 guards.set_out(&id.service, transition.to == Health::Down);
             }
         }
-        self.last = Some(last);
+        self.probes.record(last);
         Event {
             service: id.service.clone(),
             backend: id.backend,
@@ -384,7 +398,7 @@ impl Entry {
             since: self.since,
             kind: self.question.asked.check.word(),
             streak: self.machine.streak(),
-            last: self.last,
+            last: self.probes.last(),
         }
     }
 }

@@ -23,7 +23,7 @@ use tokio::{
 use super::{
     machine::Pace,
     probe::{Answer, Kinds, Probe},
-    registry::{Event, Question, Registry, Report, Target},
+    registry::{Event, Last, Question, Registry, Report, Target},
     schedule::Schedule,
 };
 
@@ -117,6 +117,12 @@ impl Reports {
     #[must_use]
     pub fn of(&self, service: &str, backend: SocketAddr) -> Option<Report> {
         lock(&self.0).report(service, backend)
+    }
+
+    /// The last probes of a target, the very last one first.
+    #[must_use]
+    pub fn probes(&self, service: &str, backend: SocketAddr) -> Vec<Last> {
+        lock(&self.0).probes(service, backend)
     }
 }
 

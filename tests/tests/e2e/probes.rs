@@ -9,14 +9,21 @@ use std::{
     thread,
 };
 
-use lb_tests::{config, daemon::Xlb, servers::wait_for_tcp, wait::eventually};
+use lb_tests::{
+    config::{self, Service},
+    daemon::Xlb,
+    fleet::{Fleet, WEB},
+    servers::wait_for_tcp,
+    wait::eventually,
+};
 use lb_userspace::lab::{Family, Host, Namespace, Process, Topology};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
 };
+use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::site::{SOON, routed};
+use crate::site::{SOON, routed, start, wait_for_state};
 
 const HTTP: u16 = 8081;
 /// HTTPS with a good certificate, an expired one, and one of nobody's.
@@ -357,4 +364,37 @@ fn every_kind_of_probe_tells_how_it_ended() {
     };
     let none = || strays().is_empty().then_some(());
     eventually("every probe has ended", SOON, none).unwrap_or_else(|_| panic!("{:#?}", strays()));
+}
+
+#[test]
+fn a_backend_is_shown_with_its_last_probes() {
+    let topology = Topology::two_armed(routed()).unwrap();
+    let mut fleet = Fleet::start(&topology).unwrap();
+    let xlb = start(&topology, &[Service::WEB]);
+    fleet.kill(2).unwrap();
+    wait_for_state(&xlb, "web", "b2", "down");
+    let address = SocketAddr::new(topology.backends[1].link.address.of(Family::V4), WEB);
+    let shown = xlb
+        .json(&["backend", "show", "web", &address.to_string()])
+        .unwrap();
+    let item = &shown["items"][0];
+    assert_eq!(
+        [&shown["kind"], &item["name"], &item["state"]],
+        ["BackendDetailList", "b2", "down"]
+    );
+    let probes = item["last_probes"].as_array().unwrap();
+    let outcomes: Vec<_> = probes.iter().map(|probe| &probe["outcome"]).collect();
+    let failed = outcomes.iter().take_while(|it| **it == "refused").count();
+    assert!((2..=12).contains(&failed), "{outcomes:?}");
+    assert!(outcomes[failed..].iter().all(|it| *it == "ok"));
+    let ago = |probe: &Value| probe["ago_ms"].as_u64().unwrap();
+    assert!(probes.is_sorted_by_key(ago), "{probes:#?}");
+    // Since the second failure.
+    assert_eq!(item["state_ms"].as_u64(), Some(ago(&probes[failed - 2])));
+
+    let table = xlb.cli(&["backend", "show", "web", "b2"]).unwrap().stdout;
+    let table = String::from_utf8(table).unwrap();
+    assert!(table.contains("TIME AGO  RESULT"), "{table}");
+    let nobody = xlb.cli(&["backend", "show", "web", "b9"]).unwrap();
+    assert_eq!(nobody.status.code(), Some(5));
 }

@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 use super::super::{
     Context, DONE,
     args::{self, Force, Lasts, Target},
-    format::{percent, seconds, si},
+    format::{micros, millis, percent, seconds, si},
     output::talk,
     table::{self, left, or_dash, right},
 };
@@ -16,13 +16,15 @@ use crate::api::{
     client::Client,
     resolve,
     types::{
-        BackendItem, BackendRequest, BackendVerb, Changed, Health, List, Observation, OverrideItem,
+        BackendDetail, BackendItem, BackendRequest, BackendVerb, Changed, Health, List,
+        Observation, OverrideItem,
     },
 };
 
 pub(super) fn run(context: &Context, verb: Option<args::BackendVerb>) -> Result<u8, Error> {
     match verb.map_or(Deed::List(None), deed) {
         Deed::List(service) => list(context, service.as_deref()),
+        Deed::Show(target) => show(context, &target),
         Deed::Change(request) => change(context, &request).map(drop),
         Deed::Drain(request, patience) => drain(context, &request, patience),
     }?;
@@ -31,6 +33,7 @@ pub(super) fn run(context: &Context, verb: Option<args::BackendVerb>) -> Result<
 
 enum Deed {
     List(Option<String>),
+    Show(Target),
     Change(BackendRequest),
     Drain(BackendRequest, Option<Patience>),
 }
@@ -41,6 +44,7 @@ fn deed(verb: args::BackendVerb) -> Deed {
     const FOR_GOOD: Lasts = Lasts { lasts: None };
     let (target, verb, lasts, force) = match verb {
         Verb::List { service } => return Deed::List(service),
+        Verb::Show { target } => return Deed::Show(target),
         Verb::Add {
             service,
             address: backend,
@@ -146,6 +150,42 @@ pub(super) fn render(backends: &[BackendItem], paints: bool) -> String {
         left("OVERRIDE"),
     ];
     table::render(columns, rows, paints)
+}
+
+fn show(context: &Context, target: &Target) -> Result<(), Error> {
+    let Target { service, backend } = target;
+    let list = context.ask(async |client| client.show(service, backend).await)?;
+    context.output.result(&list, || {
+        let details = list.items.iter();
+        details
+            .map(|detail| describe_one(detail, context.output.paints))
+            .collect()
+    })
+}
+
+/// A backend as lists have it, and its last probes.
+fn describe_one(detail: &BackendDetail, paints: bool) -> String {
+    let backend = render(std::slice::from_ref(&detail.backend), paints);
+    let Some(state_ms) = detail.state_ms else {
+        return format!("{backend}\nnot probed\n");
+    };
+    let (state, lasted) = (detail.backend.state.word(), millis(state_ms));
+    let rows = detail.last_probes.iter().map(|probe| {
+        [
+            millis(probe.ago_ms),
+            probe.outcome.clone(),
+            micros(probe.latency_us),
+            or_dash(probe.detail.clone()),
+        ]
+    });
+    let columns = [
+        right("TIME AGO"),
+        left("RESULT"),
+        right("TOOK"),
+        left("DETAIL"),
+    ];
+    let probes = table::render(columns, rows, paints);
+    format!("{backend}\n{state} for {lasted}; its last probes:\n\n{probes}")
 }
 
 fn override_text(overridden: &OverrideItem) -> String {
@@ -301,6 +341,27 @@ mod tests {
                 "web      b2       10.0.0.12:8080  nat        1  down   drain    0.0%        0      0  tcp ok 0.4ms  drain, 28m00s left",
             ]
         );
+    }
+
+    #[test]
+    fn the_last_probes_of_a_backend_stand_below_it() {
+        let text = describe_one(&samples::detail(), false);
+        let (_, below) = text.split_once("\n\n").unwrap();
+        assert_eq!(
+            below,
+            "down for 1m30s; its last probes:\n\
+             \n\
+             TIME AGO  RESULT      TOOK  DETAIL\n\
+             \x20   0.6s  status     1.3ms  status 503\n\
+             \x20   1.6s  timeout  500.0ms  -\n\
+             \x20  1m01s  ok         0.1ms  -\n"
+        );
+        let unprobed = BackendDetail {
+            state_ms: None,
+            last_probes: Vec::new(),
+            ..samples::detail()
+        };
+        assert!(describe_one(&unprobed, false).ends_with("\nnot probed\n"));
     }
 
     fn changed(slots_moved: u32) -> Changed {

@@ -133,6 +133,26 @@ async fn a_newcomer_takes_the_known_answer() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_last_probes_are_remembered_with_their_times() {
+    let network = Network::default();
+    let (mut prober, mut events) = Prober::new(network.clone(), CONCURRENCY);
+    let mut web = target("web", 1, Health::Up);
+    prober.set_targets(vec![web.clone()]);
+    sleep(INTERVAL * 20).await;
+    network.answer(1, Outcome::Status(503));
+    let fallen = next_transition(&mut events).await;
+    web.probe.port = Some(9);
+    prober.set_targets(vec![web.clone()]);
+    let probes = prober.reports().probes("web", web.backend);
+    let outcomes: Vec<Outcome> = probes.iter().map(|probe| probe.outcome).collect();
+    assert_eq!(outcomes[..2], [Outcome::Status(503); 2]);
+    assert!(outcomes[2..].iter().all(|outcome| *outcome == Outcome::Ok));
+    assert_eq!((probes[0].at, probes.len()), (fallen.at, 12));
+    assert!(probes.is_sorted_by(|later, earlier| later.at > earlier.at));
+    assert_eq!(prober.reports().probes("web", address(2)), []);
+}
+
+#[tokio::test(start_paused = true)]
 async fn other_parameters_keep_the_state() {
     let network = Network::default();
     let (mut prober, mut events) = Prober::new(network.clone(), CONCURRENCY);
