@@ -10,6 +10,7 @@
 //!   difference to what they say.
 //! * [`dataplane`]: programs, links and maps: load, pin, adopt, write, read.
 //! * [`health`]: probes, and the state machine that judges them.
+//! * [`notify`]: who is told what happens: webhooks and commands.
 //! * [`net`]: the host's links, addresses, routes and neighbours, followed as they change.
 //! * [`object`]: the eBPF object, inside this binary.
 //! * [`daemon`]: the one loop that ties all this together.
@@ -29,6 +30,7 @@ pub mod health;
 pub mod lab;
 pub mod metrics;
 pub mod net;
+pub mod notify;
 pub mod object;
 pub mod peers;
 pub mod slot_table;

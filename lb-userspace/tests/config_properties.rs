@@ -237,6 +237,7 @@ fn configs() -> impl Strategy<Value = Config> {
                 },
                 announce,
                 peers: None,
+                notify: Vec::new(),
                 services: (1..)
                     .zip(services)
                     .map(|(index, parts)| service(index, parts))

@@ -9,6 +9,7 @@ use std::{
 use tokio::{sync::watch, time::timeout};
 
 use super::types::EventItem;
+use crate::notify::Receivers;
 
 /// Events that are kept.
 const KEPT: usize = 4096;
@@ -19,6 +20,7 @@ pub struct Chronicle {
     events: Mutex<VecDeque<EventItem>>,
     /// The number of the last one.
     last: watch::Sender<u64>,
+    receivers: Receivers,
 }
 
 impl Default for Chronicle {
@@ -26,13 +28,18 @@ impl Default for Chronicle {
         Self {
             events: Mutex::default(),
             last: watch::Sender::new(0),
+            receivers: Receivers::default(),
         }
     }
 }
 
 impl Chronicle {
-    /// Takes one down, with number and time.
+    /// Takes one down, with number and time, and tells it to receivers, in the order of the numbers.
     pub fn record(&self, event: EventItem) {
+        debug_assert!(
+            EventItem::WORDS.contains(&event.word()),
+            "{event:?} is not among the words"
+        );
         let mut events = self.lock();
         let number = *self.last.borrow() + 1;
         if events.len() == KEPT {
@@ -42,12 +49,19 @@ impl Chronicle {
         let at_ms = since_1970.map_or(0, |time| {
             u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
         });
-        events.push_back(EventItem {
+        let event = EventItem {
             number,
             at_ms,
             ..event
-        });
+        };
+        self.receivers.tell(&event);
+        events.push_back(event);
         self.last.send_replace(number);
+    }
+
+    /// Who is told of events.
+    pub const fn receivers(&self) -> &Receivers {
+        &self.receivers
     }
 
     /// Those after a number, the oldest first.
@@ -91,13 +105,16 @@ mod tests {
     fn the_latest_are_kept_under_their_numbers() {
         let chronicle = Chronicle::default();
         for number in 0..KEPT + 10 {
-            chronicle.record(event(&number.to_string()));
+            chronicle.record(EventItem {
+                cause: number.to_string(),
+                ..event("up")
+            });
         }
         let all = chronicle.after(0);
         assert_eq!((all.len(), all[0].number), (KEPT, 11));
         let last = chronicle.after(all[KEPT - 2].number);
         assert_eq!(last.len(), 1);
-        assert_eq!(last[0].what, (KEPT + 9).to_string());
+        assert_eq!(last[0].cause, (KEPT + 9).to_string());
     }
 
     #[tokio::test(start_paused = true)]

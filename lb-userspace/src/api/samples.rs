@@ -88,6 +88,7 @@ fn status() -> Status {
         },
         announcement: Some(announcement()),
         peers: PeersItem::default(),
+        notify: Vec::new(),
         maps: vec![MapItem {
             name: "SLOTS".to_owned(),
             entries: 512,

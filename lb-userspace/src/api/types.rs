@@ -117,7 +117,7 @@ pub use balancers::{
     PeersItem, VipItem,
 };
 pub use detail::{BackendDetail, ProbeItem};
-pub use event::EventItem;
+pub use event::{EventItem, EventMessage, ReceiverItem};
 
 words!(Health { Up = "up", Down = "down", Unknown = "unknown" });
 words!(Admin { Ready = "ready", Drain = "drain", Maint = "maint" });
@@ -379,6 +379,9 @@ pub struct Status {
     /// The other balancers.
     #[serde(default)]
     pub peers: PeersItem,
+    /// Whom events are told to.
+    #[serde(default)]
+    pub notify: Vec<ReceiverItem>,
     /// BPF maps.
     pub maps: Vec<MapItem>,
     /// Packets that the data path answered itself, every reason.

@@ -23,6 +23,7 @@ mod guards;
 mod icmp;
 mod interfaces;
 pub mod model;
+mod notify;
 mod peers;
 mod places;
 mod port_conflicts;
@@ -31,6 +32,7 @@ mod probe;
 mod problems;
 mod quota;
 mod raw;
+mod receiver;
 mod render;
 mod service_checks;
 mod services;
@@ -140,6 +142,7 @@ const KEYS: [&str; 8] = [
     "icmp",
     "announce",
     "peers",
+    "notify",
     "services",
     "via_vip",
 ];
@@ -173,6 +176,9 @@ fn read(
         || Ok(ViaVip::default()),
         |node| via_vip::read(node, problems),
     );
+    let notify = top
+        .get("notify")
+        .map_or(Ok(Vec::new()), |node| notify::read(node, problems));
     let drafts = services::read(&top, problems);
     if let Ok(drafts) = &drafts {
         conflicts::check(drafts, problems);
@@ -186,6 +192,7 @@ fn read(
         announce: announce?,
         peers: peers?,
         via_vip: via_vip?,
+        notify: notify?,
         services: services::finish(drafts?)?,
     };
     Ok((config, interface_names))

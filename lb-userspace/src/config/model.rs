@@ -14,6 +14,7 @@ use serde::Serialize;
 pub use super::{
     check::{Check, Dns, Exec, Expression, Grpc, Http, Pattern, Talk, Tls, Word},
     ports::{PortRange, Ports},
+    receiver::{Receiver, Way, Webhook},
 };
 
 /// A whole configuration.
@@ -34,6 +35,9 @@ pub struct Config {
     pub peers: Option<Peers>,
     /// Where probes by way of a VIP come from.
     pub via_vip: ViaVip,
+    /// Who is told what happens; names are unique.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notify: Vec<Receiver>,
     /// Services; names and VIPs are unique, and ranges of ports on one address do not overlap.
     pub services: Vec<Service>,
 }

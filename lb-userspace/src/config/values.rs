@@ -212,7 +212,8 @@ impl<T: Copy> Choice<T> {
         Err(problems.error(self.refuse(word, &names, node.span)))
     }
 
-    fn refuse(&self, word: &str, names: &[&'static str], span: Span) -> Finding {
+    /// That a word is none of these.
+    pub(super) fn refuse(&self, word: &str, names: &[&'static str], span: Span) -> Finding {
         let Self {
             what, unsupported, ..
         } = self;

@@ -156,6 +156,7 @@ impl Engine {
             Ok(moved) => {
                 self.config = config.clone();
                 self.adopt(effective);
+                self.follow_receivers();
                 self.follow_peers(others);
                 Ok(moved)
             }

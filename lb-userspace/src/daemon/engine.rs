@@ -271,6 +271,12 @@ impl Engine {
         self.look_at_own_links();
     }
 
+    /// Tells those who are to be told, and nobody else.
+    pub(super) fn follow_receivers(&self) {
+        let receivers = self.chronicle.receivers();
+        receivers.follow(&self.config.notify, &self.options.instance.name);
+    }
+
     /// Lets nobody be blamed for a link of this host's that is down.
     pub(super) fn look_at_own_links(&mut self) {
         let services = self.effective.config.services.iter();

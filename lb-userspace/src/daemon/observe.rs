@@ -59,6 +59,7 @@ impl Engine {
             tracking: self.tracking_item(counters),
             announcement: self.announcement_item(),
             peers: self.peering.item(),
+            notify: self.chronicle.receivers().items(),
             maps: self.map_items(),
             answers: reasons(&counters.answered, |reason| reason.label()),
             drops: reasons(&counters.dropped, |reason| reason.label()),

@@ -216,6 +216,7 @@ impl Engine {
     async fn go(&mut self, effective: Effective) -> Result<(), Error> {
         let others = self.peers_of(&self.config)?;
         self.prepare_paths(&effective.config)?;
+        self.follow_receivers();
         self.settle(&effective)?;
         self.adopt(effective);
         if !self.adopted {

@@ -483,6 +483,7 @@ fn config(interfaces: &[&str]) -> Config {
         announce: None,
         peers: None,
         via_vip: model::ViaVip::default(),
+        notify: Vec::new(),
         services: vec![model::Service {
             name: "web".into(),
             vip: vip(),

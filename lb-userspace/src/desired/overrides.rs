@@ -335,6 +335,7 @@ mod tests {
             announce: None,
             peers: None,
             via_vip: ViaVip::default(),
+            notify: Vec::new(),
             services: vec![Service {
                 name: "web".into(),
                 vip: Vip {

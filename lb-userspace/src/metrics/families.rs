@@ -9,7 +9,8 @@ use prometheus::{
 };
 
 use crate::api::types::{
-    BackendItem, Health, Observation, PeersItem, ProbeCounts, ServiceItem, Status, TransitionCounts,
+    BackendItem, Health, Observation, PeersItem, ProbeCounts, ReceiverItem, ServiceItem, Status,
+    TransitionCounts,
 };
 
 /// A collector of one observation.
@@ -51,6 +52,7 @@ impl Collector for Scrape {
         families.extend(paths(backends));
         families.extend(full_nat(backends));
         families.extend(peers(&status.peers));
+        families.extend(notifications(&status.notify));
         families
     }
 }
@@ -357,6 +359,33 @@ fn peers(peers: &PeersItem) -> Vec<MetricFamily> {
     let mut families = vec![connected, entries, differ, refused, not_taken];
     families.extend(peer_lags(peers));
     families.into_iter().map(Family::finish).collect()
+}
+
+/// Nothing where nobody is told of events.
+fn notifications(receivers: &[ReceiverItem]) -> Vec<MetricFamily> {
+    if receivers.is_empty() {
+        return Vec::new();
+    }
+    let mut waiting = gauge(
+        "xlb_notifications_waiting",
+        "Events that a receiver is still to be told.",
+    );
+    let mut results = counter(
+        "xlb_notifications_total",
+        "Events that a receiver was told (sent), attempts that failed, events that found no room (dropped).",
+    );
+    for receiver in receivers {
+        let name = ("receiver", receiver.name.as_str());
+        waiting.add(&[name], receiver.waiting);
+        for (result, count) in [
+            ("sent", receiver.sent),
+            ("failed", receiver.failed),
+            ("dropped", receiver.dropped),
+        ] {
+            results.add(&[name, ("result", result)], count);
+        }
+    }
+    [waiting, results].map(Family::finish).into()
 }
 
 /// Nothing where no other balancer is told anything.

@@ -12,7 +12,9 @@ use super::*;
 use crate::{
     api::{
         samples,
-        types::{BackendEvents, CountItem, Health, PeerItem, ProbeCounts, TransitionCounts},
+        types::{
+            BackendEvents, CountItem, Health, PeerItem, ProbeCounts, ReceiverItem, TransitionCounts,
+        },
     },
     health::Outcome,
 };
@@ -147,6 +149,29 @@ fn what_is_gone_is_forgotten_and_what_stays_counts_on() {
     let text = page(&events, samples::observation()).unwrap();
     assert!(text.contains("xlb_probe_duration_seconds_count{service=\"web\"} 3"));
     assert!(!text.contains("xlb_probe_duration_seconds_count{service=\"dns\"}"));
+}
+
+#[test]
+fn receivers_have_families_where_there_are_any() {
+    assert!(!text().contains("xlb_notifications"));
+    let mut observation = samples::observation();
+    observation.status.notify = vec![ReceiverItem {
+        name: "page".to_owned(),
+        waiting: 1,
+        sent: 2,
+        failed: 3,
+        dropped: 4,
+        ..ReceiverItem::default()
+    }];
+    let text = page(&Events::try_new().unwrap(), observation).unwrap();
+    for line in [
+        "xlb_notifications_waiting{receiver=\"page\"} 1",
+        "xlb_notifications_total{receiver=\"page\",result=\"sent\"} 2",
+        "xlb_notifications_total{receiver=\"page\",result=\"failed\"} 3",
+        "xlb_notifications_total{receiver=\"page\",result=\"dropped\"} 4",
+    ] {
+        assert!(text.lines().any(|other| other == line), "{line}");
+    }
 }
 
 /// A family without samples is malformed: without peers there are none of theirs.

@@ -26,6 +26,7 @@ mod hairpin;
 mod icmp;
 mod modes;
 mod network;
+mod notify;
 mod on_down;
 mod page;
 mod path_mtu;

@@ -6,12 +6,14 @@ use tokio::time::{Instant, sleep};
 
 use super::super::{
     ATTENTION, Context, DONE,
-    format::{seconds, si},
+    format::{millis, seconds, si},
 };
 use crate::api::{
     Code, Error,
     client::Client,
-    types::{AnnouncementItem, Health, Observation, PeerItem, ReasonItem, Status, VipItem},
+    types::{
+        AnnouncementItem, Health, Observation, PeerItem, ReasonItem, ReceiverItem, Status, VipItem,
+    },
 };
 
 pub(super) fn run(context: &Context, exit_code: bool, wait: Option<Duration>) -> Result<u8, Error> {
@@ -86,6 +88,7 @@ fn describe(observation: &Observation) -> String {
     lines.push(format!("  answers   {}", counted(&status.answers)));
     lines.extend(status.announcement.iter().flat_map(announcement));
     lines.extend(peers(status));
+    lines.extend(status.notify.iter().map(|it| receiver(it, now_ms())));
     lines.push(maps(status));
     lines.push(config(status));
     if let Some(address) = status.metrics {
@@ -178,6 +181,40 @@ fn peers(status: &Status) -> Vec<String> {
     status.peers.items.iter().map(line).collect()
 }
 
+/// A line for one who is told of events; `now` is in milliseconds since 1970.
+fn receiver(item: &ReceiverItem, now: u64) -> String {
+    let ReceiverItem {
+        name,
+        waiting,
+        sent,
+        dropped,
+        failures,
+        ..
+    } = item;
+    let ago = |at: u64| millis(now.saturating_sub(at));
+    let last = item
+        .last_sent_ms
+        .map(|at| format!(", the last {} ago", ago(at)));
+    let lost = (*dropped > 0).then(|| format!(", {dropped} dropped"));
+    let failure = item.last_failure.iter().zip(item.last_failure_ms);
+    let failing = failure
+        .filter(|_| *failures > 0)
+        .map(|(outcome, at)| format!("; failed {failures} times, {} ago: {outcome}", ago(at)));
+    format!(
+        "  notify    {name} {sent} sent{}, {waiting} waiting{}{}",
+        last.unwrap_or_default(),
+        lost.unwrap_or_default(),
+        failing.collect::<String>()
+    )
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    })
+}
+
 fn maps(status: &Status) -> String {
     let bytes = status.maps.iter().map(|map| map.bytes).sum();
     format!("  maps      {}, {}B", status.maps.len(), si(bytes))
@@ -233,6 +270,36 @@ mod tests {
                 "  peer      10.0.0.2:7472 connected 1m30s, lag 51.2ms, 5 told, 70.0k heard, tables equal",
                 "  peer      10.0.0.3:7472 connected 1s, 5 told, 70.0k heard, tables differ: web, telling what it knows",
                 "  peer      10.0.0.4:7472 not connected: no route to host, 5 told, 70.0k heard",
+            ]
+        );
+    }
+
+    #[test]
+    fn every_receiver_has_a_line() {
+        let hook = ReceiverItem {
+            name: "hooks.example.org".to_owned(),
+            sent: 12,
+            last_sent_ms: Some(39_500),
+            failed: 1,
+            last_failure_ms: Some(30_000),
+            last_failure: Some("timeout".to_owned()),
+            ..ReceiverItem::default()
+        };
+        let page = ReceiverItem {
+            name: "page".to_owned(),
+            waiting: 3,
+            dropped: 2,
+            failed: 5,
+            failures: 4,
+            last_failure_ms: Some(40_000),
+            last_failure: Some("exit code 1".to_owned()),
+            ..ReceiverItem::default()
+        };
+        assert_eq!(
+            [hook, page].map(|item| receiver(&item, 41_300)),
+            [
+                "  notify    hooks.example.org 12 sent, the last 1.8s ago, 0 waiting",
+                "  notify    page 0 sent, 3 waiting, 2 dropped; failed 4 times, 1.3s ago: exit code 1",
             ]
         );
     }

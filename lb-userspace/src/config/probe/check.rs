@@ -135,6 +135,7 @@ const fn word(word: &'static str, number: u16) -> (&'static str, Word) {
     (word, Word { word, number })
 }
 
+const COMMAND: &str = "command: [/usr/lib/xlb/check, --fast]";
 const NOBODY: &str = "nobody";
 /// Statuses that are good unless something is said.
 const GOOD: (u16, u16) = (200, 399);
@@ -158,7 +159,7 @@ pub(super) fn read(table: &Table<'_>, problems: &mut Problems) -> Result<Check, 
         .get("type")
         .map_or(Ok(Kind::Tcp), |node| KINDS.read(node, problems))?;
     let strange = refuse_strange(table, kind, problems);
-    let mut reader = Reader { table, problems };
+    let mut reader = Reader::new(table, problems);
     let check = match kind {
         Kind::Tcp => reader.talk().map(Check::Tcp),
         Kind::Udp => reader.datagram().map(Check::Udp),
@@ -166,7 +167,7 @@ pub(super) fn read(table: &Table<'_>, problems: &mut Problems) -> Result<Check, 
         Kind::Https => reader.https().map(Check::Http),
         Kind::Dns => reader.dns().map(Check::Dns),
         Kind::Grpc => reader.grpc().map(Check::Grpc),
-        Kind::Exec => reader.exec().map(Check::Exec),
+        Kind::Exec => reader.exec("command", COMMAND).map(Check::Exec),
     };
     strange.and(check)
 }
@@ -195,12 +196,18 @@ fn refuse_strange(table: &Table<'_>, kind: Kind, problems: &mut Problems) -> Res
     result
 }
 
-struct Reader<'t, 'n, 'p> {
+/// Reads values of a table, and says what is wrong with them.
+pub(in crate::config) struct Reader<'t, 'n, 'p> {
     table: &'t Table<'n>,
     problems: &'p mut Problems,
 }
 
-impl<'n> Reader<'_, 'n, '_> {
+impl<'t, 'n, 'p> Reader<'t, 'n, 'p> {
+    /// Of this table.
+    pub(in crate::config) const fn new(table: &'t Table<'n>, problems: &'p mut Problems) -> Self {
+        Self { table, problems }
+    }
+
     fn talk(&mut self) -> Result<Talk, Reported> {
         let expect = self.pattern("expect", "expect_regex");
         Ok(Talk {
@@ -246,7 +253,8 @@ impl<'n> Reader<'_, 'n, '_> {
         })
     }
 
-    fn tls(&mut self) -> Result<Tls, Reported> {
+    /// `verify`, `sni` and `ca`.
+    pub(in crate::config) fn tls(&mut self) -> Result<Tls, Reported> {
         let verify = self.table.get("verify");
         let verify = verify.map_or(Ok(true), |node| {
             values::truth(node, "`verify`", self.problems)
@@ -304,14 +312,19 @@ impl<'n> Reader<'_, 'n, '_> {
         })
     }
 
-    fn exec(&mut self) -> Result<Exec, Reported> {
-        const COMMAND: &str = "command: [/usr/lib/xlb/check, --fast]";
+    /// The command of a key, and `user`; `example` is a line that would do.
+    pub(in crate::config) fn exec(
+        &mut self,
+        key: &'static str,
+        example: &str,
+    ) -> Result<Exec, Reported> {
         let user = self.text("user", NOBODY);
-        let node = self.table.require("command", COMMAND, self.problems)?;
-        let words = values::list(node, "`command`", &format!("`{COMMAND}`"), self.problems)?;
+        let node = self.table.require(key, example, self.problems)?;
+        let (what, word) = (format!("`{key}`"), format!("a word of `{key}`"));
+        let words = values::list(node, &what, &format!("`{example}`"), self.problems)?;
         let words = words.iter();
         let words: Vec<_> = words
-            .map(|node| values::text(node, "a word of `command`", "--fast", self.problems))
+            .map(|node| values::text(node, &word, "--fast", self.problems))
             .collect();
         let words: Vec<&str> = words.into_iter().collect::<Result<_, _>>()?;
         let program = words.first().copied().unwrap_or_default();
@@ -320,7 +333,7 @@ impl<'n> Reader<'_, 'n, '_> {
                 "the program is {}, expected an absolute path",
                 quoted(program)
             );
-            let finding = Finding::at(node.span, message).hint(format!("write `{COMMAND}`"));
+            let finding = Finding::at(node.span, message).hint(format!("write `{example}`"));
             return Err(self.problems.error(finding));
         }
         Ok(Exec {
@@ -383,7 +396,8 @@ impl<'n> Reader<'_, 'n, '_> {
         }
     }
 
-    fn headers(&mut self) -> Result<Vec<(String, String)>, Reported> {
+    /// `headers`, names in lower case.
+    pub(in crate::config) fn headers(&mut self) -> Result<Vec<(String, String)>, Reported> {
         let Some(node) = self.table.get("headers") else {
             return Ok(Vec::new());
         };

@@ -2,6 +2,8 @@
 
 mod check;
 
+pub(super) use self::check::Reader;
+
 use std::{sync::Arc, time::Duration};
 
 use super::{

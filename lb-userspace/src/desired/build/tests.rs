@@ -177,6 +177,7 @@ fn config(probe: Option<Probe>, weight: u16) -> Config {
         announce: None,
         peers: None,
         via_vip: model::ViaVip::default(),
+        notify: Vec::new(),
         services: vec![model::Service {
             name: "web".into(),
             vip: Vip {

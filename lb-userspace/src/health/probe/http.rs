@@ -1,10 +1,15 @@
 //! A request over HTTP/1.1 on a connection of its own.
 
-use std::net::SocketAddr;
+use std::{convert::Infallible, net::SocketAddr};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty};
-use hyper::{Request, Response, body::Incoming, client::conn::http1::handshake, header};
+use hyper::{
+    Request, Response,
+    body::{Body, Incoming},
+    client::conn::http1::handshake,
+    header,
+};
 use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -61,13 +66,15 @@ fn request(address: SocketAddr, check: &Http) -> hyper::http::Result<Request<Emp
     request.body(Empty::new())
 }
 
-async fn exchange<S>(
+/// Sends a request and waits for the head of the answer; `driver` has the connection.
+pub(crate) async fn exchange<S, B>(
     stream: S,
-    request: Request<Empty<Bytes>>,
+    request: Request<B>,
     driver: &mut JoinSet<()>,
 ) -> Result<Response<Incoming>, Outcome>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    B: Body<Data = Bytes, Error = Infallible> + Send + 'static,
 {
     let (mut sender, connection) = handshake(TokioIo::new(stream)).await.map_err(outcome)?;
     driver.spawn(async move {

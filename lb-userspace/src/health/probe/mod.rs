@@ -15,14 +15,15 @@ use tokio::time::{Instant, timeout};
 use super::Outcome;
 use crate::{config::model::Check, net::Doorway};
 
+mod accounts;
 mod dns;
-mod exec;
+pub(crate) mod exec;
 mod full_size;
 mod grpc;
-mod http;
+pub(crate) mod http;
 mod talk;
-mod tcp;
-mod tls;
+pub(crate) mod tcp;
+pub(crate) mod tls;
 
 /// A way to ask a backend.
 pub trait Probe: Send + Sync + 'static {
@@ -80,10 +81,17 @@ impl Gate {
 
 /// Where a question goes, and how.
 #[derive(Debug)]
-struct Way {
+pub(crate) struct Way {
     to: SocketAddr,
     /// Through the portal, and from which of its addresses and ports.
     through: Option<(Doorway, SocketAddr)>,
+}
+
+impl Way {
+    /// By the host's own ways.
+    pub(crate) const fn to(to: SocketAddr) -> Self {
+        Self { to, through: None }
+    }
 }
 
 impl Probe for Kinds {
@@ -127,7 +135,7 @@ impl Kinds {
             Check::Http(check) => http::ask(way, check, &self.tls).await,
             Check::Dns(check) => dns::ask(way, check).await,
             Check::Grpc(check) => grpc::ask(way, check, &self.tls).await,
-            Check::Exec(check) => self.commands.run(way.to, check).await,
+            Check::Exec(check) => self.commands.ask(way.to, check).await,
         }
     }
 

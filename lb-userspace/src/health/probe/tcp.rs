@@ -11,7 +11,7 @@ use super::Way;
 use crate::health::Outcome;
 
 /// Connects.
-pub(super) async fn connect(way: &Way) -> Result<TcpStream, Outcome> {
+pub(crate) async fn connect(way: &Way) -> Result<TcpStream, Outcome> {
     let stream = try_connect(way).await;
     let stream = stream.map_err(|error| Outcome::from_connect_error(&error))?;
     judge(&stream).map(|()| stream)

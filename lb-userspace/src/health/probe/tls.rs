@@ -24,14 +24,14 @@ use crate::{
 };
 
 /// What is spoken inside (RFC 7301).
-pub(super) type Alpn = &'static [u8];
+pub(crate) type Alpn = &'static [u8];
 
 /// How long what was read of the host's and of named authorities counts.
 const FRESH: Duration = Duration::from_mins(1);
 
 /// Clients by what they are to verify, each made once in a while: reading a host's authorities takes milliseconds.
 #[derive(Default)]
-pub(super) struct Clients(Mutex<Made>);
+pub(crate) struct Clients(Mutex<Made>);
 
 /// When each was made.
 type Made = HashMap<(Tls, Alpn), (Instant, Arc<ClientConfig>)>;
@@ -44,7 +44,7 @@ impl fmt::Debug for Clients {
 
 impl Clients {
     /// Connects, and shakes hands.
-    pub(super) async fn connect(
+    pub(crate) async fn connect(
         &self,
         way: &Way,
         tls: &Tls,
