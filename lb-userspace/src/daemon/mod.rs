@@ -174,7 +174,7 @@ impl Signals {
     }
 }
 
-/// Ends of probes that are taken at a time.
+/// Ends of probes that changed something, taken at a time.
 const PROBES_AT_A_TIME: usize = 256;
 
 /// Has the data path follow the probes that have ended.
@@ -279,6 +279,7 @@ impl Engine {
         if self.own_links.is_waiting() {
             self.look_at_own_links();
         }
+        self.doubt_own_path();
         self.tidy();
     }
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use lb_common::{next_hop::NextHop, probe_link::ProbeLink};
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::{digest::digest, network::Host, words};
 use crate::{
@@ -72,7 +72,10 @@ fn path(service: &Service) -> Path {
 impl Paths {
     pub(super) fn new(concurrency: usize) -> (Self, UnboundedReceiver<Event>) {
         let gate = Gate::default();
-        let (prober, events) = Prober::new(Kinds::through(gate.clone()), concurrency);
+        let (ended, events) = unbounded_channel();
+        // Each end may tell another cause; who does not listen any more has ended.
+        let tell = move |event: &Event| drop(ended.send(event.clone()));
+        let (prober, _news) = Prober::new(Kinds::through(gate.clone()), concurrency, tell);
         let paths = Self {
             gate,
             portal: None,

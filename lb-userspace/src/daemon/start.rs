@@ -29,6 +29,7 @@ use super::{
     servers::Doors,
     sources::{self, HostPorts},
     store::{Saved, Store},
+    watch::count,
 };
 use crate::{
     api::{Error, socket},
@@ -141,8 +142,10 @@ impl World {
         let effective = saved.overrides.apply(&config);
         let host = Host::try_new(self.follower.view(), &config.direct);
         let events = Events::try_new().map_err(anyhow::Error::new)?;
+        let events = Arc::new(Mutex::new(events));
+        let counts = count(Arc::clone(&events), self.follower.doubts());
         let probes_at_a_time = concurrency(descriptors());
-        let (prober, probes) = Prober::new(Kinds::default(), probes_at_a_time);
+        let (prober, probes) = Prober::new(Kinds::default(), probes_at_a_time, counts);
         let (paths, path_probes) = Paths::new(probes_at_a_time);
         let announcement = found_announced(&config, &saved, &mut self.dataplane).await?;
         let (peering, peers) = Peering::new();
@@ -161,7 +164,7 @@ impl World {
             dataplane: self.dataplane,
             findings: Vec::new(),
             kernel_log: None,
-            events: Arc::new(Mutex::new(events)),
+            events,
             doubts_own_path: false,
             chronicle: Arc::default(),
             short: Short::default(),

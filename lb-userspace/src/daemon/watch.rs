@@ -1,6 +1,6 @@
 //! What the world tells the daemon: ends of probes, and changes of the network.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::time::Instant;
 use tracing::{error, info, warn};
@@ -9,17 +9,34 @@ use super::{engine::Engine, network::Host, words};
 use crate::{
     api::{Error, types::EventItem},
     health::{Event, Health, outcome::Verdict},
+    metrics::Events,
+    net::Doubts,
 };
 
+/// Counts ends of probes where they happen, and has the kernel doubt the neighbours of those that fail.
+pub(super) fn count(events: Arc<Mutex<Events>>, doubts: Doubts) -> impl Fn(&Event) {
+    move |event| {
+        let mut events = events.lock().unwrap_or_else(PoisonError::into_inner);
+        events.probe(event);
+        drop(events);
+        if event.outcome.verdict() == Verdict::Failed {
+            // A neighbour that changed its MAC address in silence fails its probes, too.
+            doubts.reprobe(event.backend.ip());
+        }
+    }
+}
+
 impl Engine {
-    /// Takes the ends of probes; the data path follows at once where one changed a state.
+    /// Takes the ends of probes that changed anything; the data path follows at once where one changed a state.
     pub(super) fn probed(&mut self, events: &mut Vec<Event>) {
         let mut transitions = Vec::new();
         for event in events.drain(..) {
             if event.held.is_some() {
                 self.report_held(&event);
             }
-            if self.count(&event) {
+            if let Some(transition) = event.transition {
+                let to = words::health(transition.to);
+                self.events().transition(&event.service, event.backend, to);
                 transitions.push(event);
             }
         }
@@ -30,8 +47,11 @@ impl Engine {
         let began = Instant::now();
         let effective = Arc::clone(&self.effective);
         let settled = self.settle(&effective);
-        let took_us = began.elapsed().as_micros();
+        let settled_at = Instant::now();
+        let took_us = settled_at.duration_since(began).as_micros();
         for event in &transitions {
+            let took = settled_at.duration_since(event.at);
+            self.events().reaction(took);
             self.report(event);
         }
         match settled {
@@ -71,7 +91,7 @@ impl Engine {
     }
 
     /// Says once that failures are likelier this host's own, and once that they are not any more.
-    fn doubt_own_path(&mut self) {
+    pub(super) fn doubt_own_path(&mut self) {
         let down = self.own_links.down();
         let doubts = !down.is_empty() || self.reports.suspects_the_own_path();
         if doubts == self.doubts_own_path {
@@ -102,22 +122,6 @@ impl Engine {
             cause: cause.to_owned(),
             ..EventItem::default()
         });
-    }
-
-    /// Counts the end of a probe; whether it changed a state.
-    fn count(&self, event: &Event) -> bool {
-        let mut events = self.events();
-        events.probe(&event.service, event.backend, event.outcome, event.latency);
-        if event.outcome.verdict() == Verdict::Failed {
-            // A neighbour that changed its MAC address in silence fails its probes, too.
-            self.follower.reprobe(event.backend.ip());
-        }
-        let Some(transition) = event.transition else {
-            return false;
-        };
-        let to = words::health(transition.to);
-        events.transition(&event.service, event.backend, to);
-        true
     }
 
     fn backend_name(&self, event: &Event) -> Option<&str> {

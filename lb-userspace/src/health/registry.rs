@@ -68,8 +68,17 @@ pub struct Event {
     pub outcome: Outcome,
     /// From the question to the answer or to giving up.
     pub latency: Duration,
+    /// How much later than it was due it began: that of this host, and none of the backend's.
+    pub late: Duration,
     /// When it ended.
     pub at: Instant,
+}
+
+impl Event {
+    /// Whether it changed anything.
+    pub(super) const fn is_news(&self) -> bool {
+        self.transition.is_some() || self.held.is_some()
+    }
 }
 
 /// What is known of a target.
@@ -385,6 +394,7 @@ impl Entry {
             lasted: at.duration_since(since),
             outcome,
             latency,
+            late: Duration::ZERO,
             at,
         }
     }

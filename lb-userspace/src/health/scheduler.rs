@@ -6,9 +6,11 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    fmt,
     hash::{BuildHasher, RandomState},
     net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use tokio::{
@@ -46,16 +48,22 @@ pub struct Prober<P: Probe = Kinds> {
 impl<P: Probe> Prober<P> {
     /// A prober without targets that makes at most `concurrency` probes at a time.
     ///
-    /// Each end of a probe is one [`Event`] for each service that asked. The channel has no bound, so
-    /// that a slow reader loses no transition.
+    /// Each end of a probe is one [`Event`] for each service that asked. `ended` gets all of them, where they happen; the
+    /// channel those that change anything: a state, whether one is held, whether this host is suspected. It has no
+    /// bound, so that a slow reader loses none.
     #[must_use]
-    pub fn new(probe: P, concurrency: usize) -> (Self, UnboundedReceiver<Event>) {
+    pub fn new(
+        probe: P,
+        concurrency: usize,
+        ended: impl Fn(&Event) + Send + Sync + 'static,
+    ) -> (Self, UnboundedReceiver<Event>) {
         let (events, receiver) = unbounded_channel();
         let shared = Shared {
             probe,
             permits: Semaphore::new(concurrency.clamp(1, Semaphore::MAX_PERMITS)),
             seed: RandomState::new().hash_one(()),
             registry: Arc::default(),
+            ended: Box::new(ended),
             events,
         };
         let prober = Self {
@@ -73,8 +81,11 @@ impl<P: Probe> Prober<P> {
     pub fn set_targets(&mut self, targets: Vec<Target>) {
         let mut registry = lock(&self.shared.registry);
         let changes = registry.set_targets(targets, Instant::now());
-        self.shared.send(changes.events);
+        self.shared.send(&changes.events, Event::is_news);
         drop(registry);
+        for event in &changes.events {
+            (self.shared.ended)(event);
+        }
         for question in &changes.stopped {
             self.running.remove(question);
         }
@@ -126,26 +137,42 @@ impl Reports {
     }
 }
 
-#[derive(Debug)]
 struct Shared<P> {
     probe: P,
     permits: Semaphore,
     seed: u64,
     registry: Arc<Mutex<Registry>>,
+    ended: Box<dyn Fn(&Event) + Send + Sync>,
     events: UnboundedSender<Event>,
+}
+
+impl<P> fmt::Debug for Shared<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Shared")
+    }
 }
 
 impl<P> Shared<P> {
     /// Sends under the lock, so that events leave in the order in which states changed; how urgent the next answer is.
-    fn record(&self, question: &Question, answer: Answer) -> Pace {
+    fn record(&self, question: &Question, answer: Answer, late: Duration) -> Pace {
         let mut registry = lock(&self.registry);
-        self.send(registry.record(question, answer, Instant::now()));
-        registry.pace(question)
+        let suspected = registry.suspects_the_own_path();
+        let mut events = registry.record(question, answer, Instant::now());
+        let turns = suspected != registry.suspects_the_own_path();
+        self.send(&events, |event| turns || event.is_news());
+        let pace = registry.pace(question);
+        drop(registry);
+        for event in &mut events {
+            event.late = late;
+            (self.ended)(event);
+        }
+        pace
     }
 
-    fn send(&self, events: Vec<Event>) {
-        for event in events {
-            if self.events.send(event).is_err() {
+    /// Sends those that are wanted: whoever gets them has something to do then.
+    fn send(&self, events: &[Event], is_wanted: impl Fn(&Event) -> bool) {
+        for event in events.iter().filter(|event| is_wanted(event)) {
+            if self.events.send(event.clone()).is_err() {
                 // Nobody listens; whoever wants to know reads the reports.
                 return;
             }
@@ -174,8 +201,9 @@ async fn ask<P: Probe>(shared: Arc<Shared<P>>, question: Question) {
         let begun = Instant::now();
         let answer = shared.probe.probe(&question.asked).await;
         drop(permit);
-        let pace = shared.record(&question, answer);
-        due = begun + schedule.next(pace);
+        let pace = shared.record(&question, answer, begun.duration_since(due));
+        // One that took longer than its wait does not make the next one late.
+        due = Instant::now().max(begun + schedule.next(pace));
     }
 }
 

@@ -6,11 +6,13 @@ use std::{
     time::Duration,
 };
 
-use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, proto::MetricFamily};
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, proto::MetricFamily,
+};
 
 use crate::{
     api::types::{BackendEvents, Health, ProbeCounts},
-    health::Outcome,
+    health::{Event, Outcome},
 };
 
 /// Counters of the daemon's own deeds.
@@ -20,6 +22,8 @@ use crate::{
 pub struct Events {
     registry: Registry,
     probe_duration: HistogramVec,
+    lateness: Histogram,
+    reaction: Histogram,
     reloads: IntCounterVec,
     backends: HashMap<String, HashMap<SocketAddr, BackendEvents>>,
 }
@@ -28,6 +32,12 @@ pub struct Events {
 const PROBE_BUCKETS: [f64; 12] = [
     0.0001, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 5.0,
 ];
+
+/// Of the histogram of late probes: timers are as exact as a millisecond.
+const LATE_BUCKETS: [f64; 8] = [0.001, 0.002, 0.005, 0.01, 0.025, 0.1, 0.5, 1.0];
+
+/// Of the histogram of reactions.
+const REACTION_BUCKETS: [f64; 8] = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.1, 1.0];
 
 const RELOAD_OK: &str = "ok";
 const RELOAD_FAILED: &str = "failed";
@@ -53,12 +63,29 @@ impl Events {
                 .buckets(PROBE_BUCKETS.to_vec()),
             &["service"],
         )?;
+        let histogram = |name, help, buckets: &[f64]| {
+            Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec()))
+        };
+        let lateness = histogram(
+            "xlb_probe_lateness_seconds",
+            "How much later than they were due probes began.",
+            &LATE_BUCKETS,
+        )?;
+        let reaction = histogram(
+            "xlb_health_reaction_seconds",
+            "From the end of the probe that decides to the changed data path.",
+            &REACTION_BUCKETS,
+        )?;
         let registry = Registry::new();
+        registry.register(Box::new(lateness.clone()))?;
+        registry.register(Box::new(reaction.clone()))?;
         registry.register(Box::new(reloads.clone()))?;
         registry.register(Box::new(probe_duration.clone()))?;
         Ok(Self {
             registry,
             probe_duration,
+            lateness,
+            reaction,
             reloads,
             backends: HashMap::new(),
         })
@@ -95,14 +122,23 @@ impl Events {
     }
 
     /// Counts a probe.
-    pub fn probe(&mut self, service: &str, backend: SocketAddr, outcome: Outcome, took: Duration) {
-        let Some(events) = self.backend(service, backend) else {
+    pub fn probe(&mut self, event: &Event) {
+        let Event {
+            service, backend, ..
+        } = event;
+        let Some(events) = self.backend(service, *backend) else {
             return;
         };
-        *events.probes.counter(outcome) += 1;
+        *events.probes.counter(event.outcome) += 1;
         self.probe_duration
             .with_label_values(&[service])
-            .observe(took.as_secs_f64());
+            .observe(event.latency.as_secs_f64());
+        self.lateness.observe(event.late.as_secs_f64());
+    }
+
+    /// Counts a change of mind that the data path followed, so long after the probe's end.
+    pub fn reaction(&self, took: Duration) {
+        self.reaction.observe(took.as_secs_f64());
     }
 
     /// Counts a change of mind about a backend.

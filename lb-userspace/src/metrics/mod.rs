@@ -11,19 +11,19 @@ pub use events::Events;
 pub use families::Scrape;
 pub use server::{listen, serve};
 
-use prometheus::{Encoder as _, Registry, TextEncoder};
+use prometheus::{Encoder as _, Registry, TextEncoder, proto::MetricFamily};
 
 use crate::api::types::Observation;
 
-/// The page that a scrape gets.
+/// The page that a scrape gets: what the daemon counted itself, and what there is to see.
 ///
 /// # Errors
 /// Where a family is malformed: a fault of xlb.
-pub fn page(events: &Events, observation: Observation) -> prometheus::Result<String> {
+pub fn page(events: Vec<MetricFamily>, observation: Observation) -> prometheus::Result<String> {
     let registry = Registry::new();
     registry.register(Box::new(Scrape::new(observation)))?;
     let mut families = registry.gather();
-    families.extend(events.gather());
+    families.extend(events);
     families.sort_by(|a, b| a.name().cmp(b.name()));
     let mut text = Vec::new();
     TextEncoder::new().encode(&families, &mut text)?;

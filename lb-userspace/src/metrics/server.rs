@@ -15,7 +15,7 @@ use axum::{
     routing::get,
 };
 use prometheus::TEXT_FORMAT;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, task::spawn_blocking};
 
 use super::{Events, page};
 use crate::{
@@ -63,13 +63,20 @@ async fn metrics(State((handle, events)): State<Sources>) -> Response {
         Ok(observation) => observation,
         Err(error) => return failed(&error),
     };
-    let events = events.lock().unwrap_or_else(PoisonError::into_inner);
-    let page = page(&events, observation);
-    drop(events);
-    heap::trim();
-    match page {
-        Ok(text) => ([(CONTENT_TYPE, TEXT_FORMAT)], text).into_response(),
-        Err(error) => failed(&Error::from(anyhow!(error))),
+    let counted = events
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .gather();
+    // With many backends it is long: probes do not wait for it.
+    let page = spawn_blocking(move || {
+        let page = page(counted, observation);
+        heap::trim();
+        page
+    });
+    match page.await.map_err(|error| anyhow!(error)) {
+        Ok(Ok(text)) => ([(CONTENT_TYPE, TEXT_FORMAT)], text).into_response(),
+        Ok(Err(error)) => failed(&Error::from(anyhow!(error))),
+        Err(error) => failed(&Error::from(error)),
     }
 }
 

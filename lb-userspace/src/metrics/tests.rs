@@ -7,6 +7,7 @@ use std::{
 };
 
 use lb_common::{AnswerReason, DropReason, PassReason};
+use tokio::time::Instant;
 
 use super::*;
 use crate::{
@@ -16,19 +17,35 @@ use crate::{
             BackendEvents, CountItem, Health, PeerItem, ProbeCounts, ReceiverItem, TransitionCounts,
         },
     },
-    health::Outcome,
+    health::{Event, Outcome},
 };
 
 fn address(text: &str) -> SocketAddr {
     text.parse().unwrap()
 }
 
+/// The end of a probe of the service `web`, which began three milliseconds late.
+fn ended(backend: SocketAddr, outcome: Outcome, latency: Duration) -> Event {
+    Event {
+        service: "web".to_owned(),
+        backend,
+        transition: None,
+        held: None,
+        lasted: Duration::ZERO,
+        outcome,
+        latency,
+        late: Duration::from_millis(3),
+        at: Instant::now(),
+    }
+}
+
 fn text() -> String {
     let mut events = Events::try_new().unwrap();
     let b1 = address("10.0.0.11:8080");
     events.follow([("web", HashSet::from([b1]))]);
-    events.probe("web", b1, Outcome::Ok, Duration::from_micros(300));
-    page(&events, samples::observation()).unwrap()
+    events.probe(&ended(b1, Outcome::Ok, Duration::from_micros(300)));
+    events.reaction(Duration::from_micros(900));
+    page(events.gather(), samples::observation()).unwrap()
 }
 
 /// Family → its type.
@@ -117,6 +134,10 @@ fn a_backend_is_told_by_service_and_name() {
         "xlb_probe_attempts_total{service=\"web\",backend=\"b1\",result=\"timeout\"} 0",
         "xlb_probe_duration_seconds_bucket{service=\"web\",le=\"0.0005\"} 1",
         "xlb_backend_transitions_total{service=\"web\",backend=\"b1\",to=\"up\"} 1",
+        "xlb_probe_lateness_seconds_bucket{le=\"0.002\"} 0",
+        "xlb_probe_lateness_seconds_bucket{le=\"0.005\"} 1",
+        "xlb_health_reaction_seconds_bucket{le=\"0.0005\"} 0",
+        "xlb_health_reaction_seconds_bucket{le=\"0.001\"} 1",
     ] {
         assert!(text.lines().any(|line| line == sample), "{sample}\n{text}");
     }
@@ -131,11 +152,11 @@ fn what_is_gone_is_forgotten_and_what_stays_counts_on() {
         ("dns", HashSet::from([b1])),
     ]);
     for backend in [b1, b2] {
-        events.probe("web", backend, Outcome::Refused, Duration::from_micros(30));
+        events.probe(&ended(backend, Outcome::Refused, Duration::from_micros(30)));
         events.transition("web", backend, Health::Down);
     }
     events.follow([("web", HashSet::from([b1]))]);
-    events.probe("web", b1, Outcome::Timeout, Duration::from_secs(1));
+    events.probe(&ended(b1, Outcome::Timeout, Duration::from_secs(1)));
     let counted = BackendEvents {
         probes: ProbeCounts {
             failed: 1,
@@ -146,7 +167,7 @@ fn what_is_gone_is_forgotten_and_what_stays_counts_on() {
     };
     assert_eq!(events.of("web", b1), counted);
     assert_eq!(events.of("web", b2), BackendEvents::default());
-    let text = page(&events, samples::observation()).unwrap();
+    let text = page(events.gather(), samples::observation()).unwrap();
     assert!(text.contains("xlb_probe_duration_seconds_count{service=\"web\"} 3"));
     assert!(!text.contains("xlb_probe_duration_seconds_count{service=\"dns\"}"));
 }
@@ -163,7 +184,7 @@ fn receivers_have_families_where_there_are_any() {
         dropped: 4,
         ..ReceiverItem::default()
     }];
-    let text = page(&Events::try_new().unwrap(), observation).unwrap();
+    let text = page(Events::try_new().unwrap().gather(), observation).unwrap();
     for line in [
         "xlb_notifications_waiting{receiver=\"page\"} 1",
         "xlb_notifications_total{receiver=\"page\",result=\"sent\"} 2",
@@ -193,7 +214,7 @@ fn peers_have_families_where_there_are_any() {
     }];
     observation.status.peers.refused = vec![count("key")];
     observation.status.peers.not_taken = vec![count("no_room")];
-    let text = page(&Events::try_new().unwrap(), observation).unwrap();
+    let text = page(Events::try_new().unwrap().gather(), observation).unwrap();
     for line in [
         "xlb_peer_connected{peer=\"10.0.0.2:7472\",direction=\"sent\"} 1",
         "xlb_peer_connected{peer=\"10.0.0.2:7472\",direction=\"received\"} 0",

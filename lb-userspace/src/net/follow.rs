@@ -110,18 +110,31 @@ impl Follower {
         self.order(Command::Keep(neighbours));
     }
 
-    /// Doubts the neighbours that packets to `destination` leave by. For a backend that fails its
-    /// probe: a neighbour that changed its MAC address in silence is believed for a long time. One
-    /// that answers stays usable all the while; one that does not is looked up anew after some
-    /// seconds.
-    pub fn reprobe(&self, destination: IpAddr) {
-        self.order(Command::Reprobe(destination));
+    /// Where doubts about neighbours are told; lives on its own.
+    #[must_use]
+    pub fn doubts(&self) -> Doubts {
+        Doubts(self.commands.clone())
     }
 
     fn order(&self, command: Command) {
         if self.commands.send(command).is_err() {
             warn!("nobody follows the network: the task has ended");
         }
+    }
+}
+
+/// Has neighbours asked for anew.
+#[derive(Clone, Debug)]
+pub struct Doubts(mpsc::UnboundedSender<Command>);
+
+impl Doubts {
+    /// Doubts the neighbours that packets to `destination` leave by. For a backend that fails its
+    /// probe: a neighbour that changed its MAC address in silence is believed for a long time. One
+    /// that answers stays usable all the while; one that does not is looked up anew after some
+    /// seconds.
+    pub fn reprobe(&self, destination: IpAddr) {
+        // At the end there is nobody any more.
+        drop(self.0.send(Command::Reprobe(destination)));
     }
 }
 

@@ -28,7 +28,7 @@ pub(crate) mod sandbox;
 pub mod view;
 
 pub use client_routes::{ClientAction, ClientRoute, Family};
-pub use follow::Follower;
+pub use follow::{Doubts, Follower};
 pub use inspect::{Finding, Severity};
 pub use portal::{Doorway, Portal, PortalError};
 pub use view::{NextHop, Resolution, View};

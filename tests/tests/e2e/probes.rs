@@ -398,3 +398,103 @@ fn a_backend_is_shown_with_its_last_probes() {
     let nobody = xlb.cli(&["backend", "show", "web", "b9"]).unwrap();
     assert_eq!(nobody.status.code(), Some(5));
 }
+
+/// As many as hang: connections that nobody answers, and commands that do not end.
+const SILENT_ONES: usize = 200;
+const SLEEPERS: usize = 80;
+
+/// A service for each probe that hangs, on a VIP's port of its own, and `flag`, which is up while a file is there.
+fn hanging(topology: &Topology, flag: &Path) -> String {
+    let vip = topology.vip.of(Family::V4);
+    let backend = first_backend(topology);
+    let silent = (0..SILENT_ONES).map(|number| {
+        format!("type: tcp, port: {SILENT}, send: \"{number}\", expect: never, interval: 500ms")
+    });
+    let sleepers = (0..SLEEPERS).map(|number| {
+        format!(
+            "type: exec, command: [/bin/sleep, \"{}\"], timeout: 1s",
+            100 + number
+        )
+    });
+    let flag = format!(
+        "type: exec, command: [/bin/ls, {}], timeout: 1s, rise: 1, fall: 1",
+        flag.display()
+    );
+    let names = (0..).map(|number| format!("hangs{number}"));
+    let hanging = names.zip(silent.chain(sleepers));
+    let services = hanging.chain([("flag".to_owned(), flag)]);
+    let lines = (1000..).zip(services).map(|(port, (name, probe))| {
+        format!(
+            "  - {{ name: {name}, vip: \"{vip}:{port}/tcp\", probe: {{ {probe} }}, backends: [\"{backend}\"] }}\n"
+        )
+    });
+    lines.collect()
+}
+
+#[test]
+fn those_that_hang_keep_nobody_waiting() {
+    let topology = Topology::two_armed(routed()).unwrap();
+    let mut fleet = Fleet::start(&topology).unwrap();
+    accept(&topology.backends[0].namespace, SILENT, |stream| {
+        // For as long as the test runs.
+        std::mem::forget(stream);
+        Ok(())
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(folder.path(), open).unwrap();
+    let flag = folder.path().join("flag");
+    fs::write(&flag, "").unwrap();
+    let file = config::yaml(&topology, &[Service::WEB]) + &hanging(&topology, &flag);
+    let xlb = Xlb::start(&topology.balancer.namespace, &file).unwrap();
+    let backend = first_backend(&topology);
+    wait_for_state(&xlb, "flag", &backend, "up");
+    for number in 1..=3 {
+        wait_for_state(&xlb, "web", &format!("b{number}"), "up");
+    }
+    let all_hang = || {
+        let list = xlb.json(&["backend", "list"]).unwrap();
+        let items = list["items"].as_array().unwrap().iter();
+        let hung = items.filter(|item| item["probes"]["timeout"].as_u64() >= Some(3));
+        (hung.count() == SILENT_ONES + SLEEPERS).then_some(())
+    };
+    eventually("all of them hang, again and again", SOON * 2, all_hang).unwrap();
+    let before = events_of_the_good(&xlb).len();
+    fleet.kill(2).unwrap();
+    wait_for_state(&xlb, "web", "b2", "down");
+    fs::remove_file(&flag).unwrap();
+    wait_for_state(&xlb, "flag", &backend, "down");
+    fleet.revive(&topology, 2).unwrap();
+    wait_for_state(&xlb, "web", "b2", "up");
+    fs::write(&flag, "").unwrap();
+    wait_for_state(&xlb, "flag", &backend, "up");
+    assert_eq!(
+        events_of_the_good(&xlb)[before..],
+        ["web down", "flag down", "web up", "flag up"]
+    );
+    let list = xlb.json(&["backend", "list"]).unwrap();
+    let items = list["items"].as_array().unwrap().iter();
+    let good = items.filter(|item| item["service"] == "web" || item["service"] == "flag");
+    for item in good {
+        assert_eq!(item["probes"]["timeout"], 0, "{item}");
+        assert_eq!(item["probes"]["not_made"], 0, "{item}");
+    }
+}
+
+/// Where the first backend's web server listens, which is its name, too.
+fn first_backend(topology: &Topology) -> String {
+    SocketAddr::new(topology.backends[0].link.address.of(Family::V4), WEB).to_string()
+}
+
+/// Services and what became of their backends, in order.
+fn events_of_the_good(xlb: &Xlb<'_>) -> Vec<String> {
+    let events = xlb.json(&["events"]).unwrap();
+    let items = events["items"].as_array().unwrap().iter();
+    let of = items.filter_map(|event| {
+        let service = event["service"].as_str()?;
+        let what = event["what"].as_str()?;
+        let is_good = ["web", "flag"].contains(&service) && ["up", "down"].contains(&what);
+        is_good.then(|| format!("{service} {what}"))
+    });
+    of.collect()
+}

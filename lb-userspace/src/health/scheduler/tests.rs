@@ -22,7 +22,7 @@ const INTERVAL: Duration = Duration::from_millis(200);
 async fn a_dead_backend_is_seen_in_time() {
     for outcome in [Outcome::Refused, Outcome::Unreachable, Outcome::Timeout] {
         let network = Network::default();
-        let (mut prober, mut events) = Prober::new(network.clone(), CONCURRENCY);
+        let (mut prober, mut events) = Prober::new(network.clone(), CONCURRENCY, |_| ());
         prober.set_targets(vec![target("web", 1, Health::Up)]);
         sleep(Duration::from_secs(3)).await;
 
@@ -39,7 +39,7 @@ async fn a_dead_backend_is_seen_in_time() {
 async fn it_rises_after_its_row() {
     let network = Network::default();
     network.answer(1, Outcome::Refused);
-    let (mut prober, mut events) = Prober::new(network.clone(), CONCURRENCY);
+    let (mut prober, mut events) = Prober::new(network.clone(), CONCURRENCY, |_| ());
     prober.set_targets(vec![target("web", 1, Health::Unknown)]);
     let first = next_transition(&mut events).await;
     assert_eq!(
@@ -63,7 +63,7 @@ async fn it_rises_after_its_row() {
 #[tokio::test(start_paused = true)]
 async fn the_rate_is_that_of_the_interval() {
     let network = Network::default();
-    let (mut prober, _events) = Prober::new(network.clone(), CONCURRENCY);
+    let (mut prober, _events) = Prober::new(network.clone(), CONCURRENCY, |_| ());
     prober.set_targets((1..=50).map(|n| target("web", n, Health::Up)).collect());
     sleep(INTERVAL * 100).await;
     for n in 1..=50 {
@@ -79,7 +79,7 @@ async fn the_rate_is_that_of_the_interval() {
 async fn the_dead_are_asked_less_and_less_and_what_is_in_doubt_more() {
     let network = Network::default();
     network.answer(1, Outcome::Refused);
-    let (mut prober, mut events) = Prober::new(network.clone(), CONCURRENCY);
+    let (mut prober, mut events) = Prober::new(network.clone(), CONCURRENCY, |_| ());
     let mut target = target("web", 1, Health::Up);
     target.probe.fast_interval = INTERVAL / 10;
     target.probe.max_interval = INTERVAL * 8;
@@ -103,7 +103,7 @@ async fn the_dead_are_asked_less_and_less_and_what_is_in_doubt_more() {
 #[tokio::test(start_paused = true)]
 async fn services_share_a_question_and_judge_it_apart() {
     let network = Network::default();
-    let (mut prober, mut events) = Prober::new(network.clone(), CONCURRENCY);
+    let (mut prober, mut events) = Prober::new(network.clone(), CONCURRENCY, |_| ());
     let mut patient = target("patient", 1, Health::Up);
     patient.probe.fall = 5;
     prober.set_targets(vec![target("web", 1, Health::Up), patient.clone()]);
@@ -121,7 +121,7 @@ async fn services_share_a_question_and_judge_it_apart() {
 #[tokio::test(start_paused = true)]
 async fn a_newcomer_takes_the_known_answer() {
     let network = Network::default();
-    let (mut prober, mut events) = Prober::new(network.clone(), CONCURRENCY);
+    let (mut prober, mut events) = Prober::new(network.clone(), CONCURRENCY, |_| ());
     let first = target("web", 1, Health::Up);
     prober.set_targets(vec![first.clone()]);
     sleep(Duration::from_secs(1)).await;
@@ -135,7 +135,7 @@ async fn a_newcomer_takes_the_known_answer() {
 #[tokio::test(start_paused = true)]
 async fn the_last_probes_are_remembered_with_their_times() {
     let network = Network::default();
-    let (mut prober, mut events) = Prober::new(network.clone(), CONCURRENCY);
+    let (mut prober, mut events) = Prober::new(network.clone(), CONCURRENCY, |_| ());
     let mut web = target("web", 1, Health::Up);
     prober.set_targets(vec![web.clone()]);
     sleep(INTERVAL * 20).await;
@@ -155,7 +155,7 @@ async fn the_last_probes_are_remembered_with_their_times() {
 #[tokio::test(start_paused = true)]
 async fn other_parameters_keep_the_state() {
     let network = Network::default();
-    let (mut prober, mut events) = Prober::new(network.clone(), CONCURRENCY);
+    let (mut prober, mut events) = Prober::new(network.clone(), CONCURRENCY, |_| ());
     let mut web = target("web", 1, Health::Unknown);
     prober.set_targets(vec![web.clone()]);
     next_transition(&mut events).await;
@@ -175,8 +175,8 @@ async fn other_parameters_keep_the_state() {
 
 #[tokio::test(start_paused = true)]
 async fn a_removed_target_is_forgotten() {
-    let network = Network::default();
-    let (mut prober, mut events) = Prober::new(network.clone(), CONCURRENCY);
+    let (network, ended) = (Network::default(), Ended::default());
+    let (mut prober, mut events) = Prober::new(network.clone(), CONCURRENCY, ended.hook());
     prober.set_targets(vec![
         target("web", 1, Health::Up),
         target("web", 2, Health::Up),
@@ -184,11 +184,13 @@ async fn a_removed_target_is_forgotten() {
     sleep(Duration::from_secs(1)).await;
     prober.set_targets(vec![target("web", 2, Health::Up)]);
     let asked = network.asked(1);
-    while events.try_recv().is_ok() {}
+    ended.take();
     sleep(Duration::from_secs(1)).await;
     assert_eq!(network.asked(1), asked);
     assert!(prober.reports().of("web", address(1)).is_none());
-    assert_eq!(events.recv().await.unwrap().backend, address(2));
+    let ended = ended.take();
+    assert!(ended.len() >= 4 && ended.iter().all(|event| event.backend == address(2)));
+    assert!(events.try_recv().is_err(), "nothing changed");
 
     drop(prober);
     while events.recv().await.is_some() {}
@@ -196,9 +198,9 @@ async fn a_removed_target_is_forgotten() {
 
 #[tokio::test(start_paused = true)]
 async fn at_most_so_many_at_a_time() {
-    let network = Network::default();
+    let (network, ended) = (Network::default(), Ended::default());
     (1..=200).for_each(|n| network.answer(n, Outcome::Timeout));
-    let (mut prober, _events) = Prober::new(network.clone(), 16);
+    let (mut prober, _events) = Prober::new(network.clone(), 16, ended.hook());
     prober.set_targets(
         (1..=200)
             .map(|n| target("web", n, Health::Unknown))
@@ -209,6 +211,26 @@ async fn at_most_so_many_at_a_time() {
     // 16 at a time, each for a whole time-out: none starves.
     let asked: Vec<_> = (1..=200).map(|n| network.asked(n)).collect();
     assert!(asked.iter().all(|&n| n >= 1), "{asked:?}");
+    // The last ones waited for the others.
+    assert!(ended.take().iter().any(|event| event.late >= INTERVAL));
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_that_hang_keep_nobody_waiting() {
+    let (network, ended) = (Network::default(), Ended::default());
+    (1..=200).for_each(|n| network.answer(n, Outcome::Timeout));
+    let (mut prober, mut events) = Prober::new(network.clone(), CONCURRENCY, ended.hook());
+    let targets = (1..=220).map(|n| target("web", n, Health::Unknown));
+    prober.set_targets(targets.collect());
+    sleep(INTERVAL * 10).await;
+    let probes = ended.take();
+    assert!(probes.iter().all(|event| event.late < INTERVAL / 10));
+    // One of those that answer dies: it is the next to fall.
+    while events.try_recv().is_ok() {}
+    network.answer(210, Outcome::Refused);
+    assert_eq!(next_transition(&mut events).await.backend, address(210));
+    let asked: Vec<_> = (1..=220).map(|n| network.asked(n)).collect();
+    assert!(asked.iter().all(|&n| n >= 9), "{asked:?}");
 }
 
 #[test]
@@ -232,7 +254,7 @@ fn events_and_reports_tell_the_same_story() {
 /// Whatever the network does: following the events leads to the states that the reports give.
 async fn replay(steps: Vec<(u8, bool, u64)>) {
     let network = Network::default();
-    let (mut prober, mut events) = Prober::new(network.clone(), 2);
+    let (mut prober, mut events) = Prober::new(network.clone(), 2, |_| ());
     prober.set_targets((1..5).map(|n| target("web", n, Health::Unknown)).collect());
     let mut states = BTreeMap::new();
     for (n, good, millis) in steps {
@@ -258,7 +280,7 @@ async fn replay(steps: Vec<(u8, bool, u64)>) {
 async fn real_connects_follow_a_real_listener() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let backend = listener.local_addr().unwrap();
-    let (mut prober, mut events) = Prober::new(Kinds::default(), CONCURRENCY);
+    let (mut prober, mut events) = Prober::new(Kinds::default(), CONCURRENCY, |_| ());
     let target = Target {
         via: None,
         backend,
@@ -319,6 +341,21 @@ impl Probe for Network {
         sleep(latency).await;
         self.running.fetch_sub(1, Ordering::Relaxed);
         Answer { outcome, latency }
+    }
+}
+
+/// Ends of probes, as they come.
+#[derive(Clone, Default)]
+struct Ended(Arc<Mutex<Vec<Event>>>);
+
+impl Ended {
+    fn hook(&self) -> impl Fn(&Event) + use<> {
+        let ended = Arc::clone(&self.0);
+        move |event| ended.lock().unwrap().push(event.clone())
+    }
+
+    fn take(&self) -> Vec<Event> {
+        std::mem::take(&mut *self.0.lock().unwrap())
     }
 }
 

@@ -168,7 +168,7 @@ fn a_neighbour_that_moves_in_silence_is_found_by_doubt() {
         let mut changes = follower.changes();
         let found = async {
             while !moved(&changes.borrow_and_update()) {
-                follower.reprobe(backend);
+                follower.doubts().reprobe(backend);
                 drop(timeout(Duration::from_millis(200), changes.changed()).await);
             }
         };
@@ -190,7 +190,7 @@ fn a_dead_neighbour_becomes_unresolved_and_comes_back() {
         until_next_hop(&follower, backend).await;
 
         neighbours.ip("addr del 10.0.0.2/24 dev vb");
-        follower.reprobe(backend);
+        follower.doubts().reprobe(backend);
         until(&follower, |view| {
             matches!(view.resolve(backend), Resolution::Unresolved { .. })
         })
@@ -209,7 +209,7 @@ fn the_operators_own_entries_are_left_alone() {
         let backend = address("10.0.0.7");
         until_next_hop(&follower, backend).await;
         keep(&follower, &[backend]);
-        follower.reprobe(backend);
+        follower.doubts().reprobe(backend);
         keep(&follower, &[]);
         sleep(RETRY + RETRY / 2).await;
         assert!(matches!(

@@ -2,10 +2,16 @@
 
 use std::{
     fmt::Write as _,
-    net::{Ipv4Addr, SocketAddr},
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    thread,
+    time::Duration,
 };
 
-use lb_userspace::lab::{LabError, Namespace, unique_name};
+use lb_tests::{daemon::Xlb, wait::eventually};
+use lb_userspace::{
+    api::types::Status,
+    lab::{LabError, Namespace, unique_name},
+};
 
 /// Slots of each service.
 pub(crate) const SLOTS: u32 = 1 << 16;
@@ -113,4 +119,61 @@ impl Lan {
         lan.balancer.ip((128..=228).map(neighbour))?;
         Ok(lan)
     }
+}
+
+/// A file of many services, each with so many backends of its own at addresses of [`Lan::wide`].
+pub(crate) fn many_backends(services: usize, backends: usize, probe: &str) -> String {
+    let mut file = format!(
+        "interfaces: [{{ name: {INTERFACE}, xdp: native }}]\nhash_seed: bench\nservices:\n"
+    );
+    let mut hosts = (0..).map(|host: u32| Ipv4Addr::from_bits(0x0a01_0000 + host));
+    for service in 0..services {
+        writeln!(
+            file,
+            "  - name: s{service}\n    vip: 203.0.113.10:{}/tcp\n    probe: {probe}\n    backends:",
+            8000 + service
+        )
+        .expect("writing to a String");
+        for host in hosts.by_ref().take(backends) {
+            writeln!(file, "      - \"{host}:{WIDE_PORT}\"").expect("writing to a String");
+        }
+    }
+    file
+}
+
+/// Where backends of [`Lan::wide`] listen.
+const WIDE_PORT: u16 = 8000;
+/// Until all backends have answered.
+const ALL_UP: Duration = Duration::from_secs(30);
+
+impl Lan {
+    /// The same; the host has 10.1.0.0/16, too, behind an address of its own.
+    pub(crate) fn wide() -> Result<Self, LabError> {
+        let lan = Self::new()?;
+        lan.hosts.ip(["route add local 10.1.0.0/16 dev lo"])?;
+        lan.balancer.ip(["route add 10.1.0.0/16 via 10.0.0.128"])?;
+        Ok(lan)
+    }
+
+    /// Threads take connections to any address of the hosts, and end with the process.
+    pub(crate) fn answer(&self) {
+        let bind = || TcpListener::bind((Ipv4Addr::UNSPECIFIED, WIDE_PORT));
+        let listener = self.hosts.enter(bind).expect("the namespace");
+        let listener = listener.expect("a free port");
+        // A listener of the standard library lets 128 wait.
+        socket2::SockRef::from(&listener)
+            .listen(4096)
+            .expect("a longer queue");
+        thread::spawn(move || listener.incoming().for_each(drop));
+    }
+}
+
+/// Waits until every service of a balancer has all of its backends.
+pub(crate) fn wait_until_up(xlb: &Xlb<'_>) {
+    let healthy = || {
+        let status: Status = serde_json::from_value(xlb.json(&["status"]).ok()?).ok()?;
+        status.healthy().then_some(())
+    };
+    eventually("all backends are up", ALL_UP, healthy)
+        .unwrap_or_else(|error| panic!("{error}\n{}", xlb.log()));
 }

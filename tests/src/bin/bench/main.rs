@@ -6,6 +6,7 @@
 //! * [`tables`]: what a slot table costs to build and to change.
 //! * [`changes`]: how soon the data path follows health and configuration.
 //! * [`memory`]: what daemon and maps take.
+//! * [`health`]: how soon what died is out of the tables; what ten thousand probes a second cost.
 //! * [`traffic`]: connections, throughput and failover in network namespaces, beside nftables.
 //!
 //! What they share: [`figures`] for times and medians, [`core`] for whether a core is ours, [`fleet`] for a balancer with many backends.
@@ -23,6 +24,7 @@ mod edge;
 mod figures;
 mod fleet;
 mod front;
+mod health;
 mod machine;
 mod memory;
 mod moving;
@@ -36,13 +38,14 @@ use std::{env, process::ExitCode};
 /// What prints a table, by its name.
 type Section = (&'static str, fn());
 
-const SECTIONS: [Section; 7] = [
+const SECTIONS: [Section; 8] = [
     ("packets", packets::print),
     ("moving", moving::print),
     ("program", program::print),
     ("tables", tables::print),
     ("changes", changes::print),
     ("memory", memory::print),
+    ("health", health::print),
     ("traffic", traffic::print),
 ];
 

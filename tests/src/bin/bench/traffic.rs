@@ -3,7 +3,7 @@
 
 mod client;
 mod connections;
-mod failover;
+pub(crate) mod failover;
 mod lanes;
 mod server;
 mod throughput;
@@ -12,6 +12,7 @@ use lb_tests::daemon::Xlb;
 
 use crate::figures::median;
 use lanes::Lane;
+pub(crate) use lanes::WEB;
 
 /// All lanes are measured in turn, so often.
 const ROUNDS: usize = 3;
@@ -28,7 +29,7 @@ pub(crate) fn print() {
     let namespace = &xlb_lane.topology.balancer.namespace;
     let xlb = Xlb::start(namespace, &xlb_lane.xlb_yaml()).expect("xlb runs");
     print_rates(&lanes);
-    failover::print(&xlb_lane.topology, &xlb);
+    failover::print(&xlb_lane.topology, &xlb, "interval: 200ms, fall: 2");
 }
 
 fn print_rates(lanes: &[Lane]) {

@@ -26,8 +26,8 @@ const BEFORE: Duration = Duration::from_millis(300);
 const AFTER: Duration = Duration::from_millis(1500);
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Prints the table.
-pub(super) fn print(topology: &Topology, xlb: &Xlb<'_>) {
+/// Prints the table. `probe` says how backends are probed.
+pub(crate) fn print(topology: &Topology, xlb: &Xlb<'_>, probe: &str) {
     let start = |host: &Host| Nginx::start(&host.namespace, "web", WEB.1).expect("nginx");
     let mut backends: Vec<Nginx> = topology.backends.iter().map(start).collect();
     let (Some(host), Some(dying)) = (topology.backends.last(), backends.last_mut()) else {
@@ -41,13 +41,11 @@ pub(super) fn print(topology: &Topology, xlb: &Xlb<'_>) {
             death
         })
         .collect();
-    print_deaths(&deaths);
+    print_deaths(&deaths, probe);
 }
 
-fn print_deaths(deaths: &[Death]) {
-    println!(
-        "a backend is killed under load, `interval: 200ms, fall: 2`: median of {ROUNDS} (longest)\n"
-    );
+fn print_deaths(deaths: &[Death], probe: &str) {
+    println!("a backend is killed under load, `{probe}`: median of {ROUNDS} (longest)\n");
     let times: Vec<Duration> = deaths.iter().map(|death| death.last_failure).collect();
     let failed: Vec<usize> = deaths.iter().map(|death| death.failed).collect();
     let most = failed.iter().max().copied().unwrap_or_default();

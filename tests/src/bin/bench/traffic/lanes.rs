@@ -11,7 +11,7 @@ use super::server::Server;
 const SHORT: (u16, u16) = (80, 8080);
 const BULK: u16 = 5201;
 /// Of the service whose backend dies.
-pub(super) const WEB: (u16, u16) = (81, 8081);
+pub(crate) const WEB: (u16, u16) = (81, 8081);
 
 /// What the balancer does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
