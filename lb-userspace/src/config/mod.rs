@@ -135,7 +135,7 @@ fn unreadable(file_name: &str, error: &std::io::Error) -> Report {
     problems.into_report()
 }
 
-const KEYS: [&str; 8] = [
+const KEYS: [&str; 9] = [
     "interfaces",
     "hash_seed",
     "direct",

@@ -37,6 +37,8 @@ impl EventItem {
         "enough",
         "own_path_doubted",
         "own_path_trusted",
+        "path_up",
+        "path_down",
         "changed",
         "applied",
     ];
