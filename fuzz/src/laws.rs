@@ -13,7 +13,7 @@ use lb_common::{
     wire::Ports,
 };
 use lb_tests::image::{Host, Outcome};
-use packets::{direct, is_syn, translated, wrapped};
+use packets::{direct, is_syn, refused, translated, wrapped};
 
 use crate::{
     BACK, FRONT,
@@ -148,11 +148,9 @@ impl<'s> Witness<'s> {
             assert!(self.scene.is_vip(is.source), "in the name of {}", is.source);
         }
         let icmp = if is.v6 { oracle::ICMP6 } else { oracle::ICMP };
-        let number = if reason == AnswerReason::Reset {
-            oracle::TCP
-        } else {
-            icmp
-        };
+        let is_rst = reason == AnswerReason::Reset
+            || reason == AnswerReason::Refused && was.protocol == oracle::TCP;
+        let number = if is_rst { oracle::TCP } else { icmp };
         assert_eq!(is.protocol, number);
         match reason {
             AnswerReason::Echo => {
@@ -169,7 +167,8 @@ impl<'s> Witness<'s> {
                 assert_eq!((tcp[13], asked[13] & 0x14), (4, 0x10), "flags");
                 assert!(after.len() <= before.len(), "longer than what it answers");
             }
-            AnswerReason::TimeExceeded | AnswerReason::PacketTooBig => {
+            AnswerReason::Refused if is_rst => refused(change, &was, &is),
+            AnswerReason::TimeExceeded | AnswerReason::PacketTooBig | AnswerReason::Refused => {
                 assert!(!was.is_icmp_error(before), "an error about an error");
                 assert_ne!(was.fragment, Some(true), "an error about a later fragment");
                 assert_eq!(is.residue(after), Some(0), "checksum");
@@ -314,7 +313,10 @@ impl Change<'_> {
     fn is_dropped(&self, reason: DropReason) {
         let is_late = matches!(
             reason,
-            DropReason::NoHeadroom | DropReason::TtlExpired | DropReason::MtuExceeded
+            DropReason::NoHeadroom
+                | DropReason::TtlExpired
+                | DropReason::MtuExceeded
+                | DropReason::NoBackend
         );
         let is_syn = || Packet::read(self.before).is_some_and(|was| is_syn(self.before, &was));
         assert!(

@@ -130,6 +130,9 @@ fn everything() -> World {
         lone("203.0.113.81:0", "10.0.0.81:0", UDP, Mode::Nat).up_to(u16::MAX),
         lone("[2001:db8:f::82]:0", "[2001:db8:1::82]:0", TCP, Mode::L2Dsr).up_to(u16::MAX),
     ]);
+    for service in &mut world.services {
+        service.flags |= Header::REFUSES;
+    }
     let links = world
         .services
         .iter_mut()

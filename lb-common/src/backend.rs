@@ -246,7 +246,7 @@ pub struct Header {
     pub port: [u8; 2],
     /// IP protocol number.
     pub protocol: u8,
-    /// [`Header::RESETS`], [`Header::LEARNS`], [`Header::HANDS_OVER`]. Changes at run time.
+    /// [`Header::RESETS`], [`Header::LEARNS`], [`Header::HANDS_OVER`], [`Header::REFUSES`]. Changes at run time.
     pub flags: u8,
     /// Entries of the extent, this one included.
     pub length: u32,
@@ -279,6 +279,8 @@ impl Header {
     /// Backends at the end of GUE hand packets of connections that they do not know to the row's other owner, which
     /// the tunnel's header names.
     pub const HANDS_OVER: u8 = 4;
+    /// Clients whose packets no backend takes are told.
+    pub const REFUSES: u8 = 8;
 }
 
 const _: () = assert!(size_of::<Header>() == size_of::<Backend>());

@@ -175,6 +175,8 @@ pub enum Feature {
     Quic = 64,
     /// Backends hand packets of connections that they do not know to another one, which GUE's header names.
     SecondChance = 128,
+    /// Services that refuse clients while no backend takes them.
+    Refusal = 256,
     /// `FLOWS` is about to be replaced by a larger map, `NEXT_FLOWS`: what is claimed stands in both.
     Growing = 1 << 31,
 }

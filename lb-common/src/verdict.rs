@@ -143,6 +143,9 @@ reasons! {
         PacketTooBig = 26, "packet_too_big";
         /// TCP of a connection whose backend died, where the service says so: its client is told (RST).
         Reset = 27, "reset";
+        /// No backend of the service is live, and the service says that clients are told (RST, port
+        /// unreachable).
+        Refused = 28, "refused";
     }
 }
 

@@ -134,6 +134,16 @@ pub fn xlb_reset(ctx: XdpContext) -> u32 {
     )
 }
 
+/// Packets that no backend takes.
+#[xdp]
+#[inline(always)]
+pub fn xlb_refuse(ctx: XdpContext) -> u32 {
+    finish(
+        &ctx,
+        datapath::refuse(&mut XdpFrame::new(&ctx), &Maps::new(&ctx)),
+    )
+}
+
 /// Does what a program came to, and counts its reason.
 #[inline(always)]
 fn finish(ctx: &XdpContext, step: Step) -> u32 {

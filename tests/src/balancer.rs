@@ -293,6 +293,7 @@ fn state(setup: Setup, servers: &[Server]) -> State {
                 resets: false,
                 learns: setup.protocol == UDP,
                 hands_over: false,
+                refuses: false,
                 affinity: 0,
             },
             backends: backends

@@ -260,8 +260,9 @@ impl World {
             .iter()
             .any(|service| !service.moving.is_empty());
         let sticks = self.services.iter().any(|service| service.affinity != 0);
-        let hands_over = |service: &Service| service.flags & Header::HANDS_OVER != 0;
-        let hands_over = self.services.iter().any(hands_over);
+        let flagged = |flag| self.services.iter().any(|it| it.flags & flag != 0);
+        let hands_over = flagged(Header::HANDS_OVER);
+        let refuses = flagged(Header::REFUSES);
         [
             (ranges, Feature::Ranges),
             (clamps, Feature::Mss),
@@ -269,6 +270,7 @@ impl World {
             (moves, Feature::Tracking),
             (sticks, Feature::Affinity),
             (hands_over, Feature::SecondChance),
+            (refuses, Feature::Refusal),
         ]
         .into_iter()
         .filter(|(used, _)| *used)

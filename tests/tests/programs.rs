@@ -132,7 +132,7 @@ fn variants() -> Vec<(String, Constants)> {
     variants
 }
 
-const FEATURES: [(u32, &str); 8] = [
+const FEATURES: [(u32, &str); 9] = [
     (Feature::Ranges as u32, "ranges"),
     (Feature::Echo as u32, "echo"),
     (Feature::Mss as u32, "segment sizes"),
@@ -140,6 +140,7 @@ const FEATURES: [(u32, &str); 8] = [
     (Feature::Affinity as u32, "affinity"),
     (Feature::Quic as u32, "QUIC"),
     (Feature::SecondChance as u32, "second chance"),
+    (Feature::Refusal as u32, "refusals"),
     (Feature::Growing as u32, "flows in two maps"),
 ];
 

@@ -104,6 +104,26 @@ fn named(frame: &[u8], outer: &Packet) -> usize {
     8 + address
 }
 
+/// An RST for a segment of which nobody knows (RFC 9293, §3.10.7.1).
+pub(super) fn refused(change: &Change<'_>, was: &Packet, is: &Packet) {
+    let Change { before, after, .. } = change;
+    assert_eq!(is.residue(after), Some(0), "checksum");
+    assert!(after.len() <= before.len(), "longer than what it answers");
+    let (tcp, asked) = (&after[is.payload..], &before[was.payload..was.end]);
+    assert_eq!(tcp[..4], [&asked[2..4], &asked[..2]].concat(), "ports");
+    let flags = asked[13];
+    assert_eq!(flags & 4, 0, "an RST is answered");
+    if flags & 16 != 0 {
+        assert_eq!((&tcp[4..8], tcp[13]), (&asked[8..12], 4), "its own number");
+        return;
+    }
+    let number = |bytes: &[u8]| u32::from_be_bytes(bytes[..4].try_into().expect("4"));
+    let data = asked.len() - 4 * usize::from(asked[12] >> 4);
+    let counts = data as u32 + u32::from(flags & 1) + u32::from(flags >> 1 & 1);
+    assert_eq!((number(&tcp[4..]), tcp[13]), (0, 4 | 16));
+    assert_eq!(number(&tcp[8..]), number(&asked[4..]).wrapping_add(counts));
+}
+
 /// Whether two frames with a packet at the same place differ by a hop and its checksum at most.
 fn differs_by_a_hop(before: &[u8], after: &[u8], was: &Packet) -> bool {
     let mut expected = before.to_vec();

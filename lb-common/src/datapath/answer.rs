@@ -1,5 +1,5 @@
 //! An ICMP error about a packet that can go nowhere, made of that packet: time exceeded, fragmentation
-//! needed, packet too big.
+//! needed, packet too big, port unreachable.
 //!
 //! It goes back where the packet came from, in the name of the VIP. It quotes no more than the packet
 //! had, and is rationed (RFC 1812, §4.3.2.8; RFC 4443, §2.4(f)).
@@ -23,10 +23,10 @@ impl Program for Answer {
     #[inline(always)]
     fn run<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Step {
         let note = tables.note();
-        let (reason, silent) = if note.mtu == 0 {
-            (AnswerReason::TimeExceeded, DropReason::TtlExpired)
-        } else {
-            (AnswerReason::PacketTooBig, DropReason::MtuExceeded)
+        let (reason, silent) = match note.mtu {
+            0 => (AnswerReason::TimeExceeded, DropReason::TtlExpired),
+            Icmp::NO_PORT => (AnswerReason::Refused, DropReason::NoBackend),
+            _ => (AnswerReason::PacketTooBig, DropReason::MtuExceeded),
         };
         if !tables.may_answer() {
             return silent.into();

@@ -125,11 +125,13 @@ pub enum Detour {
     Moving = 8,
     /// An RST is made of the packet.
     Reset = 9,
+    /// No backend takes the packet: its sender is told, where its service says so.
+    Refuse = 10,
 }
 
 impl Detour {
     /// Programs.
-    pub const COUNT: u32 = 10;
+    pub const COUNT: u32 = 11;
 
     /// Every program, in the order of the indices.
     pub const ALL: [Self; Self::COUNT as usize] = [
@@ -143,6 +145,7 @@ impl Detour {
         Self::Icmp6,
         Self::Moving,
         Self::Reset,
+        Self::Refuse,
     ];
 
     /// The program for ICMP in packets of a family.
@@ -164,6 +167,7 @@ impl Detour {
             Self::Syn => constants.features & Feature::Mss as u32 != 0,
             Self::Answer => constants.icmp_rate != 0,
             Self::Moving | Self::Reset => constants.features & Feature::Tracking as u32 != 0,
+            Self::Refuse => constants.features & Feature::Refusal as u32 != 0,
         }
     }
 
@@ -181,6 +185,7 @@ impl Detour {
             Self::Tagged => "xlb_tagged",
             Self::Moving => "xlb_moving",
             Self::Reset => "xlb_reset",
+            Self::Refuse => "xlb_refuse",
         }
     }
 }
@@ -195,7 +200,7 @@ pub struct Note {
     /// For [`Detour::Answer`]: whom the answer comes from.
     pub source: Address,
     /// For [`Detour::Answer`]: bytes of the longest packet that could pass; 0: the packet's time to live
-    /// ran out.
+    /// ran out; [`Icmp::NO_PORT`](crate::wire::icmp::Icmp::NO_PORT): nobody takes it.
     pub mtu: u32,
     /// For [`Detour::Common`]: 1 where the segment size is as it should be.
     pub clamped: u32,

@@ -11,7 +11,7 @@
 //!
 //! What needs more than that takes a [`Detour`] through another program: VLAN tags, which are taken off
 //! before the first pass and put back behind the last; flows whose row moves; ICMP, fragments, flows to be
-//! remembered, SYNs to be clamped, errors to be answered. There, the same steps are taken.
+//! remembered, SYNs to be clamped, errors to be answered, packets that no backend takes. There, the same steps are taken.
 //!
 //! Nothing is written to the frame before it is certain that it will be sent (or, rewritten, given
 //! to the kernel to be sent): a packet that passes for another reason is as it came.
@@ -27,6 +27,7 @@ mod obstacle;
 mod other;
 mod packet;
 mod probe;
+mod refuse;
 mod reset;
 mod rewrite;
 mod select;
@@ -104,6 +105,7 @@ pub fn forward<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Verdict {
             Detour::Answer => answer(frame, tables),
             Detour::Moving => moving(frame, tables),
             Detour::Reset => reset(frame, tables),
+            Detour::Refuse => refuse(frame, tables),
         };
         match step.unpacked() {
             Ok(verdict) => return verdict,
@@ -175,6 +177,12 @@ pub fn answer<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Step {
 #[inline(always)]
 pub fn reset<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Step {
     untagged::<reset::Reset, _, _>(frame, tables)
+}
+
+/// What senders are told of packets that no backend takes.
+#[inline(always)]
+pub fn refuse<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Step {
+    untagged::<refuse::Refuse, _, _>(frame, tables)
 }
 
 /// Takes VLAN tags off before a program's work, and puts them back behind it.

@@ -15,7 +15,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use super::{Detour, Program, Step, Tables};
+use super::{Detour, Program, Step, Tables, refuse};
 use crate::{
     DropReason,
     backend::Header,
@@ -151,7 +151,7 @@ pub(super) fn owner<T: Tables>(asked: &Question, tables: &T) -> Result<Owners, S
             *question = *asked;
             Err(Detour::Moving.into())
         }
-        Answer::Owner if question.owner == Row::NONE => Err(DropReason::NoBackend.into()),
+        Answer::Owner if question.owner == Row::NONE => Err(refuse::or_drop(asked.turn(), tables)),
         Answer::Owner => {
             let other = (question.other != Row::NONE).then_some(question.other.into());
             Ok((question.owner.into(), other))

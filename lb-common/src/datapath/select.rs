@@ -4,6 +4,7 @@ use super::{
     Detour, Packet, Step, Tables,
     moving::{self, Question, Turn},
     probe,
+    refuse,
 };
 use crate::{
     DropReason,
@@ -202,7 +203,7 @@ pub(super) fn owner<T: Tables>(
     if row.is_stable() {
         Ok(Choice::only(extent.wrapping_add(row.primary())))
     } else if row == Row::EMPTY {
-        Err(DropReason::NoBackend.into())
+        Err(refuse::or_drop(packet.turn, tables))
     } else if !tables.uses(Feature::Tracking) {
         Err(DropReason::TableError.into())
     } else {

@@ -47,16 +47,21 @@ pub enum Kind {
 const ECHO: [u8; 2] = [8, 0];
 const ECHO_REPLY: [u8; 2] = [0, 0];
 const FRAGMENTATION_NEEDED: [u8; 2] = [3, 4];
+const PORT_UNREACHABLE: [u8; 2] = [3, 3];
 const TIME_EXCEEDED: [u8; 2] = [11, 0];
 
 const ECHO_V6: [u8; 2] = [128, 0];
 const ECHO_REPLY_V6: [u8; 2] = [129, 0];
 const PACKET_TOO_BIG: [u8; 2] = [2, 0];
+const PORT_UNREACHABLE_V6: [u8; 2] = [1, 4];
 const TIME_EXCEEDED_V6: [u8; 2] = [3, 0];
 
 impl Icmp {
     /// Bytes of the header.
     pub const LEN: usize = size_of::<Self>();
+
+    /// For [`Self::error`], in the place of an MTU: nobody listens on the packet's port.
+    pub const NO_PORT: u32 = u32::MAX;
 
     /// What it is about. Destination unreachable, time exceeded and parameter problem are errors; source
     /// quench is deprecated (RFC 6633), a redirect speaks of a route.
@@ -99,15 +104,17 @@ impl Icmp {
     }
 
     /// An error without its checksum: a packet is longer than `mtu` bytes, or, where that is 0, its time
-    /// to live ran out.
+    /// to live ran out, or, where it is [`Self::NO_PORT`], nobody takes it.
     #[inline(always)]
     #[must_use]
     pub const fn error<I: Ip>(mtu: u32) -> Self {
-        let kind = match (I::V6, mtu) {
-            (false, 0) => TIME_EXCEEDED,
-            (false, _) => FRAGMENTATION_NEEDED,
-            (true, 0) => TIME_EXCEEDED_V6,
-            (true, _) => PACKET_TOO_BIG,
+        let (kind, mtu) = match (I::V6, mtu) {
+            (false, 0) => (TIME_EXCEEDED, 0),
+            (false, Self::NO_PORT) => (PORT_UNREACHABLE, 0),
+            (false, mtu) => (FRAGMENTATION_NEEDED, mtu),
+            (true, 0) => (TIME_EXCEEDED_V6, 0),
+            (true, Self::NO_PORT) => (PORT_UNREACHABLE_V6, 0),
+            (true, mtu) => (PACKET_TOO_BIG, mtu),
         };
         Self {
             kind,

@@ -131,6 +131,14 @@ impl Tcp {
 }
 
 impl Segment {
+    /// The sequence number.
+    #[inline(always)]
+    #[must_use]
+    pub const fn sequence(&self) -> u32 {
+        let [a, b, c, d, ..] = self.numbers;
+        u32::from_be_bytes([a, b, c, d])
+    }
+
     /// FIN, SYN, RST, ACK and others.
     #[inline(always)]
     #[must_use]
@@ -204,11 +212,10 @@ impl<'p> Transport<'p> {
     #[inline(always)]
     #[must_use]
     pub const fn sequence(&self) -> u32 {
-        let Some(Segment { numbers, .. }) = self.segment else {
-            return 0;
-        };
-        let [a, b, c, d, ..] = *numbers;
-        u32::from_be_bytes([a, b, c, d])
+        match self.segment {
+            Some(segment) => segment.sequence(),
+            None => 0,
+        }
     }
 
     /// TCP's flags; 0 of UDP.

@@ -13,9 +13,10 @@ const WHEN_EMPTY: Choice<WhenEmpty> = Choice {
     words: &[
         ("withdraw", WhenEmpty::Withdraw),
         ("drop", WhenEmpty::Drop),
+        ("reset", WhenEmpty::Reset),
         ("fail-open", WhenEmpty::FailOpen),
     ],
-    unsupported: &["reset"],
+    unsupported: &[],
 };
 
 /// As many backends as a row can tell apart.

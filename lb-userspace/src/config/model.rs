@@ -257,6 +257,8 @@ pub enum WhenEmpty {
     Withdraw,
     /// Its packets are dropped.
     Drop,
+    /// Its clients are told: they get an RST, or port unreachable.
+    Reset,
     /// All of its backends are used, whatever probes say.
     FailOpen,
 }

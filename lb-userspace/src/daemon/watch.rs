@@ -147,7 +147,7 @@ impl Engine {
         let probe_us = latency.as_micros();
         info!(%service, backend = name, %from, %to, %outcome, probe_us, up, total, "backend changed state");
         if up == 0 {
-            warn!(%service, "service has no backend: its packets are dropped");
+            warn!(%service, "service has no backend that answers");
         }
         self.record(event, name, &to.to_string(), (up, total));
     }

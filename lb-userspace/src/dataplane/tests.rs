@@ -529,6 +529,7 @@ fn state(backends: u8) -> State {
                 resets: false,
                 learns: false,
                 hands_over: false,
+                refuses: false,
                 affinity: 0,
             },
             backends: (1..=backends).map(backend).collect(),

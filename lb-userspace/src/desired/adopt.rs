@@ -182,6 +182,7 @@ impl<S: Store> Reader<'_, S> {
                 resets: header.flags & Header::RESETS != 0,
                 learns: header.flags & Header::LEARNS != 0,
                 hands_over: header.flags & Header::HANDS_OVER != 0,
+                refuses: header.flags & Header::REFUSES != 0,
                 affinity: header.affinity,
             },
             lingering: BTreeMap::new(),

@@ -90,7 +90,7 @@ fn ability(model: &model::Service, service: &Service) -> Ability {
     Ability {
         service: model.name.clone(),
         address: model.vip.address,
-        forwards: model.guards.when_empty == WhenEmpty::Drop
+        forwards: matches!(model.guards.when_empty, WhenEmpty::Drop | WhenEmpty::Reset)
             || service.backends.iter().any(reached),
         unsettled: service.backends.iter().any(is_unsettled),
     }

@@ -22,7 +22,7 @@ use super::{
     state::{Action, Backend, Forwarding, Patience, Pool, Routes, Service, State, TunnelSource},
 };
 use crate::{
-    config::model::{self, Mode, OnDown, Protocol, Role, Vip},
+    config::model::{self, Mode, OnDown, Protocol, Role, Vip, WhenEmpty},
     dataplane::sizes,
     health::Health,
     net::{client_routes::TooManyDirect, portal},
@@ -154,6 +154,7 @@ fn patience(service: &model::Service) -> Patience {
         resets: is_tcp && service.on_down == OnDown::Reset,
         learns: affinity.is_some() || !is_tcp && !service.quic,
         hands_over: service.tunnel.second_chance,
+        refuses: service.guards.when_empty == WhenEmpty::Reset,
         affinity: affinity.map_or(0, |affinity| affinity.bits(service.vip.address)),
     }
 }

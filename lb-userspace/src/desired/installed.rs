@@ -347,7 +347,8 @@ impl Service {
         header.deadline = self.patience.deadline;
         header.flags = (u8::from(self.patience.resets) * Header::RESETS)
             | (u8::from(self.patience.learns) * Header::LEARNS)
-            | (u8::from(self.patience.hands_over) * Header::HANDS_OVER);
+            | (u8::from(self.patience.hands_over) * Header::HANDS_OVER)
+            | (u8::from(self.patience.refuses) * Header::REFUSES);
         header.affinity = self.patience.affinity;
         header.standing = Standing::new(State::Header, 0);
         header

@@ -366,6 +366,7 @@ fn what_flows_are_to_a_service_may_change() {
         resets: true,
         learns: true,
         hands_over: false,
+        refuses: true,
         affinity: 24,
     };
     state.services[0].patience = patience;

@@ -41,7 +41,7 @@ pub fn apply(
             .filter(|backend| !backend.leaving);
         match model.guards.when_empty {
             WhenEmpty::FailOpen => open(staying.collect(), |at| is_ready(&model.name, at)),
-            WhenEmpty::Drop | WhenEmpty::Withdraw => {
+            WhenEmpty::Drop | WhenEmpty::Reset | WhenEmpty::Withdraw => {
                 staying.for_each(|backend| backend.live = false);
             }
         }

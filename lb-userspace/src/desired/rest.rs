@@ -150,6 +150,7 @@ mod tests {
         resets: false,
         learns: false,
         hands_over: false,
+        refuses: false,
         affinity: 0,
     };
 

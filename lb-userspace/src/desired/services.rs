@@ -452,6 +452,7 @@ impl Service {
                 resets: false,
                 learns: false,
                 hands_over: false,
+                refuses: false,
                 affinity: 0,
             },
             lingering: BTreeMap::new(),

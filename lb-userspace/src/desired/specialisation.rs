@@ -7,7 +7,7 @@ use lb_common::{
 };
 
 use super::{claims::shares_backends, state::State};
-use crate::config::model::{self, Config, Echo, Service};
+use crate::config::model::{self, Config, Echo, Service, WhenEmpty};
 
 /// What the program must be able to do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,7 +32,8 @@ const OF_TABLES: u32 = Feature::Ranges as u32
     | Feature::Shared as u32
     | Feature::Affinity as u32
     | Feature::Quic as u32
-    | Feature::SecondChance as u32;
+    | Feature::SecondChance as u32
+    | Feature::Refusal as u32;
 
 impl Specialisation {
     /// What a configuration (with its overrides) needs. `tracks`: whether the kernel can track flows.
@@ -143,9 +144,14 @@ fn features(config: &Config) -> u32 {
             any(|service| service.tunnel.second_chance),
             Feature::SecondChance,
         ),
+        (any(refuses), Feature::Refusal),
     ];
     let bits = used.iter().filter(|(is_used, _)| *is_used);
     bits.fold(0, |features, (_, feature)| features | *feature as u32)
+}
+
+fn refuses(service: &Service) -> bool {
+    service.guards.when_empty == WhenEmpty::Reset
 }
 
 /// The data path's word for a mode.

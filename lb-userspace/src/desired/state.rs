@@ -55,6 +55,10 @@ pub struct Service {
 }
 
 /// What flows are to a service, and how long they keep rows moving, in seconds.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of its own in the data path"
+)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Patience {
     /// A flow that was silent for so long is over.
@@ -67,6 +71,8 @@ pub struct Patience {
     pub learns: bool,
     /// Backends hand over packets of connections that they do not know.
     pub hands_over: bool,
+    /// Clients whose packets no backend takes are told.
+    pub refuses: bool,
     /// Bits of a client's address that its backend is chosen by, and nothing else; 0: by the flow.
     pub affinity: u8,
 }
@@ -208,6 +214,7 @@ pub(super) mod examples {
         resets: false,
         learns: false,
         hands_over: false,
+        refuses: false,
         affinity: 0,
     };
 

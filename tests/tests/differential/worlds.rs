@@ -80,7 +80,7 @@ pub(crate) fn world(random: &mut Random) -> (World, Image) {
 const fn specialise(random: &mut Random, image: &mut Image, tracks: bool) {
     if random.chance(15) {
         // Of those that all kernels have, and of others that this one has.
-        let mask = if tracks { 31 } else { 15 };
+        let mask = if tracks { 31 } else { 15 } | Feature::Refusal as u32;
         image.constants.features = random.bits() as u32 & mask;
     }
     if random.chance(15) {
@@ -153,7 +153,7 @@ fn service(random: &mut Random, v6: bool, crowded: bool, pools: &[Pool]) -> Serv
         owners: owners(random, &service),
         moving: moving(random, &service),
         idle: random.pick(&[60, 900]),
-        flags: random.below(8) as u8,
+        flags: random.below(16) as u8,
         affinity: random.pick(&[0, 0, 0, 1, 24, 32, 64, 128]),
         links: links(random, &service, pools),
         ..service

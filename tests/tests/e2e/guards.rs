@@ -1,19 +1,28 @@
 //! Failures that take nobody out: where too many would be, and where the fault is likelier this host's own.
 
-use std::{fmt::Write as _, fs, net::SocketAddr, thread, time::Duration};
+use std::{
+    fmt::Write as _,
+    fs,
+    io::ErrorKind,
+    net::{SocketAddr, TcpStream},
+    thread,
+    time::Duration,
+};
 
 use lb_tests::{
     config::{self, Service},
     daemon::Xlb,
     fleet::{Fleet, WEB},
+    load,
     wait::eventually,
 };
-use lb_userspace::lab::{Family, Host, Topology};
+use lb_userspace::lab::{Family, Host, Namespace, Topology};
 use serde_json::{Value, json};
 
 use crate::{
     page::sample,
-    site::{SOON, connects, routed, start, start_with, wait_until_whole},
+    site::{SOON, connects, routed, start, start_with, wait_for_state, wait_until_whole},
+    transitions::{NAMES, hold},
 };
 
 /// Much longer than failures need to take a backend out.
@@ -298,4 +307,77 @@ fn a_service_that_fails_open_uses_all_of_its_backends() {
     become_(&xlb, &[("down", None), ("up", None), ("down", None)]);
     assert_eq!(["b1", "b3"].map(slots), [0, 0]);
     assert!(connects(&topology.client.namespace, open.vip(&topology)));
+}
+
+/// How a TCP connection fails.
+fn refusal(from: &Namespace, to: SocketAddr) -> Option<ErrorKind> {
+    let connect = || TcpStream::connect_timeout(&to, Duration::from_millis(500));
+    let error = from.enter(connect).unwrap().err()?;
+    Some(error.kind())
+}
+
+/// How a datagram is answered, if that is by an error.
+fn unreachable(from: &Namespace, to: SocketAddr) -> Option<ErrorKind> {
+    let ask = || load::ask_udp(&load::udp(to)?, b"?");
+    let error = from.enter(ask).unwrap().err()?;
+    Some(error.kind())
+}
+
+fn is_told_that_nobody_is_there(family: Family) {
+    let topology = Topology::two_armed(routed()).unwrap();
+    let mut fleet = Fleet::start(&topology).unwrap();
+    let web = Service {
+        family,
+        more: &["min_up: 3", "when_empty: reset"],
+        ..Service::WEB
+    };
+    let names = Service {
+        family,
+        more: &["when_empty: reset"],
+        ..Service::NAMES
+    };
+    let xlb = start(&topology, &[web, names]);
+    let client = &topology.client.namespace;
+    let (vip, asked) = (web.vip(&topology), names.vip(&topology));
+    let refused = "xlb_answered_packets_total{reason=\"refused\"}";
+    let (held, before) = hold(client, vip);
+    assert_eq!(
+        (refusal(client, vip), unreachable(client, asked)),
+        (None, None)
+    );
+
+    fleet.kill(1).unwrap();
+    wait_for_state(&xlb, "web", "b1", "down");
+    assert_eq!(refusal(client, vip), Some(ErrorKind::ConnectionRefused));
+    assert_eq!(sample(&xlb, refused), 1);
+    for name in NAMES {
+        let words = ["backend", "maint", "names", name, "--force"];
+        xlb.json(&words).unwrap();
+    }
+    assert_eq!(
+        unreachable(client, asked),
+        Some(ErrorKind::ConnectionRefused)
+    );
+    assert_eq!(sample(&xlb, refused), 2);
+    assert_eq!(
+        sample(&xlb, "xlb_dropped_packets_total{reason=\"no_backend\"}"),
+        0
+    );
+
+    fleet.revive(&topology, 1).unwrap();
+    wait_for_state(&xlb, "web", "b1", "up");
+    assert!(connects(client, vip));
+    let held = held.stop().unwrap();
+    let left = NAMES.map(|name| held.open_to(name));
+    assert_eq!(left[1..], before[1..], "those of the living went on");
+}
+
+#[test]
+fn clients_of_an_empty_service_may_be_told() {
+    is_told_that_nobody_is_there(Family::V4);
+}
+
+#[test]
+fn clients_of_an_empty_service_may_be_told_over_ipv6() {
+    is_told_that_nobody_is_there(Family::V6);
 }

@@ -165,3 +165,33 @@ fn reasons_are_said_in_words() {
         "first probes under way: web, tls"
     );
 }
+
+#[test]
+fn a_service_without_a_backend_may_keep_its_address() {
+    let dead = |when_empty: &str| {
+        let text = format!(
+            "interfaces: [lo]\nservices:\n\
+             - {{ name: web, vip: 203.0.113.10:80/tcp, when_empty: {when_empty}, backends: [10.0.0.11:80] }}\n"
+        );
+        let config = config::parse("xlb.yaml", text.as_bytes()).unwrap().config;
+        let service = Service {
+            vip: config.services[0].vip,
+            slots: 4096,
+            mss: 0,
+            patience: PATIENCE,
+            backends: vec![Backend {
+                health: Health::Down,
+                live: false,
+                keeps: false,
+                ..backend(config.services[0].backends[0].address)
+            }],
+        };
+        let state = State {
+            services: vec![service],
+            ..State::default()
+        };
+        abilities(&config, &state)[0].forwards
+    };
+    let words = ["withdraw", "drop", "reset", "fail-open"];
+    assert_eq!(words.map(dead), [false, true, true, false]);
+}
