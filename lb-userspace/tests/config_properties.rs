@@ -271,6 +271,7 @@ fn service(
         address: (Ipv4Addr::new(10, 0, index, host), ports.first()).into(),
         mode: if host % 2 == 0 { mode } else { Mode::Nat },
         weight,
+        tier: host % 3,
     });
     if let Some(probe) = &mut probe
         && !matches!(ports, Ports::One(_))
@@ -488,11 +489,12 @@ fn write_service(text: &mut String, service: &Service) {
             address,
             mode,
             weight,
+            tier,
         } = backend;
         let (address, mode) = (service.vip.backend(*address), mode.word());
         writeln!(
             text,
-            "      - {{ address: {address}, name: {name}, mode: {mode}, weight: {weight} }}"
+            "      - {{ address: {address}, name: {name}, mode: {mode}, weight: {weight}, tier: {tier} }}"
         )
         .unwrap();
     }

@@ -136,6 +136,12 @@ pub struct BackendItem {
     pub mode: String,
     /// Its weight, with overrides.
     pub weight: u16,
+    /// It takes flows while backends of lower tiers are too few.
+    #[serde(default)]
+    pub tier: u8,
+    /// Whether those are enough, so that it takes none.
+    #[serde(default)]
+    pub standby: bool,
     /// What probes say.
     pub state: Health,
     /// Why it is up although its probes fail, if that is so.
@@ -257,10 +263,13 @@ pub struct ServiceItem {
     pub scheduler: String,
     /// Whether a backend takes its flows.
     pub up: bool,
-    /// Backends that take flows.
+    /// Backends that take flows, or could and stand by.
     pub backends_up: u32,
     /// All its backends.
     pub backends_total: u32,
+    /// The highest tier of backends that take flows.
+    #[serde(default)]
+    pub tier: u8,
     /// Slots of its table.
     pub slots: u32,
     /// Slots that changed hands and whose older flows go on elsewhere.

@@ -101,6 +101,7 @@ impl<'a> Facts<'a> {
             address,
             mode,
             weight: _,
+            tier: _,
         } = self.backend;
         let address = self.service.vip.backend(*address);
         let who = if *name == address {

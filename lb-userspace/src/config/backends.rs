@@ -13,13 +13,17 @@ use super::{
     values::{self, quoted},
 };
 
-const KEYS: [&str; 4] = ["address", "name", "mode", "weight"];
+const KEYS: [&str; 6] = ["address", "name", "mode", "weight", "backup", "tier"];
 
 /// Backends of one service: rows of its table hold 15-bit indices, and some are kept for removals.
 pub(super) const MAX_BACKENDS: usize = 32_000;
 
 /// The weight of a backend whose weight is not given.
 const WEIGHT: u16 = 1;
+
+/// The tier of a backend that says nothing of it, and that of a backup.
+const PRIMARY: u8 = 0;
+const BACKUP: u8 = 1;
 
 /// A backend as far as it could be read.
 #[derive(Debug)]
@@ -28,6 +32,7 @@ pub(super) struct BackendDraft {
     name: Result<Spanned<String>, Reported>,
     pub(super) mode: Result<Mode, Reported>,
     pub(super) weight: Result<Spanned<u16>, Reported>,
+    pub(super) tier: Result<u8, Reported>,
 }
 
 impl BackendDraft {
@@ -37,6 +42,7 @@ impl BackendDraft {
             name: Err(reported),
             mode: Err(reported),
             weight: Err(reported),
+            tier: Err(reported),
         }
     }
 
@@ -63,6 +69,7 @@ impl BackendDraft {
             address: self.address?.value,
             mode: self.mode?,
             weight: self.weight?.value,
+            tier: self.tier?,
         })
     }
 }
@@ -116,6 +123,7 @@ fn read_one(node: &Node, context: Context, problems: &mut Problems) -> BackendDr
         address: address.and_then(|address| address.fitted(context, problems)),
         mode: context.mode,
         weight: Ok(default_weight),
+        tier: Ok(PRIMARY),
     }
 }
 
@@ -148,6 +156,27 @@ fn read_table(
         name,
         mode,
         weight,
+        tier: read_tier(&table, problems),
+    }
+}
+
+/// `backup: true` is another word for `tier: 1`.
+fn read_tier(table: &Table<'_>, problems: &mut Problems) -> Result<u8, Reported> {
+    let backup = table.get("backup");
+    let is_backup = backup.map(|node| values::truth(node, "`backup`", problems));
+    let tier = table.get("tier");
+    let number = tier.map(|node| values::number(node, "`tier`", 0..=u8::MAX, problems));
+    if let (Some(backup), Some(tier)) = (backup, tier) {
+        let finding = Finding::at(tier.span, "both `backup` and `tier`")
+            .label("tier")
+            .also(backup.span, "backup")
+            .hint("`backup: true` is another word for `tier: 1`: keep one of them");
+        return Err(problems.error(finding));
+    }
+    match (number.transpose()?, is_backup.transpose()?) {
+        (Some(number), _) => Ok(number.value),
+        (None, Some(true)) => Ok(BACKUP),
+        (None, _) => Ok(PRIMARY),
     }
 }
 

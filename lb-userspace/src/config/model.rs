@@ -235,6 +235,9 @@ pub struct Guards {
     pub hysteresis: u32,
     /// What becomes of it then.
     pub when_empty: WhenEmpty,
+    /// With how many backends of its first tier backups take flows, too.
+    #[serde(skip_serializing_if = "is_default")]
+    pub backup_below: Threshold,
 }
 
 impl Default for Guards {
@@ -244,8 +247,31 @@ impl Default for Guards {
             min_up: 1,
             hysteresis: 0,
             when_empty: WhenEmpty::default(),
+            backup_below: Threshold::default(),
         }
     }
+}
+
+/// A number that is not to be fallen below.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Threshold {
+    /// The number.
+    pub below: Share,
+    /// How many more it takes until it counts as reached again.
+    pub hysteresis: u32,
+}
+
+impl Default for Threshold {
+    fn default() -> Self {
+        Self {
+            below: Share::Count(1),
+            hysteresis: 0,
+        }
+    }
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// What becomes of a service that has too few backends.
@@ -282,6 +308,15 @@ impl Share {
             Self::Count(count) => count as usize,
         };
         share.max(1)
+    }
+
+    /// The least number that is no smaller a part of so many; at least one.
+    #[must_use]
+    pub fn least(self, all: usize) -> usize {
+        match self {
+            Self::Percent(percent) => all.saturating_mul(percent as usize).div_ceil(100).max(1),
+            Self::Count(_) => self.of(all),
+        }
     }
 }
 
@@ -502,6 +537,9 @@ pub struct Backend {
     pub mode: Mode,
     /// Its share of the slots is `weight / sum of weights`; 0 to [`MAX_WEIGHT`], 0 takes no flows.
     pub weight: u16,
+    /// It takes flows only while those of lower tiers are too few.
+    #[serde(skip_serializing_if = "is_default")]
+    pub tier: u8,
 }
 
 /// The largest weight.

@@ -14,7 +14,7 @@ use super::{
     values::{self, Choice, quoted},
 };
 
-const KEYS: [&str; 19] = [
+const KEYS: [&str; 20] = [
     "name",
     "vip",
     "mode",
@@ -33,6 +33,7 @@ const KEYS: [&str; 19] = [
     "max_ejected",
     "min_up",
     "when_empty",
+    "backup_below",
     "backends",
 ];
 
@@ -159,7 +160,7 @@ fn read_one(node: &Node, problems: &mut Problems) -> Result<ServiceDraft, Report
         announce: table
             .get("announce")
             .map_or(Ok(true), |node| values::truth(node, "`announce`", problems)),
-        guards: guards::read(&table, backends.as_ref().ok().map(Vec::len), problems),
+        guards: guards::read(&table, backends.as_deref().ok(), problems),
         backends,
     };
     draft.check(problems);

@@ -34,6 +34,7 @@ use crate::{
         self, Guests, Inputs, State,
         overrides::{Admin, Effective},
         quorum::{self, Short},
+        tiers::{self, InUse, Turn},
     },
     health::{Health, Prober, Reports},
     metrics::Events,
@@ -67,6 +68,8 @@ pub(super) struct Engine {
     pub(super) doubts_own_path: bool,
     /// Services with fewer backends than they need.
     pub(super) short: Short,
+    /// Which tiers of services with backups are in use.
+    pub(super) tiers: InUse,
     /// By which links backends are reached.
     pub(super) own_links: OwnLinks,
     /// What happened, for whoever asks.
@@ -136,10 +139,12 @@ impl Engine {
             ..state.map_err(anyhow::Error::new)?
         };
         let is_ready = |service: &str, at| effective.admin(service, at) == Admin::Ready;
-        let mut short = self.short.clone();
+        let (mut tiers, mut short) = (self.tiers.clone(), self.short.clone());
+        let turns = tiers::apply(&mut state, &effective.config, &mut tiers);
         let told = quorum::apply(&mut state, &effective.config, &mut short, is_ready);
         let Summary { changes: _, rows } = self.dataplane.reconcile(&state)?;
-        self.short = short;
+        (self.tiers, self.short) = (tiers, short);
+        self.note_turns(effective, &turns);
         self.note_short(effective, &told);
         self.look_after_flows()?;
         self.announcement.take(&effective.config, &state);
@@ -150,6 +155,32 @@ impl Engine {
             self.generation += 1;
         }
         Ok(u32::try_from(rows).unwrap_or(u32::MAX))
+    }
+
+    /// Says which services take backups in, and which let them go.
+    fn note_turns(&self, effective: &Effective, turns: &[Turn]) {
+        for turn in turns {
+            let mut services = effective.config.services.iter();
+            let Some(service) = services.find(|service| service.vip == turn.vip) else {
+                continue;
+            };
+            let (name, tier) = (&service.name, turn.tier);
+            let cause = turn.to_string();
+            if turn.is_higher {
+                warn!(service = %name, tier, %cause, "backups take flows");
+            } else {
+                info!(service = %name, tier, %cause, "backups take no new flows any more");
+            }
+            let count = |count: usize| u32::try_from(count).ok();
+            self.chronicle.record(EventItem {
+                what: "tier_changed".to_owned(),
+                service: Some(name.clone()),
+                cause,
+                up: count(turn.primaries.0),
+                total: count(turn.primaries.1),
+                ..EventItem::default()
+            });
+        }
     }
 
     /// Says which services have too few backends now, and which have enough again.

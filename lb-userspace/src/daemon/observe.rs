@@ -19,6 +19,7 @@ use crate::{
     config::model::{Backend, Mode, Service},
     dataplane::{Attachment, Counters, ServiceCounters},
     desired::InstalledService,
+    health::Report,
     net::inspect::Severity,
 };
 
@@ -137,6 +138,7 @@ impl Engine {
         let flows = flows.unwrap_or_default();
         let now = next_second();
         let events = self.events();
+        let last_tier = self.last_tier(service);
         let item = |backend: &Backend| {
             let pairs = pairs.get(&backend.address).map_or(&[][..], Vec::as_slice);
             let traffic = counted.backends.get(&backend.address);
@@ -151,11 +153,9 @@ impl Engine {
                 address: service.vip.backend(backend.address),
                 mode: backend.mode.word().to_owned(),
                 weight: backend.weight,
-                state: match &report {
-                    Some(report) => words::health(report.health),
-                    None if service.probe.is_none() => Health::Up,
-                    None => Health::Unknown,
-                },
+                tier: backend.tier,
+                standby: backend.tier > last_tier,
+                state: state(service, report.as_ref()),
                 held: report.as_ref().and_then(|report| report.held),
                 admin: words::admin(self.effective.admin(&service.name, backend.address)),
                 packets: traffic.packets,
@@ -177,6 +177,13 @@ impl Engine {
             }
         };
         service.backends.iter().map(item).collect()
+    }
+
+    /// The highest tier of a service whose backends take flows.
+    fn last_tier(&self, service: &Service) -> u8 {
+        let highest = || service.backends.iter().map(|backend| backend.tier).max();
+        let in_use = self.tiers.get(&service.vip).copied();
+        in_use.or_else(highest).unwrap_or(0)
     }
 
     /// Places of a backend's pool, and those that its flows have.
@@ -215,6 +222,7 @@ impl Engine {
             up: backends.iter().any(|backend| backend.slots > 0),
             backends_up: count(backends.iter().filter(takes_flows)),
             backends_total: count(backends.iter()),
+            tier: self.last_tier(service),
             slots: service.slots(),
             rehashed_flows: self.dataplane.rehashed_flows(service.vip),
             moving_slots: installed.map_or(0, InstalledService::moving_rows),
@@ -223,6 +231,15 @@ impl Engine {
             bytes: total.bytes,
             dropped_packets: counted.dropped.packets,
         }
+    }
+}
+
+/// What is known of a service's backend.
+const fn state(service: &Service, report: Option<&Report>) -> Health {
+    match report {
+        Some(report) => words::health(report.health),
+        None if service.probe.is_none() => Health::Up,
+        None => Health::Unknown,
     }
 }
 

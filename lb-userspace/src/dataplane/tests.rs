@@ -474,6 +474,7 @@ fn config(interfaces: &[&str]) -> Config {
         address: backend(number),
         mode: Forwarding::Nat,
         weight: 1,
+        tier: 0,
     });
     Config {
         interfaces: interfaces.iter().map(interface).collect(),

@@ -198,6 +198,7 @@ where
             address,
             weight: 0,
             mode: service.mode,
+            tier: 0,
         };
         Some(Backend {
             health: Health::Up,

@@ -42,6 +42,7 @@ mod slots;
 mod specialisation;
 mod state;
 mod store;
+pub mod tiers;
 mod times;
 mod transition;
 

@@ -214,6 +214,7 @@ fn override_backends(service: &mut Service, overrides: &BTreeMap<SocketAddr, Ove
                 address,
                 mode: service.mode,
                 weight: 1,
+                tier: 0,
             }),
             Some(Presence::Added(_)) | None => {}
         }
@@ -326,6 +327,7 @@ mod tests {
             address: address(at),
             mode: Mode::Nat,
             weight: 1,
+            tier: 0,
         };
         Config {
             interfaces: Vec::new(),

@@ -50,10 +50,12 @@ pub fn apply(
 }
 
 fn is_short(model: &model::Service, service: &Service, was_short: bool) -> bool {
-    let staying = || service.backends.iter().filter(|backend| !backend.leaving);
+    // Those that stand by or are drained are not waited for.
+    let may_serve = |backend: &&Backend| !backend.leaving && backend.weight > 0;
+    let serving = || service.backends.iter().filter(may_serve);
     let (all, live) = (
-        staying().count(),
-        staying().filter(|backend| backend.live).count(),
+        serving().count(),
+        serving().filter(|backend| backend.live).count(),
     );
     let needed = model.guards.min_up as usize;
     let needed = if was_short {

@@ -152,12 +152,16 @@ fn announced(status: &Status) -> Option<MetricFamily> {
     (!vips.is_empty()).then(|| announced.finish())
 }
 
-fn services(services: &[ServiceItem]) -> [MetricFamily; 6] {
+fn services(services: &[ServiceItem]) -> [MetricFamily; 7] {
     let mut info = gauge("xlb_service_info", "1; what a service is.");
     let mut up = gauge("xlb_service_up", "Whether a backend takes the flows.");
     let mut dropped = counter(
         "xlb_service_dropped_packets_total",
         "Packets for a service that were thrown away.",
+    );
+    let mut tier = gauge(
+        "xlb_service_tier",
+        "The highest tier of backends that take a service's flows.",
     );
     let mut slots = gauge("xlb_service_slots", "Slots of a service's table.");
     let mut moving = gauge(
@@ -182,10 +186,11 @@ fn services(services: &[ServiceItem]) -> [MetricFamily; 6] {
             1,
         );
         up.add(&name, service.up);
+        tier.add(&name, u32::from(service.tier));
         dropped.add(&name, service.dropped_packets);
         slots.add(&name, service.slots);
     }
-    [info, up, dropped, slots, moving, rehashed].map(Family::finish)
+    [info, up, tier, dropped, slots, moving, rehashed].map(Family::finish)
 }
 
 fn service_backends(services: &[ServiceItem], backends: &[BackendItem]) -> MetricFamily {
@@ -235,11 +240,15 @@ fn traffic(backends: &[BackendItem]) -> [MetricFamily; 4] {
     ]
 }
 
-fn states(backends: &[BackendItem]) -> [MetricFamily; 5] {
+fn states(backends: &[BackendItem]) -> [MetricFamily; 6] {
     let mut up = gauge("xlb_backend_up", "Whether probes reach a backend.");
     let mut held = gauge(
         "xlb_backend_held",
         "Whether a backend stays in although its probes fail.",
+    );
+    let mut standby = gauge(
+        "xlb_backend_standby",
+        "Whether backends of lower tiers are enough, so that this one takes no flows.",
     );
     let mut admin = gauge("xlb_backend_admin", "1 for what the operator says.");
     let mut weight = gauge("xlb_backend_weight", "A backend's weight.");
@@ -248,12 +257,13 @@ fn states(backends: &[BackendItem]) -> [MetricFamily; 5] {
         let pair = labels(backend);
         up.add(&pair, backend.state == Health::Up);
         held.add(&pair, backend.held.is_some());
+        standby.add(&pair, backend.standby);
         weight.add(&pair, backend.weight);
         slots.add(&pair, backend.slots);
         let [service, name] = pair;
         admin.add(&[service, name, ("state", backend.admin.word())], 1);
     }
-    [up, held, admin, weight, slots].map(Family::finish)
+    [up, held, standby, admin, weight, slots].map(Family::finish)
 }
 
 fn paths(backends: &[BackendItem]) -> [MetricFamily; 2] {

@@ -38,6 +38,7 @@ mod probes;
 mod reload;
 mod restart;
 mod site;
+mod tiers;
 mod transitions;
 mod tunnels;
 mod upgrade;

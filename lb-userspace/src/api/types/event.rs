@@ -35,6 +35,7 @@ impl EventItem {
         "held",
         "too_few",
         "enough",
+        "tier_changed",
         "own_path_doubted",
         "own_path_trusted",
         "path_up",

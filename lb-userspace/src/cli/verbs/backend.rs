@@ -314,13 +314,14 @@ fn moved(changed: &Changed) -> String {
     format!("{slots_moved} of {slots} slots moved: {flows}\n")
 }
 
-/// What probes say, and why that has no consequence where they fail.
+/// What probes say, and why that has no consequence.
 fn state(backend: &BackendItem) -> String {
     let path = backend.path.as_ref();
     match (backend.held, path.map(|path| path.state)) {
-        (None, Some(Health::Down)) => format!("{} (path DOWN)", backend.state.word()),
-        (None, _) => backend.state.word().to_owned(),
         (Some(held), _) => format!("{} ({held})", backend.state.word()),
+        (None, Some(Health::Down)) => format!("{} (path DOWN)", backend.state.word()),
+        (None, _) if backend.standby => format!("{} (standby)", backend.state.word()),
+        (None, _) => backend.state.word().to_owned(),
     }
 }
 
@@ -362,6 +363,16 @@ mod tests {
             ..samples::detail()
         };
         assert!(describe_one(&unprobed, false).ends_with("\nnot probed\n"));
+    }
+
+    #[test]
+    fn a_backend_may_stand_by() {
+        let backends = samples::observation().backends;
+        let standby = BackendItem {
+            standby: true,
+            ..backends[0].clone()
+        };
+        assert_eq!(state(&standby), "up (standby)");
     }
 
     fn changed(slots_moved: u32) -> Changed {

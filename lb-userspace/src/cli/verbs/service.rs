@@ -1,5 +1,7 @@
 //! `xlb service`.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -86,6 +88,7 @@ fn describe(detail: &Detail, paints: bool) -> String {
     format!(
         "{name}  {vip}  {mode}, {scheduler}\n\
          \x20 table     {slots} slots, checksum {checksum}\n\
+         {tiers}\
          \x20 traffic   {packets} packets, {bytes}B, {dropped} dropped\n\n{table}",
         name = service.name,
         vip = service.vip,
@@ -93,11 +96,27 @@ fn describe(detail: &Detail, paints: bool) -> String {
         scheduler = service.scheduler,
         slots = service.slots,
         checksum = service.table_checksum,
+        tiers = tiers(detail).unwrap_or_default(),
         packets = si(service.packets),
         bytes = si(service.bytes),
         dropped = si(service.dropped_packets),
         table = backend::render(backends, paints),
     )
+}
+
+/// Which tiers are in use, where there are several.
+fn tiers(detail: &Detail) -> Option<String> {
+    let tiers = detail.backends.iter().map(|backend| backend.tier);
+    let tiers: BTreeSet<u8> = tiers.collect();
+    if tiers.len() < 2 {
+        return None;
+    }
+    let words = tiers.into_iter().map(|tier| match tier {
+        tier if tier > detail.service.tier => format!("{tier} (standby)"),
+        tier => tier.to_string(),
+    });
+    let words: Vec<String> = words.collect();
+    Some(format!("  tiers     {}\n", words.join(", ")))
 }
 
 fn render(services: &[ServiceItem], paints: bool) -> String {
@@ -154,6 +173,18 @@ mod tests {
              web      203.0.113.10:80/tcp  maglev  nat        1/2        7    420        0  degraded\n"
                 .replace("VIP                 SCHED", "VIP                  SCHED")
         );
+    }
+
+    #[test]
+    fn a_detail_says_which_tiers_are_in_use() {
+        let Observation { status, backends } = samples::observation();
+        let service = status.services.into_iter().next().unwrap();
+        let mut detail = Detail { service, backends };
+        assert_eq!(tiers(&detail), None);
+        detail.backends[1].tier = 2;
+        assert_eq!(tiers(&detail).unwrap(), "  tiers     0, 2 (standby)\n");
+        detail.service.tier = 2;
+        assert_eq!(tiers(&detail).unwrap(), "  tiers     0, 2\n");
     }
 
     #[test]

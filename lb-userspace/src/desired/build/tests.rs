@@ -203,6 +203,7 @@ fn config(probe: Option<Probe>, weight: u16) -> Config {
                 address: SocketAddr::new(ip("10.0.0.11"), 8080),
                 mode: Mode::Nat,
                 weight,
+                tier: 0,
             }],
         }],
     }
