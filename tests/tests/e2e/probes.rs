@@ -6,6 +6,10 @@ use std::{
     net::{IpAddr, SocketAddr, TcpListener},
     path::Path,
     process::Stdio,
+    sync::{
+        Arc, Barrier,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
 };
 
@@ -16,20 +20,25 @@ use lb_tests::{
     servers::wait_for_tcp,
     wait::eventually,
 };
-use lb_userspace::lab::{Family, Host, Namespace, Process, Topology};
+use lb_userspace::lab::{Family, Host, Namespace, Options, Process, Topology};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
 };
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::site::{SOON, routed, start, wait_for_state};
+use crate::site::{SOON, backend, routed, start, wait_for_state, wait_until_whole};
 
 const HTTP: u16 = 8081;
 /// HTTPS with a good certificate, an expired one, and one of nobody's.
 const HTTPS: [u16; 3] = [8443, 8444, 8445];
 const NAMES: u16 = 53;
 const GRPC: u16 = 2379;
+/// The same over TLS.
+const GRPCS: u16 = 2389;
+/// It says that it serves, and that it does not: with and without TLS.
+const HEALTHY: u16 = 8092;
+const SICK: [u16; 2] = [8093, 8446];
 /// It accepts, and says nothing.
 const SILENT: u16 = 8090;
 /// It resets what it accepted.
@@ -52,7 +61,10 @@ impl Servers {
         certificates(folder.path());
         let nginx = nginx(namespace, folder.path());
         let dnsmasq = dnsmasq(namespace, host.link.address.of(Family::V4));
-        let etcd = etcd(namespace, folder.path());
+        let etcds = [
+            etcd(namespace, folder.path()),
+            etcd_over_tls(namespace, folder.path()),
+        ];
         accept(namespace, SILENT, |stream| {
             // For as long as the test runs.
             std::mem::forget(stream);
@@ -61,11 +73,11 @@ impl Servers {
         accept(namespace, RESETS, |stream| {
             socket2::SockRef::from(&stream).set_linger(Some(std::time::Duration::ZERO))
         });
-        for port in [HTTP, HTTPS[0], GRPC, SILENT, RESETS] {
+        for port in [HTTP, HTTPS[0], GRPC, GRPCS, SILENT, RESETS] {
             wait_for_tcp(namespace, SocketAddr::from(([127, 0, 0, 1], port))).unwrap();
         }
         Self {
-            _processes: vec![nginx, dnsmasq, etcd],
+            _processes: [nginx, dnsmasq].into_iter().chain(etcds).collect(),
             folder,
         }
     }
@@ -131,6 +143,13 @@ fn nginx(namespace: &Namespace, folder: &Path) -> Process {
         )
         .unwrap();
     }
+    fs::write(folder.join("large"), vec![b'x'; 1 << 20]).unwrap();
+    let http2 = [
+        grpc(folder, HEALTHY, "", SERVING),
+        sick(folder, 0),
+        sick(folder, 1),
+    ]
+    .concat();
     let file = format!(
         "daemon off; master_process off; user root; pid {at}/pid; error_log {at}/error.log;\n\
          events {{}}\n\
@@ -146,14 +165,39 @@ fn nginx(namespace: &Namespace, folder: &Path) -> Process {
          location = /sick {{ return 503; }}\n\
          location = /post {{ if ($request_method != POST) {{ return 405; }} return 204; }}\n\
          location = /drip {{ limit_rate 10; try_files /large =404; }}\n\
-         }}\n{tls}}}\n"
+         }}\n{tls}{http2}}}\n"
     );
-    fs::write(folder.join("large"), vec![b'x'; 1 << 20]).unwrap();
     fs::write(folder.join("nginx.conf"), file).unwrap();
     let mut command = namespace.command("nginx");
     command.arg("-c").arg(folder.join("nginx.conf"));
     command.arg("-p").arg(folder);
     Process::start(&mut command).unwrap()
+}
+
+/// `grpc.health.v1.ServingStatus`.
+const SERVING: u8 = 1;
+const NOT_SERVING: u8 = 2;
+
+/// A server of `grpc.health.v1` whose answer is always the same: a message in a file, and a status in a trailer.
+fn grpc(folder: &Path, port: u16, tls: &str, status: u8) -> String {
+    let root = folder.join(format!("grpc{port}"));
+    let pages = root.join("grpc.health.v1.Health");
+    fs::create_dir_all(&pages).unwrap();
+    // Not compressed, two bytes: field 1, a number.
+    let message = [0, 0, 0, 0, 2, 1 << 3, status];
+    fs::write(pages.join("Check"), message).unwrap();
+    format!(
+        "server {{ listen {port} http2{tls}; root {}; default_type application/grpc; \
+         error_page 405 =200 $uri; add_trailer grpc-status 0; }}\n",
+        root.display()
+    )
+}
+
+fn sick(folder: &Path, which: usize) -> String {
+    let good = folder.join(HTTPS[0].to_string());
+    let at = good.display();
+    let tls = format!(" ssl; ssl_certificate {at}.pem; ssl_certificate_key {at}.key");
+    grpc(folder, SICK[which], ["", &tls][which], NOT_SERVING)
 }
 
 /// It knows one name, and refuses what it would have to ask others for.
@@ -181,6 +225,26 @@ fn etcd(namespace: &Namespace, folder: &Path) -> Process {
     command.args(["--listen-client-urls", "http://0.0.0.0:2379"]);
     command.args(["--advertise-client-urls", "http://127.0.0.1:2379"]);
     command.args(["--listen-peer-urls", "http://127.0.0.1:2380"]);
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    Process::start(&mut command).unwrap()
+}
+
+fn etcd_over_tls(namespace: &Namespace, folder: &Path) -> Process {
+    let mut command = namespace.command("etcd");
+    command.arg("--data-dir").arg(folder.join("etcd-over-tls"));
+    command.args(["--listen-client-urls", &format!("https://0.0.0.0:{GRPCS}")]);
+    command.args([
+        "--advertise-client-urls",
+        &format!("https://127.0.0.1:{GRPCS}"),
+    ]);
+    command.args(["--listen-peer-urls", "http://127.0.0.1:2390"]);
+    let good = HTTPS[0];
+    command
+        .arg("--cert-file")
+        .arg(folder.join(format!("{good}.pem")));
+    command
+        .arg("--key-file")
+        .arg(folder.join(format!("{good}.key")));
     command.stdout(Stdio::null()).stderr(Stdio::null());
     Process::start(&mut command).unwrap()
 }
@@ -266,6 +330,39 @@ fn over_tls(ca: &str) -> Vec<Case> {
     ]
 }
 
+fn over_grpc(ca: &str) -> Vec<Case> {
+    let grpc = |port, more: &str| of("grpc", port, more);
+    let tls = |port, more: &str| of("grpc", port, &format!("tls: true, {more}"));
+    let trusted = |port| tls(port, &format!("ca: {ca}, sni: www.example.org"));
+    let [plain, sealed] = SICK;
+    vec![
+        (format!("type: grpc, port: {GRPC}"), "grpc ok"),
+        (grpc(GRPC, "service: nothing"), "grpc gRPC status 5"),
+        (grpc(HTTP, "service: x"), "grpc malformed answer"),
+        (grpc(CLOSED, "service: x"), "grpc refused"),
+        (grpc(SILENT, "service: x"), "grpc timeout"),
+        (grpc(HEALTHY, "service: x"), "grpc ok"),
+        (grpc(plain, "service: x"), "grpc not serving"),
+        (trusted(sealed), "grpc not serving"),
+        (trusted(GRPCS), "grpc ok"),
+        (tls(GRPCS, "verify: false"), "grpc ok"),
+        (
+            tls(GRPCS, "verify: false, service: nothing"),
+            "grpc gRPC status 5",
+        ),
+        (
+            tls(GRPCS, "sni: www.example.org"),
+            "grpc certificate of an unknown authority",
+        ),
+        (
+            tls(GRPCS, &format!("ca: {ca}")),
+            "grpc certificate for other names",
+        ),
+        (tls(GRPC, "verify: false"), "grpc closed before it answered"),
+        (tls(SILENT, "verify: false"), "grpc timeout"),
+    ]
+}
+
 fn of(kind: &str, port: u16, more: &str) -> String {
     format!("type: {kind}, port: {port}, {more}")
 }
@@ -300,11 +397,6 @@ fn others() -> Vec<Case> {
     let mail = "send: \"HELO\\r\\n\", expect: \"250\"";
     let exec = |command: &str| format!("type: exec, command: [{command}]");
     vec![
-        (format!("type: grpc, port: {GRPC}"), "grpc ok"),
-        (of("grpc", GRPC, "service: nothing"), "grpc gRPC status 5"),
-        (of("grpc", HTTP, "service: x"), "grpc malformed answer"),
-        (of("grpc", CLOSED, "service: x"), "grpc refused"),
-        (of("grpc", SILENT, "service: x"), "grpc timeout"),
         (of("tcp", HTTP, page), "tcp ok"),
         (of("tcp", HTTP, mail), "tcp unexpected answer"),
         (of("tcp", SILENT, "expect: SSH"), "tcp timeout"),
@@ -323,6 +415,7 @@ fn every_kind_of_probe_tells_how_it_ended() {
     let cases = [
         over_http(),
         over_tls(ca.to_str().unwrap()),
+        over_grpc(ca.to_str().unwrap()),
         over_udp(),
         others(),
     ]
@@ -497,4 +590,95 @@ fn events_of_the_good(xlb: &Xlb<'_>) -> Vec<String> {
         is_good.then(|| format!("{service} {what}"))
     });
     of.collect()
+}
+
+/// Longer than the kernel asks for a neighbour.
+const PATIENT: &str = "{ interval: 4s, timeout: 4s, rise: 1, fall: 1 }";
+
+/// Waits until the last probe of a backend ended so, and it is down for that.
+fn wait_for_end(xlb: &Xlb<'_>, name: &str, end: &str) {
+    let reached = || {
+        let backend = backend(xlb, "web", name);
+        let last = backend["last_probe"].as_str().unwrap_or("nothing");
+        (last.starts_with(end) && backend["state"] == "down").then_some(())
+    };
+    let what = format!("{name}: {end}");
+    eventually(&what, 3 * SOON, reached)
+        .unwrap_or_else(|error| panic!("{error}: {}", backend(xlb, "web", name)));
+}
+
+#[test]
+fn a_route_that_is_gone_is_told() {
+    let topology = Topology::two_armed(Options::default()).unwrap();
+    let _fleet = Fleet::start(&topology).unwrap();
+    let xlb = start(&topology, &[Service::WEB]);
+    let balancer = &topology.balancer.namespace;
+    let back = &topology.balancer.back.interface;
+    let shown = balancer
+        .run(["ip", "-4", "route", "show", "dev", back])
+        .unwrap();
+    let route: Vec<&str> = shown.split_whitespace().collect();
+    balancer
+        .run([&["ip", "route", "del"], &route[..1]].concat())
+        .unwrap();
+    for name in ["b1", "b2", "b3"] {
+        wait_for_end(&xlb, name, "tcp unreachable");
+    }
+    let again = [&["ip", "route", "add"], &route[..], &["dev", back]].concat();
+    balancer.run(again).unwrap();
+    wait_until_whole(&xlb);
+}
+
+#[test]
+fn a_neighbour_that_is_gone_is_told() {
+    let topology = Topology::two_armed(routed()).unwrap();
+    let _fleet = Fleet::start(&topology).unwrap();
+    let web = Service {
+        probe: PATIENT,
+        ..Service::WEB
+    };
+    let xlb = start(&topology, &[web]);
+    let Host { namespace, link } = &topology.backends[0];
+    let address = format!("{}/24", link.address.of(Family::V4));
+    let change = |verb| namespace.run(["ip", "address", verb, &address, "dev", &link.interface]);
+    change("del").unwrap();
+    wait_for_end(&xlb, "b1", "tcp unreachable");
+    assert_eq!(backend(&xlb, "web", "b2")["state"], "up");
+    change("add").unwrap();
+    wait_for_state(&xlb, "web", "b1", "up");
+}
+
+/// The host is gone while it answers: nothing ends the connection, and nobody would ever know.
+#[test]
+fn a_connection_that_is_open_on_one_side_only_is_not_waited_for() {
+    const GREETS: u16 = 8094;
+    let topology = Topology::two_armed(routed()).unwrap();
+    let Host { namespace, link } = &topology.backends[0];
+    let is_doomed = Arc::new(AtomicBool::new(false));
+    let both = Arc::new(Barrier::new(2));
+    accept(namespace, GREETS, {
+        let (is_doomed, both) = (Arc::clone(&is_doomed), Arc::clone(&both));
+        move |mut stream| {
+            if is_doomed.load(Ordering::Relaxed) {
+                both.wait();
+                // The link goes.
+                both.wait();
+            }
+            io::Write::write_all(&mut stream, b"SSH-2.0\r\n")
+        }
+    });
+    let web = Service {
+        backend_port: GREETS,
+        weights: &[1],
+        probe: "{ type: tcp, expect: SSH, interval: 2s, timeout: 2s, rise: 1, fall: 1 }",
+        ..Service::WEB
+    };
+    let xlb = start(&topology, &[web]);
+    is_doomed.store(true, Ordering::Relaxed);
+    both.wait();
+    namespace
+        .run(["ip", "link", "set", &link.interface, "down"])
+        .unwrap();
+    both.wait();
+    wait_for_end(&xlb, "b1", "tcp timeout");
 }
