@@ -9,7 +9,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
 };
 
-use lb_userspace::slot_table::{Member, SlotTable};
+use lb_userspace::slot_table::{Member, Part, SlotTable};
 use tokio::time::Instant;
 
 const SEED: u64 = 0x786c_6220_7365_6564;
@@ -74,6 +74,7 @@ fn members(count: u16, weights: &[u16]) -> Vec<Member> {
                 address: SocketAddr::from((ip, 8080)),
                 weight,
                 live: true,
+                part: Part::WHOLE,
             }
         })
         .collect()

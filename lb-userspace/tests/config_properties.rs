@@ -11,8 +11,9 @@ use std::{collections::BTreeSet, fmt::Write, net::Ipv4Addr, time::Duration};
 use lb_userspace::config::{
     self, Diagnostic,
     model::{
-        Affinity, Announce, Backend, Config, Echo, FullNat, Icmp, Interface, Mode, OnDown,
-        PortRange, Ports, Probe, Protocol, Require, Role, Service, Tunnel, Vip, XdpMode,
+        Affinity, Announce, Backend, Config, Echo, FullNat, Icmp, Interface, Mode, OnDown, Path,
+        PortRange, Ports, Probe, Protocol, Require, Role, Service, Start, Tunnel, ViaVip, Vip,
+        XdpMode,
     },
 };
 use proptest::{collection::vec, prelude::*, sample::select};
@@ -238,6 +239,7 @@ fn configs() -> impl Strategy<Value = Config> {
                 announce,
                 peers: None,
                 notify: Vec::new(),
+                via_vip: ViaVip::default(),
                 services: (1..)
                     .zip(services)
                     .map(|(index, parts)| service(index, parts))
@@ -302,6 +304,7 @@ fn service(
         affinity: affinity.filter(|_| !is_reset),
         announce: index.is_multiple_of(2),
         guards: config::model::Guards::default(),
+        recovery: config::model::Recovery::default(),
         backends: backends.collect(),
     }
 }
@@ -389,8 +392,9 @@ fn probes() -> impl Strategy<Value = Option<Probe>> {
         0_u64..1000,
         1_u32..=1000,
         1_u32..=1000,
+        prop_oneof![Just(Start::Down), Just(Start::Up)],
     );
-    prop::option::of(probe.prop_map(|(port, timeout, more, rise, fall)| {
+    prop::option::of(probe.prop_map(|(port, timeout, more, rise, fall, start)| {
         let interval = Duration::from_millis(timeout + more);
         Probe {
             check: std::sync::Arc::default(),
@@ -402,6 +406,9 @@ fn probes() -> impl Strategy<Value = Option<Probe>> {
             timeout: Duration::from_millis(timeout),
             rise,
             fall,
+            start,
+            feedback: None,
+            via_vip: Path::Off,
         }
     }))
 }
@@ -476,8 +483,11 @@ fn write_service(text: &mut String, service: &Service) {
                 .map_or(String::new(), |port| format!("port: {port}, "));
             writeln!(
                 text,
-                "    probe: {{ {port}interval: {interval}ms, timeout: {timeout}ms, rise: {}, fall: {} }}",
-                probe.rise, probe.fall
+                "    probe: {{ {port}interval: {interval}ms, timeout: {timeout}ms, rise: {}, fall: {}, \
+                 start: {} }}",
+                probe.rise,
+                probe.fall,
+                quoted(&probe.start)
             )
             .unwrap();
         }

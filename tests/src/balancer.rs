@@ -22,6 +22,7 @@ use lb_userspace::{
         Routes, Service, Specialisation, State, Tracks,
     },
     health::Health,
+    slot_table::Part,
 };
 use zerocopy::{FromZeros, IntoBytes as _};
 
@@ -323,6 +324,7 @@ const fn backend(number: u8, server: &Server) -> Backend {
             Health::Up
         },
         live: !server.is_down && !server.is_drained,
+        part: Part::WHOLE,
         keeps: !server.is_down,
         leaving: false,
         next_hop: NextHop::new([2, 0, 0, 0, 0, number], INGRESS, true),

@@ -3,8 +3,7 @@
 use super::{
     Detour, Packet, Step, Tables,
     moving::{self, Question, Turn},
-    probe,
-    refuse,
+    probe, refuse,
 };
 use crate::{
     DropReason,

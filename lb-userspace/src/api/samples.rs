@@ -4,8 +4,9 @@ use lb_common::{AnswerReason, DropReason, PassReason};
 
 use super::types::{
     Admin, AnnouncementItem, BackendDetail, BackendEvents, BackendItem, BackendSetup, ConfigItem,
-    Health, InterfaceItem, MapItem, Observation, OverrideItem, PeersItem, PlacesItem, ProbeCounts,
-    ProbeItem, ReasonItem, Schema, ServiceItem, Status, TrackingItem, TransitionCounts, VipItem,
+    FeedbackItem, Health, InterfaceItem, MapItem, Observation, OverrideItem, PeersItem, PlacesItem,
+    ProbeCounts, ProbeItem, ReasonItem, RecoveryItem, Schema, ServiceItem, Status, TrackingItem,
+    TransitionCounts, VipItem,
 };
 
 /// What the backends of [`observation`] need.
@@ -154,6 +155,17 @@ fn backend(name: &str, address: &str, state: Health) -> BackendItem {
         weight: 1,
         tier: 0,
         standby: false,
+        recovery: RecoveryItem {
+            weight_percent: 100,
+            grown_in_seconds: None,
+            damping: None,
+            feedback: up.then_some(FeedbackItem {
+                applied: false,
+                advised_percent: Some(75),
+                used_percent: 100,
+                invalid: 2,
+            }),
+        },
         state,
         held: None,
         admin: if up { Admin::Ready } else { Admin::Drain },

@@ -4,7 +4,10 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::health::{Held, cause::Cause};
+use crate::{
+    health::{Held, cause::Cause},
+    slot_table::Part,
+};
 
 /// Name and version of the vocabulary.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -142,6 +145,9 @@ pub struct BackendItem {
     /// Whether those are enough, so that it takes none.
     #[serde(default)]
     pub standby: bool,
+    /// How much of that is in force.
+    #[serde(flatten)]
+    pub recovery: RecoveryItem,
     /// What probes say.
     pub state: Health,
     /// Why it is up although its probes fail, if that is so.
@@ -198,6 +204,59 @@ pub struct PathItem {
     pub last_probe: Option<String>,
     /// Those that ended.
     pub probes: ProbeCounts,
+}
+
+/// How much of its weight a backend has that comes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecoveryItem {
+    /// Hundredths of the slots that are its own by its weight: fewer than 100 while its share grows.
+    #[serde(default = "whole")]
+    pub weight_percent: u8,
+    /// Seconds until it takes all, while its share grows.
+    #[serde(default)]
+    pub grown_in_seconds: Option<u64>,
+    /// What falling has brought it, where that is counted.
+    #[serde(default)]
+    pub damping: Option<DampingItem>,
+    /// What it says itself, where it is asked.
+    #[serde(default)]
+    pub feedback: Option<FeedbackItem>,
+}
+
+/// What a backend says that it is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FeedbackItem {
+    /// Whether that is done, or only shown.
+    pub applied: bool,
+    /// Hundredths of its weight, as it said last.
+    pub advised_percent: Option<u8>,
+    /// Hundredths of its weight that it is taken for.
+    pub used_percent: u8,
+    /// How often it said nothing that could be understood.
+    pub invalid: u64,
+}
+
+/// What falling again and again has brought a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DampingItem {
+    /// Its penalty as it is now; a fall adds 1,000.
+    pub penalty: u32,
+    /// Whether it is kept out.
+    pub suppressed: bool,
+    /// Seconds until it is taken back, if it does not fall again.
+    pub reused_in_seconds: Option<u64>,
+}
+
+impl RecoveryItem {
+    /// Whether a backend is kept out because it fell too often.
+    #[must_use]
+    pub fn is_suppressed(&self) -> bool {
+        self.damping.is_some_and(|damping| damping.suppressed)
+    }
+}
+
+const fn whole() -> u8 {
+    Part::WHOLE.percent()
 }
 
 /// Places of a pool of full NAT, an address and a port each: each backend's flows have all of them to

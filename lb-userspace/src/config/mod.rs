@@ -33,6 +33,7 @@ mod problems;
 mod quota;
 mod raw;
 mod receiver;
+mod recovery;
 mod render;
 mod service_checks;
 mod services;

@@ -219,9 +219,42 @@ pub struct Service {
     pub announce: bool,
     /// What failing probes may do to it.
     pub guards: Guards,
+    /// How its backends come back.
+    pub recovery: Recovery,
     /// Backends; names and addresses are unique within the service. Of the VIP's address family,
     /// but in tunnels.
     pub backends: Vec<Backend>,
+}
+
+/// How backends come back that were down.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Recovery {
+    /// How long the share of one grows that comes back; `None`: it has all at once.
+    pub slow_start: Option<Duration>,
+    /// When one that falls again and again is kept out; `None`: never.
+    pub damping: Option<Damping>,
+}
+
+/// When a backend that falls again and again is kept out, and for how long. Each fall adds 1,000 to a penalty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Damping {
+    /// In this time the penalty loses half of itself.
+    pub half_life: Duration,
+    /// From here on the backend is kept out.
+    pub suppress: u32,
+    /// Below this it is taken back; at most `suppress`.
+    pub reuse: u32,
+    /// The longest that it is kept out after its last fall; long enough for penalties to reach `suppress`.
+    pub max: Duration,
+}
+
+impl Damping {
+    /// The largest penalty: from here it takes the longest time down to `reuse`.
+    #[must_use]
+    pub fn ceiling(&self) -> f64 {
+        let half_lives = self.max.as_secs_f64() / self.half_life.as_secs_f64();
+        f64::from(self.reuse) * half_lives.exp2()
+    }
 }
 
 /// What failing probes may do to a service.
@@ -569,6 +602,53 @@ pub struct Probe {
     pub fall: u32,
     /// Whether the way by the VIP is probed as well.
     pub via_vip: Path,
+    /// What a backend counts as before its first probe has ended.
+    pub start: Start,
+    /// Whether a backend says how much of its weight it is good for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub feedback: Option<Feedback>,
+}
+
+/// A backend says how much of its weight it is good for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct Feedback {
+    /// Where.
+    #[serde(flatten)]
+    pub adviser: Adviser,
+    /// What is done about it.
+    pub mode: FeedbackMode,
+}
+
+/// Where a backend says so.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Adviser {
+    /// In this header of the answer to an HTTP probe; its name in lower case.
+    Header(String),
+    /// In the line that this TCP port says.
+    Agent(u16),
+}
+
+/// What is done about what a backend says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FeedbackMode {
+    /// It is shown.
+    #[default]
+    Observe,
+    /// It is done.
+    Apply,
+}
+
+/// What a backend counts as of which nothing is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Start {
+    /// It takes no flows until a probe has found it good.
+    #[default]
+    Down,
+    /// It takes flows until probes have failed as often as they must.
+    Up,
 }
 
 impl Service {

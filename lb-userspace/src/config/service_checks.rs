@@ -22,6 +22,10 @@ impl ServiceDraft {
         if let Ok(vip) = &self.vip {
             self.connections.check(vip, problems);
         }
+        if let (Ok(vip), Ok(probe)) = (&self.vip, &self.probe) {
+            let is_probed = probe.probes(vip.value.protocol);
+            self.recovery.check(is_probed, problems);
+        }
         self.note_unprobed(problems);
         self.note_unused(problems);
         let (Ok(slots), Ok(backends)) = (&self.slots, &self.backends) else {

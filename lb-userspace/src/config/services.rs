@@ -9,12 +9,13 @@ use super::{
     probe,
     problems::{Finding, Problems, Reported},
     raw::{Node, Value},
+    recovery,
     source::Spanned,
     table::Table,
     values::{self, Choice, quoted},
 };
 
-const KEYS: [&str; 20] = [
+const KEYS: [&str; 22] = [
     "name",
     "vip",
     "mode",
@@ -34,6 +35,8 @@ const KEYS: [&str; 20] = [
     "min_up",
     "when_empty",
     "backup_below",
+    "slow_start",
+    "damping",
     "backends",
 ];
 
@@ -64,6 +67,7 @@ pub(super) struct ServiceDraft {
     pub(super) connections: connections::Draft,
     announce: Result<bool, Reported>,
     guards: Result<Guards, Reported>,
+    pub(super) recovery: recovery::Draft,
     pub(super) backends: Result<Vec<BackendDraft>, Reported>,
 }
 
@@ -113,6 +117,7 @@ impl ServiceDraft {
             affinity,
             announce: self.announce?,
             guards: self.guards?,
+            recovery: self.recovery.finish()?,
             backends: backends.collect::<Result<_, _>>()?,
         })
     }
@@ -161,6 +166,7 @@ fn read_one(node: &Node, problems: &mut Problems) -> Result<ServiceDraft, Report
             .get("announce")
             .map_or(Ok(true), |node| values::truth(node, "`announce`", problems)),
         guards: guards::read(&table, backends.as_deref().ok(), problems),
+        recovery: recovery::Draft::read(&table, problems),
         backends,
     };
     draft.check(problems);

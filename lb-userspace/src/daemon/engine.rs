@@ -24,11 +24,11 @@ use super::{
     paths::Paths,
     peering::Peering,
     store::{Saved, Store},
-    targets::targets,
+    targets::{self, targets},
 };
 use crate::{
     api::{Chronicle, Code, Error, types::EventItem},
-    config::model::{self, Config, Vip},
+    config::model::{self, Config, Service, Vip},
     dataplane::{Dataplane, Summary},
     desired::{
         self, Guests, Inputs, State,
@@ -36,7 +36,7 @@ use crate::{
         quorum::{self, Short},
         tiers::{self, InUse, Turn},
     },
-    health::{Health, Prober, Reports},
+    health::{Health, Prober, Reports, slow_start::Growing},
     metrics::Events,
     net::{Follower, inspect::Finding},
     peers::News,
@@ -66,6 +66,8 @@ pub(super) struct Engine {
     pub(super) events: Arc<Mutex<Events>>,
     /// Whether probes are silent for what is likelier this host's own fault.
     pub(super) doubts_own_path: bool,
+    /// Backends whose share grows.
+    pub(super) growing: Growing,
     /// Services with fewer backends than they need.
     pub(super) short: Short,
     /// Which tiers of services with backups are in use.
@@ -120,8 +122,7 @@ impl Engine {
         self.untidy = true;
         self.paths.choose(effective, &self.reports);
         let services = effective.config.services.iter();
-        let services: HashMap<Vip, &model::Service> =
-            services.map(|service| (service.vip, service)).collect();
+        let services: HashMap<Vip, &Service> = services.map(|it| (it.vip, it)).collect();
         let health = |vip, address| match services.get(&vip) {
             Some(service) => self.health(effective, service, address),
             None => Health::Unknown,
@@ -131,6 +132,7 @@ impl Engine {
             health,
             network: &self.host,
             tracks: self.dataplane.tracks(),
+            parts: &self.parts(effective),
             guests: &self.guests,
             probe_link: self.paths.link(&effective.config),
         });
@@ -253,12 +255,12 @@ impl Engine {
         Ok(())
     }
 
-    /// What is known of a backend: what probes say, else what the maps say. Nothing is known of one
+    /// What is known of a backend: what probes say, else what it begins as. Nothing is known of one
     /// in maintenance: nobody asks it.
     pub(super) fn health(
         &self,
         effective: &Effective,
-        service: &model::Service,
+        service: &Service,
         address: SocketAddr,
     ) -> Health {
         if effective.admin(&service.name, address) == Admin::Maint {
@@ -266,8 +268,13 @@ impl Engine {
         }
         match self.reports.of(&service.name, address) {
             Some(report) => self.paths.judge(service, address, report.health),
-            None => self.installed_health(service.vip, address),
+            None => self.initial_health(service, address),
         }
+    }
+
+    /// What a backend is before its first probe.
+    fn initial_health(&self, service: &Service, address: SocketAddr) -> Health {
+        targets::initial(service, self.installed_health(service.vip, address))
     }
 
     /// What the maps say of a backend.
@@ -287,8 +294,8 @@ impl Engine {
     /// Puts an effective configuration that was settled in force: probes, neighbours and metrics
     /// follow it.
     pub(super) fn adopt(&mut self, effective: Effective) {
-        let installed = |vip, address| self.installed_health(vip, address);
-        let targets = targets(&effective, installed);
+        let initial = |service: &Service, address| self.initial_health(service, address);
+        let targets = targets(&effective, initial);
         self.prober.set_targets(targets);
         self.events()
             .follow(effective.config.services.iter().map(|service| {
@@ -298,6 +305,7 @@ impl Engine {
         self.paths.follow(&effective, &self.host, &self.dataplane);
         self.paths.tidy(&effective.config);
         self.effective = Arc::new(effective);
+        self.follow_growing();
         self.keep_neighbours();
         self.look_at_own_links();
     }

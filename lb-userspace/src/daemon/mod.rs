@@ -29,6 +29,7 @@ mod own_links;
 mod paths;
 mod peering;
 mod reach;
+mod recovery;
 #[cfg(test)]
 mod samples;
 mod servers;
@@ -48,7 +49,7 @@ use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, watch as channel},
     task::JoinSet,
-    time::{Instant, Interval, MissedTickBehavior, interval_at, sleep},
+    time::{Instant, Interval, MissedTickBehavior, interval_at, sleep, sleep_until},
 };
 use tracing::{error, info};
 
@@ -132,7 +133,7 @@ async fn serve(options: Options) -> Result<(), Error> {
         seconds: every(SECOND),
         paths: every(BETWEEN_PATHS),
     };
-    run_loop(engine, inputs, servers).await;
+    Box::pin(run_loop(engine, inputs, servers)).await;
     Ok(())
 }
 
@@ -218,6 +219,7 @@ async fn run_loop(mut engine: Engine, mut inputs: Inputs, servers: Servers) {
             },
             Some(event) = inputs.peers.recv() => log(engine.peer_wants(event)),
             _ = inputs.news.tick(), if engine.peering.is_on() => engine.tell_peers(),
+            () = next_growth(&engine) => log(engine.grow()),
             () = next_expiry(&engine) => log(engine.expire()),
             _ = inputs.seconds.tick() => log(engine.tell_time().and_then(|()| engine.let_rest())),
             _ = inputs.paths.tick() => log(engine.forget_old_paths()),
@@ -264,6 +266,13 @@ const CLOCK_CHECK: Duration = Duration::from_secs(10);
 async fn next_expiry(engine: &Engine) {
     match engine.saved.next_expiry() {
         Some(at) => sleep(Duration::from_secs(at.saturating_sub(now())).min(CLOCK_CHECK)).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn next_growth(engine: &Engine) {
+    match engine.growing.next(Instant::now()) {
+        Some(at) => sleep_until(at).await,
         None => std::future::pending().await,
     }
 }

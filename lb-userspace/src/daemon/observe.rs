@@ -131,10 +131,11 @@ impl Engine {
         let installed = self.dataplane.installed().service(service.vip);
         let pairs = installed.map(InstalledService::pairs).unwrap_or_default();
         let shares = installed.map(InstalledService::shares).unwrap_or_default();
+        let parts = installed.map(InstalledService::parts).unwrap_or_default();
         let leaving = installed
             .map(InstalledService::leaving_shares)
             .unwrap_or_default();
-        let flows = installed.map(|installed| self.dataplane.flows_left(installed));
+        let flows = installed.map(|it| self.dataplane.flows_left(it));
         let flows = flows.unwrap_or_default();
         let now = next_second();
         let events = self.events();
@@ -145,8 +146,9 @@ impl Engine {
             let traffic = traffic.copied().unwrap_or_default();
             let count = |of: &HashMap<u32, u32>| pairs.iter().filter_map(|pair| of.get(pair)).sum();
             let slots: u32 = count(&shares);
-            let report = self.reports.of(&service.name, backend.address);
-            let by_hand = self.saved.overrides.of(&service.name, backend.address);
+            let address = backend.address;
+            let report = self.reports.of(&service.name, address);
+            let by_hand = self.saved.overrides.of(&service.name, address);
             BackendItem {
                 service: service.name.clone(),
                 name: backend.name.clone(),
@@ -155,6 +157,7 @@ impl Engine {
                 weight: backend.weight,
                 tier: backend.tier,
                 standby: backend.tier > last_tier,
+                recovery: self.recovery_item(&service.name, address, parts.get(&address)),
                 state: state(service, report.as_ref()),
                 held: report.as_ref().and_then(|report| report.held),
                 admin: words::admin(self.effective.admin(&service.name, backend.address)),
@@ -166,10 +169,7 @@ impl Engine {
                 leaving_slots: count(&leaving),
                 flows_left: pairs.iter().filter_map(|pair| flows.get(pair)).sum(),
                 share: f64::from(slots) / f64::from(service.slots().max(1)),
-                places: pairs
-                    .first()
-                    .filter(|_| backend.mode == Mode::FullNat)
-                    .and_then(|pair| self.places(service, *pair)),
+                places: self.places(service, backend, pairs),
                 last_probe: report.as_ref().and_then(words::last_probe),
                 path: self.paths.item(service, backend.address),
                 events: events.of(&service.name, backend.address),
@@ -187,7 +187,8 @@ impl Engine {
     }
 
     /// Places of a backend's pool, and those that its flows have.
-    fn places(&self, service: &Service, pair: u32) -> Option<PlacesItem> {
+    fn places(&self, service: &Service, backend: &Backend, pairs: &[u32]) -> Option<PlacesItem> {
+        let pair = *pairs.first().filter(|_| backend.mode == Mode::FullNat)?;
         let installed = self.dataplane.installed();
         let mut backends = installed.service(service.vip)?.backends();
         let (_, entry) = backends.find(|(other, _)| *other == pair)?;
@@ -205,12 +206,10 @@ impl Engine {
     ) -> ServiceItem {
         let installed = self.dataplane.installed().service(service.vip);
         let takes_flows = |backend: &&BackendItem| {
+            let part = backend.weight.min(backend.recovery.weight_percent.into());
             let path = backend.path.as_ref();
             let is_cut_off = path.is_some_and(|path| path.ejects && path.state != Health::Up);
-            backend.state == Health::Up
-                && !is_cut_off
-                && backend.admin == Admin::Ready
-                && backend.weight > 0
+            backend.state == Health::Up && !is_cut_off && backend.admin == Admin::Ready && part > 0
         };
         let checksum = installed.and_then(InstalledService::checksum);
         let total = counted.total();

@@ -335,12 +335,14 @@ impl Aims<'_> {
             let mut probe = self.service.probe.clone()?;
             let (check, port) = via_vip::question(self.service, backend)?;
             probe.check = check;
+            probe.feedback = None;
             let from = SocketAddr::new(self.source(backend.address.ip())?, self.port(pair)?);
             let is_up = entry.state == lb_common::backend::State::Up;
             (admin != Admin::Maint).then(|| Target {
                 service: self.service.name.clone(),
                 backend: backend.address,
                 probe,
+                damping: None,
                 via: Some(Via {
                     vip: SocketAddr::new(self.service.vip.address, port),
                     from,

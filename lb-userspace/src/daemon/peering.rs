@@ -21,7 +21,7 @@ use crate::{
         types::{CountItem, PeerItem, PeersItem},
     },
     config::model::{Config, Vip},
-    desired::overrides::Admin,
+    desired::{InstalledService, overrides::Admin},
     health::Health,
     peers::{
         Agreement, Board, Event, Fault, Key, Left, News, Peers, Settings, TableNews, Told, Verdict,
@@ -234,12 +234,18 @@ impl Engine {
             let name = |vip: Vip| names.get(&vip).cloned().unwrap_or_else(|| vip.to_string());
             vips.into_iter().map(name).collect()
         };
+        let installed = self.dataplane.installed();
+        let is_partial = |vip| {
+            installed
+                .service(vip)
+                .is_some_and(InstalledService::is_partial)
+        };
         let board = self.peering.board.clone();
         self.peering
             .agreements
             .retain(|peer, _| board.is_heard(*peer));
         for (peer, agreement) in &mut self.peering.agreements {
-            match agreement.look(&tables) {
+            match agreement.look(&tables, is_partial) {
                 Verdict::Nothing => {}
                 Verdict::Differ(vips) => {
                     let services = named(vips);

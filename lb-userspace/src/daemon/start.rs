@@ -36,7 +36,7 @@ use crate::{
     config::model::{Config, Vip},
     dataplane::{Adopted, Dataplane, Pins, Settings},
     desired::{Guests, InstalledService, overrides::Effective, quorum::Short, tiers::InUse},
-    health::{Event, Prober, probe::Kinds, scheduler::concurrency},
+    health::{Event, Prober, probe::Kinds, scheduler::concurrency, slow_start::Growing},
     metrics::{self, Events},
     net::{self, Finding, Follower},
     peers,
@@ -167,6 +167,7 @@ impl World {
             events,
             doubts_own_path: false,
             chronicle: Arc::default(),
+            growing: Growing::default(),
             short: Short::default(),
             tiers: InUse::default(),
             own_links: OwnLinks::default(),
@@ -223,6 +224,7 @@ impl Engine {
         self.follow_receivers();
         self.settle(&effective)?;
         self.adopt(effective);
+        self.begin_recovery();
         if !self.adopted {
             self.wait_for_neighbours().await?;
         }

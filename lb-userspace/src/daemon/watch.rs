@@ -1,6 +1,9 @@
 //! What the world tells the daemon: ends of probes, and changes of the network.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use tokio::time::Instant;
 use tracing::{error, info, warn};
@@ -37,6 +40,9 @@ impl Engine {
             if let Some(transition) = event.transition {
                 let to = words::health(transition.to);
                 self.events().transition(&event.service, event.backend, to);
+            }
+            let is_weighed = event.suppressed.is_some() || event.advised.is_some();
+            if event.transition.is_some() || is_weighed {
                 transitions.push(event);
             }
         }
@@ -45,6 +51,9 @@ impl Engine {
             return;
         }
         let began = Instant::now();
+        for event in &transitions {
+            self.follow_recovery(event);
+        }
         let effective = Arc::clone(&self.effective);
         let settled = self.settle(&effective);
         let settled_at = Instant::now();
@@ -53,6 +62,8 @@ impl Engine {
             let took = settled_at.duration_since(event.at);
             self.events().reaction(took);
             self.report(event);
+            self.report_damping(event);
+            self.report_advice(event);
         }
         match settled {
             Ok(slots_moved) => info!(slots_moved, took_us, "slot tables follow the probes"),
@@ -125,10 +136,15 @@ impl Engine {
     }
 
     fn backend_name(&self, event: &Event) -> Option<&str> {
+        self.name_of(&event.service, event.backend)
+    }
+
+    /// What a backend is called.
+    pub(super) fn name_of(&self, service: &str, address: SocketAddr) -> Option<&str> {
         let mut services = self.effective.config.services.iter();
-        let service = services.find(|service| service.name == event.service)?;
+        let service = services.find(|candidate| candidate.name == service)?;
         let mut backends = service.backends.iter();
-        let backend = backends.find(|backend| backend.address == event.backend)?;
+        let backend = backends.find(|backend| backend.address == address)?;
         Some(&backend.name)
     }
 

@@ -23,6 +23,7 @@ use crate::{
     },
     desired::{Backend, Patience, Pool, Region, Routes, Service, TunnelSource},
     net::sandbox,
+    slot_table::Part,
 };
 
 /// An instance of a test's own; nothing of it is left behind, whatever happens.
@@ -501,6 +502,7 @@ fn config(interfaces: &[&str]) -> Config {
             affinity: None,
             announce: true,
             guards: model::Guards::default(),
+            recovery: model::Recovery::default(),
             backends: backends.collect(),
         }],
     }
@@ -514,6 +516,7 @@ fn state(backends: u8) -> State {
         weight: 1,
         health: Health::Up,
         live: true,
+        part: Part::WHOLE,
         keeps: true,
         leaving: false,
         next_hop: NextHop::UNRESOLVED,

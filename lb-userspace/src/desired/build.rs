@@ -1,7 +1,7 @@
 //! Configuration, overrides, health and the host's network → [`State`].
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     time::Duration,
 };
@@ -26,6 +26,7 @@ use crate::{
     dataplane::sizes,
     health::Health,
     net::{client_routes::TooManyDirect, portal},
+    slot_table::Part,
 };
 
 /// An interface of the host.
@@ -84,6 +85,9 @@ pub trait Network {
 /// their way out, as those are that the configuration named before.
 pub type Guests = BTreeSet<(Vip, SocketAddr)>;
 
+/// How much of its slots a backend takes, where that is not all.
+pub type Parts = HashMap<(Vip, SocketAddr), Part>;
+
 /// What the state is built from.
 #[derive(Debug)]
 pub struct Inputs<'a, H, N> {
@@ -95,6 +99,8 @@ pub struct Inputs<'a, H, N> {
     pub network: &'a N,
     /// Whether the kernel can track the flows of rows that change.
     pub tracks: bool,
+    /// Who takes only a part.
+    pub parts: &'a Parts,
     /// Who stays for the sake of flows that other balancers told of.
     pub guests: &'a Guests,
     /// The link that probes of the path come in by.
@@ -215,6 +221,7 @@ where
             None => Health::Up,
         };
         let admin = self.inputs.effective.admin(&service.name, address);
+        let part = self.inputs.parts.get(&(vip, address));
         let way = self.inputs.network.way(address.ip());
         let forwarding = self.forwarding(service, backend, way);
         let overhead = Tunnel::overhead(
@@ -233,6 +240,7 @@ where
             weight: backend.weight,
             health,
             live: health == Health::Up && admin == Admin::Ready && backend.weight > 0,
+            part: part.copied().unwrap_or(Part::WHOLE),
             keeps: admin != Admin::Maint
                 && (health != Health::Down || service.on_down == OnDown::Keep),
             leaving: false,

@@ -59,6 +59,7 @@ impl Entry {
             weight,
             health,
             live: _,
+            part: _,
             keeps: _,
             leaving: _,
             next_hop,

@@ -29,7 +29,7 @@ use crate::{
     config::model::Vip,
     dataplane::sizes::Sizes,
     health::Health,
-    slot_table::{Member, SlotTable},
+    slot_table::{Member, Part, SlotTable},
 };
 
 /// What the maps say, and where in them. Cloning is cheap: slot tables are shared.
@@ -257,6 +257,31 @@ impl Service {
     #[must_use]
     pub fn checksum(&self) -> Option<u64> {
         Some(self.owners.as_ref()?.slots.checksum())
+    }
+
+    /// Whether others than this backend take flows, and it does not.
+    #[must_use]
+    pub fn is_served_without(&self, address: SocketAddr) -> bool {
+        let members = self.owners.iter().flat_map(|owners| &owners.members);
+        let takes = |member: &&Member| member.live && member.part > Part::NONE;
+        let mut takers = members.filter(takes).peekable();
+        takers.peek().is_some() && takers.all(|member| member.address != address)
+    }
+
+    /// Whether a backend takes only a part of its slots.
+    #[must_use]
+    pub fn is_partial(&self) -> bool {
+        let mut members = self.owners.iter().flat_map(|owners| &owners.members);
+        members.any(|member| member.live && member.part < Part::WHOLE)
+    }
+
+    /// How much of its slots each backend takes.
+    #[must_use]
+    pub fn parts(&self) -> HashMap<SocketAddr, Part> {
+        let members = self.owners.iter().flat_map(|owners| &owners.members);
+        members
+            .map(|member| (member.address, member.part))
+            .collect()
     }
 
     /// Rows whose flows may be elsewhere than with their owner.

@@ -44,6 +44,7 @@ use crate::{
     dataplane::sizes::{Sizes, elements},
     desired::adopt,
     health::Health,
+    slot_table::Part,
 };
 
 use self::{look::*, samples::*};
@@ -249,6 +250,36 @@ fn a_health_event_stores_the_state_and_the_rows_of_one_backend() {
         panic!("{changes:?}");
     };
     assert!((25..=26).contains(&rows.len()), "{}", rows.len());
+}
+
+#[test]
+fn a_share_that_grows_stores_rows_of_that_backend_and_nothing_else() {
+    let mut maps = Maps::new();
+    let mut state = State::default();
+    state.services.push(service(0, 256, 0..10));
+    state.services[0].backends[3].part = Part::of(10);
+    maps.install(&state);
+    let mut shares = Vec::new();
+    for percent in [20, 50, 90, 100] {
+        state.services[0].backends[3].part = Part::of(percent);
+        let changes = replan(&maps.installed, &state);
+        let [Change::Rows { rows, .. }] = changes.as_slice() else {
+            panic!("{changes:?}");
+        };
+        assert!(rows.iter().all(|(_, row)| row.primary() == 4));
+        maps.install(&state);
+        let own = vip(0);
+        let shared = maps.installed.service(own).unwrap().shares();
+        shares.push(
+            *shared
+                .get(&(maps.installed.service(own).unwrap().extent + 4))
+                .unwrap(),
+        );
+    }
+    assert!(
+        shares.is_sorted() && (25..=26).contains(&shares[3]),
+        "{shares:?}"
+    );
 }
 
 #[test]

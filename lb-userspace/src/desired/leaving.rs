@@ -12,7 +12,7 @@ use super::{
     specialisation,
     state::{self, Forwarding, State},
 };
-use crate::{config::model::Vip, dataplane::sizes::SHARED_FLOWS, health::Health};
+use crate::{config::model::Vip, dataplane::sizes::SHARED_FLOWS, health::Health, slot_table::Part};
 
 /// What a change of the maps goes by beside what is installed and what is desired.
 #[expect(missing_debug_implementations, reason = "a function has none")]
@@ -145,6 +145,7 @@ fn backend(
         weight: 0,
         health,
         live: false,
+        part: Part::WHOLE,
         keeps,
         leaving: true,
         next_hop: entry.next_hop,

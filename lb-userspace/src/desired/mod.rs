@@ -47,7 +47,7 @@ mod times;
 mod transition;
 
 pub use adopt::{Inconsistent, adopt};
-pub use build::{Guests, Inputs, Link, Network, Way, build};
+pub use build::{Guests, Inputs, Link, Network, Parts, Way, build};
 pub use change::Change;
 pub use claims::shares_backends;
 pub use diff::{Plan, Refused, diff};

@@ -358,6 +358,7 @@ mod tests {
                 affinity: None,
                 announce: true,
                 guards: crate::config::model::Guards::default(),
+                recovery: crate::config::model::Recovery::default(),
                 backends: vec![backend("a", A), backend("b", B)],
             }],
         }

@@ -6,6 +6,7 @@ use super::state::{Backend, Service, State};
 use crate::{
     config::model::{self, Config, Vip, WhenEmpty},
     health::Health,
+    slot_table::Part,
 };
 
 /// Services that had fewer backends than they need when they were last looked at: what comes back needs some more
@@ -24,7 +25,9 @@ pub fn apply(
     // A state is built service by service.
     for (model, service) in config.services.iter().zip(&mut state.services) {
         let was_short = short.get(&service.vip).copied();
-        if !is_short(model, service, was_short.is_some()) {
+        let needed = needed(model, service, was_short.is_some());
+        rouse(service, needed);
+        if staying(service).filter(|backend| backend.live).count() >= needed {
             if short.remove(&service.vip) == Some(true) {
                 told.push((service.vip, false));
             }
@@ -35,10 +38,8 @@ pub fn apply(
             told.push((service.vip, true));
         }
         short.insert(service.vip, is_known || was_short == Some(true));
-        let staying = service
-            .backends
-            .iter_mut()
-            .filter(|backend| !backend.leaving);
+        let backends = service.backends.iter_mut();
+        let staying = backends.filter(|backend| !backend.leaving);
         match model.guards.when_empty {
             WhenEmpty::FailOpen => open(staying.collect(), |at| is_ready(&model.name, at)),
             WhenEmpty::Drop | WhenEmpty::Reset | WhenEmpty::Withdraw => {
@@ -49,23 +50,34 @@ pub fn apply(
     told
 }
 
-fn is_short(model: &model::Service, service: &Service, was_short: bool) -> bool {
-    // Those that stand by or are drained are not waited for.
-    let may_serve = |backend: &&Backend| !backend.leaving && backend.weight > 0;
-    let serving = || service.backends.iter().filter(may_serve);
-    let (all, live) = (
-        serving().count(),
-        serving().filter(|backend| backend.live).count(),
-    );
-    let needed = model.guards.min_up as usize;
-    let needed = if was_short {
-        needed
-            .saturating_add(model.guards.hysteresis as usize)
-            .min(all)
+/// Those that may serve: who stands by or is drained is not waited for.
+fn staying(service: &Service) -> impl Iterator<Item = &Backend> {
+    let backends = service.backends.iter();
+    backends.filter(|backend| !backend.leaving && backend.weight > 0)
+}
+
+/// How many backends have to be live.
+fn needed(model: &model::Service, service: &Service, was_short: bool) -> usize {
+    let min_up = model.guards.min_up as usize;
+    if was_short {
+        let more = model.guards.hysteresis as usize;
+        min_up.saturating_add(more).min(staying(service).count())
     } else {
-        needed
-    };
-    live < needed
+        min_up
+    }
+}
+
+/// Where those that take flows are fewer than are needed, those take some, too, that were to take none because they
+/// fall too often.
+fn rouse(service: &mut Service, needed: usize) {
+    let takes = |backend: &&Backend| backend.live && backend.part > Part::NONE;
+    if staying(service).filter(takes).count() >= needed {
+        return;
+    }
+    let idle = |backend: &&mut Backend| backend.live && backend.part == Part::NONE;
+    for backend in service.backends.iter_mut().filter(idle) {
+        backend.part = Part::WHOLE;
+    }
 }
 
 /// All are better than none: the probes may be wrong. Not before each has been probed.
@@ -78,6 +90,7 @@ fn open(mut backends: Vec<&mut Backend>, is_ready: impl Fn(SocketAddr) -> bool) 
     for backend in backends.iter_mut().filter(|backend| may_serve(backend)) {
         backend.health = Health::Up;
         backend.live = true;
+        backend.part = Part::WHOLE;
         backend.keeps = true;
     }
 }
@@ -182,6 +195,28 @@ mod tests {
             [true, true, false, true]
         );
         assert_eq!(live(&config, two, &mut short), [true, true, false, false]);
+    }
+
+    #[test]
+    fn who_takes_nothing_takes_all_where_too_few_others_do() {
+        let config = config("min_up: { count: 2, hysteresis: 1 }");
+        let mut short = Short::new();
+        let mut percents = |health| {
+            let mut state = state(&config, health);
+            state.services[0].backends[0].part = Part::NONE;
+            drop(apply(&mut state, &config, &mut short, |_, _| true));
+            let backends = &state.services[0].backends;
+            backends
+                .iter()
+                .map(|it| u8::from(it.live) * it.part.percent())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(percents([UP, UP, UP, DOWN]), [0, 100, 100, 0]);
+        assert_eq!(percents([UP, UP, DOWN, DOWN]), [100, 100, 0, 0]);
+        assert_eq!(percents([UP, DOWN, DOWN, DOWN]), [0; 4], "too few anyway");
+        assert_eq!(percents([UP, UP, DOWN, DOWN]), [0; 4], "one more is needed");
+        assert_eq!(percents([UP, UP, UP, DOWN]), [100, 100, 100, 0]);
+        assert_eq!(percents([UP, UP, UP, UP]), [0, 100, 100, 100]);
     }
 
     #[test]

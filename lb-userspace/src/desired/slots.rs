@@ -19,16 +19,16 @@ pub(super) enum Touched {
 }
 
 impl Service {
-    /// Works out who owns which slot. A change of who is live changes the table that is there; any
-    /// other one builds it anew.
+    /// Works out who owns which slot. A change of who is live, and how much of it, changes the table that is
+    /// there; any other one builds it anew.
     pub(super) fn assign_slots(&mut self, wanted: &state::Service, seed: u64) -> Touched {
         let members = members(wanted);
         let slots = wanted.slots;
         if let Some(owners) = &mut self.owners
-            && same_but_for_live(&owners.members, &members)
+            && same_but_for_takers(&owners.members, &members)
             && owners.slots.owners().len() == slots as usize
         {
-            return Touched::Some(set_live(owners, members));
+            return Touched::Some(set_takers(owners, members));
         }
         self.owners = Some(Arc::new(Owners {
             slots: SlotTable::build(slots, seed, &members),
@@ -92,6 +92,7 @@ fn members(service: &state::Service) -> Vec<Member> {
         address: backend.address,
         weight: backend.weight,
         live: backend.live,
+        part: backend.part,
     };
     let staying = service.backends.iter().filter(|backend| !backend.leaving);
     let mut members: Vec<Member> = staying.map(member).collect();
@@ -99,23 +100,20 @@ fn members(service: &state::Service) -> Vec<Member> {
     members
 }
 
-fn same_but_for_live(left: &[Member], right: &[Member]) -> bool {
+fn same_but_for_takers(left: &[Member], right: &[Member]) -> bool {
     let identity = |member: &Member| (member.address, member.weight);
     left.iter().map(identity).eq(right.iter().map(identity))
 }
 
 /// Slots whose owner changed.
-fn set_live(owners: &mut Arc<Owners>, members: Vec<Member>) -> Vec<u32> {
-    let differs = |(old, new): (&Member, &Member)| old.live != new.live;
-    if !owners.members.iter().zip(&members).any(differs) {
+fn set_takers(owners: &mut Arc<Owners>, members: Vec<Member>) -> Vec<u32> {
+    if owners.members == members {
         return Vec::new();
     }
     let owners = Arc::make_mut(owners);
     let mut slots = Vec::new();
-    for (index, (old, new)) in (0..).zip(owners.members.iter().zip(&members)) {
-        if old.live != new.live {
-            slots.extend(owners.slots.set_live(index, new.live));
-        }
+    for (index, Member { live, part, .. }) in (0..).zip(&members) {
+        slots.extend(owners.slots.set(index, *live, *part));
     }
     owners.members = members;
     slots

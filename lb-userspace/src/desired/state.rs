@@ -12,6 +12,7 @@ use super::specialisation::Specialisation;
 use crate::{
     config::model::{PortRange, Vip},
     health::Health,
+    slot_table::Part,
 };
 
 /// What the maps must say.
@@ -96,6 +97,8 @@ pub struct Backend {
     pub health: Health,
     /// Whether it takes flows.
     pub live: bool,
+    /// How much of its slots it takes then.
+    pub part: Part,
     /// Whether the flows that it has stay with it.
     pub keeps: bool,
     /// Whether it is on its way out: no member of the slot table any more.
@@ -227,6 +230,7 @@ pub(super) mod examples {
             weight: 1,
             health: Health::Up,
             live: true,
+            part: Part::WHOLE,
             keeps: true,
             leaving: false,
             next_hop: NextHop::new([2; 6], 3, true),

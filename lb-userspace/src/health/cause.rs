@@ -94,76 +94,43 @@ impl Seen {
 mod tests {
     use super::*;
 
-    #[test]
-    fn what_is_seen_tells_the_cause() {
-        let seen = |mode, reach, outcome, refused| {
-            Seen {
-                mode,
-                reach,
-                outcome,
-                refused,
-            }
-            .cause()
+    fn cause(mode: Mode, reach: Reach, outcome: Outcome, refused: bool) -> Option<Cause> {
+        let seen = Seen {
+            mode,
+            reach,
+            outcome,
+            refused,
         };
+        seen.cause()
+    }
+
+    #[test]
+    fn silence_is_told_by_mode_and_reach() {
         let (near, far, nobody) = (Reach::Neighbour, Reach::Router, Reach::Nobody);
-        for (mode, reach, outcome, refused, cause) in [
-            (Mode::Nat, near, Outcome::Timeout, false, Cause::NoWayBack),
-            (
-                Mode::Nat,
-                nobody,
-                Outcome::Timeout,
-                false,
-                Cause::NoNeighbour,
-            ),
-            (
-                Mode::FullNat,
-                far,
-                Outcome::Timeout,
-                false,
-                Cause::NoWayBack,
-            ),
-            (
-                Mode::L2Dsr,
-                near,
-                Outcome::Timeout,
-                false,
-                Cause::VipMissing,
-            ),
-            (Mode::L2Dsr, far, Outcome::Timeout, false, Cause::NotOnLink),
-            (
-                Mode::L2Dsr,
-                near,
-                Outcome::Refused,
-                false,
-                Cause::NotListening,
-            ),
-            (Mode::Ipip, far, Outcome::Timeout, false, Cause::VipMissing),
-            (
-                Mode::Ipip,
-                far,
-                Outcome::Timeout,
-                true,
-                Cause::NoDecapsulation,
-            ),
-            (Mode::Gue, near, Outcome::FullSizeLost, false, Cause::Mtu),
-            (
-                Mode::Gue,
-                near,
-                Outcome::Status(503),
-                false,
-                Cause::OtherAnswer,
-            ),
+        for (mode, reach, refused, expected) in [
+            (Mode::Nat, near, false, Cause::NoWayBack),
+            (Mode::Nat, nobody, false, Cause::NoNeighbour),
+            (Mode::FullNat, far, false, Cause::NoWayBack),
+            (Mode::L2Dsr, near, false, Cause::VipMissing),
+            (Mode::L2Dsr, far, false, Cause::NotOnLink),
+            (Mode::Ipip, far, false, Cause::VipMissing),
+            (Mode::Ipip, far, true, Cause::NoDecapsulation),
         ] {
-            assert_eq!(
-                seen(mode, reach, outcome, refused),
-                Some(cause),
-                "{mode:?} {outcome}"
-            );
+            let found = cause(mode, reach, Outcome::Timeout, refused);
+            assert_eq!(found, Some(expected), "{mode:?} {reach:?}");
         }
-        assert_eq!(seen(Mode::Nat, nobody, Outcome::Ok, false), None);
-        assert_eq!(
-            seen(Mode::Nat, nobody, Outcome::NotMade(libc::EMFILE), false),
-            None
-        );
+    }
+
+    #[test]
+    fn an_answer_tells_the_cause() {
+        let cause = |mode, outcome| cause(mode, Reach::Neighbour, outcome, false);
+        let lost = cause(Mode::Gue, Outcome::FullSizeLost);
+        assert_eq!(lost, Some(Cause::Mtu));
+        let refused = cause(Mode::L2Dsr, Outcome::Refused);
+        assert_eq!(refused, Some(Cause::NotListening));
+        let other = cause(Mode::Gue, Outcome::Status(503));
+        assert_eq!(other, Some(Cause::OtherAnswer));
+        assert_eq!(cause(Mode::Nat, Outcome::Ok), None);
+        assert_eq!(cause(Mode::Nat, Outcome::NotMade(libc::EMFILE)), None);
     }
 }

@@ -10,11 +10,16 @@
 //! * [`guards`]: where a failure takes nobody out.
 //! * [`cause`]: why the way by a VIP fails where the backend answers.
 //! * [`probe`]: one question to one address.
+//! * [`damping`]: whether one that falls again and again is kept out.
+//! * [`feedback`]: how much one takes that says so itself.
+//! * [`slow_start`]: how much one takes that comes back.
 //! * [`scheduler`]: who is asked when; events and the state of all targets.
 //!
 //! What the operator wants (drain, maint) stands beside these states and is none of this module's.
 
 pub mod cause;
+pub mod damping;
+pub mod feedback;
 pub mod guards;
 pub mod machine;
 pub mod outcome;
@@ -23,6 +28,7 @@ mod recent;
 mod registry;
 mod schedule;
 pub mod scheduler;
+pub mod slow_start;
 
 pub use guards::Held;
 pub use machine::{Health, Machine, Streak, Transition};

@@ -50,6 +50,7 @@ mod tests {
         assert_eq!((recent.last(), recent.0.capacity()), (None, 0));
         for status in 0..100 {
             recent.record(Last {
+                advice: None,
                 outcome: Outcome::Status(status),
                 latency: Duration::ZERO,
                 at: now,

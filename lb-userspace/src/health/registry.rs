@@ -14,13 +14,15 @@ use tokio::time::Instant;
 
 use super::{
     Outcome,
+    damping::Penalty,
+    feedback::{Advice, Advised},
     guards::{Guarded, Guards, Held},
     machine::{Health, Machine, Pace, Streak, Thresholds, Transition},
     probe::{Answer, Asked},
     recent::Recent,
     schedule::Paces,
 };
-use crate::config::model;
+use crate::{config::model, slot_table::Part};
 
 /// A backend of a service that is to be probed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +40,8 @@ pub struct Target {
     /// Its state before the first probe: [`Health::Unknown`], or the installed one when it is adopted.
     /// Without effect on a target that is already probed.
     pub initial: Health,
+    /// When it is kept out because it falls again and again.
+    pub damping: Option<model::Damping>,
 }
 
 /// A way to a backend through the data path.
@@ -62,6 +66,12 @@ pub struct Event {
     pub transition: Option<Transition>,
     /// Why it made none, although it was to; told once.
     pub held: Option<Held>,
+    /// Whether it is kept out from now on because it fell too often, or not any more.
+    pub suppressed: Option<bool>,
+    /// Whether it may take flows from now on: it came up, or is not kept out any more.
+    pub rises: bool,
+    /// How much it takes from now on, where that is something else, as it says so.
+    pub advised: Option<Part>,
     /// How long it had been in the state before.
     pub lasted: Duration,
     /// How it ended.
@@ -77,12 +87,16 @@ pub struct Event {
 impl Event {
     /// Whether it changed anything.
     pub(super) const fn is_news(&self) -> bool {
-        self.transition.is_some() || self.held.is_some()
+        self.transition.is_some()
+            || self.held.is_some()
+            || self.suppressed.is_some()
+            || self.advised.is_some()
+            || self.rises
     }
 }
 
 /// What is known of a target.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Report {
     /// The service's name.
     pub service: String,
@@ -92,6 +106,10 @@ pub struct Report {
     pub health: Health,
     /// Why it is up although it failed often enough.
     pub held: Option<Held>,
+    /// What falling has brought it, where that is counted.
+    pub penalty: Option<Penalty>,
+    /// How much it says that it is good for, where it is asked.
+    pub advised: Option<Advised>,
     /// Since when: the last change, or the beginning of its probing.
     pub since: Instant,
     /// The word for the kind of probe.
@@ -109,6 +127,8 @@ pub struct Last {
     pub outcome: Outcome,
     /// From the question to the answer or to giving up.
     pub latency: Duration,
+    /// What the backend said it is good for.
+    pub advice: Option<Advice>,
     /// When it ended.
     pub at: Instant,
 }
@@ -132,6 +152,8 @@ impl From<&Target> for Question {
             timeout,
             rise: _,
             fall: _,
+            start: _,
+            feedback,
             via_vip: _,
         } = &target.probe;
         let port = port.unwrap_or_else(|| target.backend.port());
@@ -141,6 +163,7 @@ impl From<&Target> for Question {
                 address: target.via.map_or(own, |via| via.vip),
                 from: target.via.map(|via| (via.from, via.full)),
                 check: Arc::clone(check),
+                adviser: feedback.as_ref().map(|feedback| feedback.adviser.clone()),
                 timeout: *timeout,
             },
             paces: Paces {
@@ -184,6 +207,8 @@ struct Entry {
     since: Instant,
     probes: Recent,
     most_out: usize,
+    penalty: Option<Penalty>,
+    advised: Option<Advised>,
 }
 
 #[derive(Debug, Default)]
@@ -232,7 +257,7 @@ impl Registry {
                 out: 0,
                 hosts: Vec::new(),
             });
-            service.out += usize::from(entry.machine.health() == Health::Down);
+            service.out += usize::from(entry.is_out());
             service.hosts.push(id.backend.ip());
         }
         let mut guards = Guards::new(services.into_values(), self.targets.len(), cut_off);
@@ -271,10 +296,15 @@ impl Registry {
             return Vec::new();
         };
         let guards = &mut self.guards;
-        let Answer { outcome, latency } = answer;
+        let Answer {
+            outcome,
+            latency,
+            advice,
+        } = answer;
         let last = Last {
             outcome,
             latency,
+            advice,
             at,
         };
         subscription.last = Some(last);
@@ -356,7 +386,11 @@ fn entry_for(
         since: now,
         probes: Recent::default(),
         most_out: target.most_out,
+        penalty: None,
+        advised: None,
     });
+    entry.follow(target.damping, now);
+    entry.follow_feedback(target.probe.feedback.as_ref());
     entry.most_out = target.most_out;
     entry.question = question;
     entry.machine.set_thresholds(thresholds);
@@ -374,29 +408,84 @@ impl Entry {
         let Last {
             outcome,
             latency,
+            advice,
             at,
         } = last;
         let hold = || guards.hold(&id.service, id.backend.ip(), outcome.is_silence());
-        let (since, held) = (self.since, self.machine.held());
+        let before = self.clone();
         let transition = self.machine.observe_unless(outcome, hold);
-        if let Some(transition) = transition {
+        if transition.is_some() {
             self.since = at;
-            if Health::Down == transition.to || Health::Down == transition.from {
-                guards.set_out(&id.service, transition.to == Health::Down);
-            }
         }
+        self.count_falls(transition, at);
+        if before.is_out() != self.is_out() {
+            guards.set_out(&id.service, self.is_out());
+        }
+        let advised = self.hear(advice, at);
         self.probes.record(last);
+        let (held, suppressed) = (self.machine.held(), self.is_suppressed());
         Event {
             service: id.service.clone(),
             backend: id.backend,
             transition,
-            held: self.machine.held().filter(|_| held != self.machine.held()),
-            lasted: at.duration_since(since),
+            held: held.filter(|_| held != before.machine.held()),
+            suppressed: (before.is_suppressed() != suppressed).then_some(suppressed),
+            rises: !before.serves() && self.serves(),
+            advised,
+            lasted: at.duration_since(before.since),
             outcome,
             latency,
             late: Duration::ZERO,
             at,
         }
+    }
+
+    /// Goes by other rules; without any, nothing is counted.
+    fn follow(&mut self, damping: Option<model::Damping>, now: Instant) {
+        self.penalty = damping.map(|rules| {
+            let mut penalty = self.penalty.unwrap_or_else(|| Penalty::new(rules, now));
+            penalty.set_rules(rules, now);
+            penalty
+        });
+    }
+
+    /// Goes by other words of the file; who is not asked takes all.
+    fn follow_feedback(&mut self, feedback: Option<&model::Feedback>) {
+        self.advised = feedback.map(|feedback| {
+            let mut advised = self.advised.unwrap_or_else(|| Advised::new(feedback.mode));
+            advised.set_mode(feedback.mode);
+            advised
+        });
+    }
+
+    /// Takes what it says it is good for; how much it takes from now on, where that is something else.
+    fn hear(&mut self, advice: Option<Advice>, at: Instant) -> Option<Part> {
+        let advised = self.advised.as_mut()?;
+        advised.hear(advice?, at).then_some(advised.used())
+    }
+
+    fn count_falls(&mut self, transition: Option<Transition>, at: Instant) {
+        let falls = transition.is_some_and(|it| (it.from, it.to) == (Health::Up, Health::Down));
+        if let Some(penalty) = &mut self.penalty {
+            if falls {
+                penalty.fell(at);
+            } else {
+                penalty.decay(at);
+            }
+        }
+    }
+
+    fn is_suppressed(&self) -> bool {
+        self.penalty.is_some_and(|penalty| penalty.is_suppressed())
+    }
+
+    /// Whether it takes no flows for what probes say.
+    fn is_out(&self) -> bool {
+        self.machine.health() == Health::Down || self.is_suppressed()
+    }
+
+    fn serves(&self) -> bool {
+        self.machine.health() == Health::Up && !self.is_suppressed()
     }
 
     fn report(&self, id: &TargetId) -> Report {
@@ -405,6 +494,8 @@ impl Entry {
             backend: id.backend,
             health: self.machine.health(),
             held: self.machine.held(),
+            penalty: self.penalty,
+            advised: self.advised,
             since: self.since,
             kind: self.question.asked.check.word(),
             streak: self.machine.streak(),

@@ -170,6 +170,7 @@ mod tests {
                 from: None,
                 address: SocketAddr::new(IpAddr::V4(Ipv4Addr::from_bits(host)), 80),
                 check: Arc::default(),
+                adviser: None,
                 timeout: interval,
             },
             paces: Paces {

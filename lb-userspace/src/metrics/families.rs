@@ -48,6 +48,8 @@ impl Collector for Scrape {
         families.push(service_backends(&status.services, backends));
         families.extend(traffic(backends));
         families.extend(states(backends));
+        families.extend(recovery(backends));
+        families.extend(feedback(backends));
         families.extend(events(backends));
         families.extend(paths(backends));
         families.extend(full_nat(backends));
@@ -282,6 +284,55 @@ fn paths(backends: &[BackendItem]) -> [MetricFamily; 2] {
         attempts.add_ends(&pair, path.probes);
     }
     [up, attempts].map(Family::finish)
+}
+
+fn recovery(backends: &[BackendItem]) -> [MetricFamily; 3] {
+    let mut percent = gauge(
+        "xlb_backend_weight_percent",
+        "How much of what its weight amounts to a backend takes.",
+    );
+    let mut penalty = gauge(
+        "xlb_backend_penalty",
+        "What falling again and again has brought a backend.",
+    );
+    let mut suppressed = gauge(
+        "xlb_backend_suppressed",
+        "Whether a backend is kept out because it fell too often.",
+    );
+    for backend in backends {
+        let pair = labels(backend);
+        let recovery = &backend.recovery;
+        percent.add(&pair, u16::from(recovery.weight_percent));
+        penalty.add(&pair, recovery.damping.map_or(0, |it| it.penalty));
+        suppressed.add(&pair, recovery.is_suppressed());
+    }
+    [percent, penalty, suppressed].map(Family::finish)
+}
+
+/// Nothing where no backend is asked: a family without samples is malformed.
+fn feedback(backends: &[BackendItem]) -> Vec<MetricFamily> {
+    let mut advised = gauge(
+        "xlb_backend_advised_percent",
+        "How much of its weight a backend says that it is good for.",
+    );
+    let mut invalid = counter(
+        "xlb_backend_invalid_advice_total",
+        "Times that a backend said nothing that could be understood of that.",
+    );
+    let (mut any, mut any_valid) = (false, false);
+    for backend in backends {
+        let Some(feedback) = &backend.recovery.feedback else {
+            continue;
+        };
+        any = true;
+        invalid.add(&labels(backend), feedback.invalid);
+        if let Some(percent) = feedback.advised_percent {
+            any_valid = true;
+            advised.add(&labels(backend), u16::from(percent));
+        }
+    }
+    let families = [any_valid.then_some(advised), any.then_some(invalid)];
+    families.into_iter().flatten().map(Family::finish).collect()
 }
 
 fn events(backends: &[BackendItem]) -> [MetricFamily; 2] {

@@ -27,6 +27,9 @@ fn address(text: &str) -> SocketAddr {
 /// The end of a probe of the service `web`, which began three milliseconds late.
 fn ended(backend: SocketAddr, outcome: Outcome, latency: Duration) -> Event {
     Event {
+        advised: None,
+        rises: false,
+        suppressed: None,
         service: "web".to_owned(),
         backend,
         transition: None,
@@ -129,6 +132,9 @@ fn a_backend_is_told_by_service_and_name() {
         "xlb_vip_announced{vip=\"2001:db8::10\"} 0",
         "xlb_full_nat_places{service=\"web\",backend=\"b1\"} 22768",
         "xlb_full_nat_places_used{service=\"web\",backend=\"b1\"} 5",
+        "xlb_backend_weight_percent{service=\"web\",backend=\"b1\"} 100",
+        "xlb_backend_advised_percent{service=\"web\",backend=\"b1\"} 75",
+        "xlb_backend_invalid_advice_total{service=\"web\",backend=\"b1\"} 2",
         "xlb_service_backends{service=\"web\",state=\"down\"} 1",
         "xlb_probe_attempts_total{service=\"web\",backend=\"b1\",result=\"ok\"} 9",
         "xlb_probe_attempts_total{service=\"web\",backend=\"b1\",result=\"timeout\"} 0",

@@ -76,10 +76,20 @@ impl Courier {
         // Dropped, it ends the connection.
         let mut driver = JoinSet::new();
         let response = match &webhook.tls {
-            None => http::exchange(tcp::connect(&probe::Way::to(address)).await?, request, &mut driver).await?,
+            None => {
+                http::exchange(
+                    tcp::connect(&probe::Way::to(address)).await?,
+                    request,
+                    &mut driver,
+                )
+                .await?
+            }
             Some(tls) => {
                 let host = Some(webhook.host.as_str());
-                let stream = self.tls.connect(&probe::Way::to(address), tls, host, b"http/1.1").await?;
+                let stream = self
+                    .tls
+                    .connect(&probe::Way::to(address), tls, host, b"http/1.1")
+                    .await?;
                 http::exchange(stream, request, &mut driver).await?
             }
         };

@@ -48,9 +48,11 @@ impl Agreement {
             .collect()
     }
 
-    /// What is to be said after a look, one a second.
-    pub fn look(&mut self, own: &[TableNews]) -> Verdict {
-        let differs = self.differs(own);
+    /// What is to be said after a look, one a second. `is_partial`: whether backends of a service take only a part
+    /// here, which is each balancer's own, so that its tables may well differ for now.
+    pub fn look(&mut self, own: &[TableNews], is_partial: impl Fn(Vip) -> bool) -> Verdict {
+        let mut differs = self.differs(own);
+        differs.retain(|vip| self.said.contains(vip) || !is_partial(*vip));
         if differs == self.said {
             self.looks = 0;
             return Verdict::Nothing;
@@ -95,18 +97,36 @@ mod tests {
     fn a_difference_must_last() {
         let (own, others) = (tables(&[(WEB, 1), (DNS, 2)]), tables(&[(WEB, 3), (DNS, 2)]));
         let mut agreement = Agreement::default();
-        assert_eq!(agreement.look(&own), Verdict::Nothing);
+        assert_eq!(agreement.look(&own, |_| false), Verdict::Nothing);
         agreement.heard(others);
         let differ: BTreeSet<Vip> = [WEB.parse().unwrap()].into();
         assert_eq!(agreement.differs(&own), differ);
         for _ in 1..LASTS {
-            assert_eq!(agreement.look(&own), Verdict::Nothing);
+            assert_eq!(agreement.look(&own, |_| false), Verdict::Nothing);
         }
-        assert_eq!(agreement.look(&own), Verdict::Differ(differ));
-        assert_eq!(agreement.look(&own), Verdict::Nothing);
+        assert_eq!(agreement.look(&own, |_| false), Verdict::Differ(differ));
+        assert_eq!(agreement.look(&own, |_| false), Verdict::Nothing);
         agreement.heard(own.clone());
-        assert_eq!(agreement.look(&own), Verdict::Agree);
-        assert_eq!(agreement.look(&own), Verdict::Nothing);
+        assert_eq!(agreement.look(&own, |_| false), Verdict::Agree);
+        assert_eq!(agreement.look(&own, |_| false), Verdict::Nothing);
+    }
+
+    #[test]
+    fn a_difference_is_said_once_all_take_all() {
+        let own = tables(&[(WEB, 1)]);
+        let mut agreement = Agreement::default();
+        agreement.heard(tables(&[(WEB, 2)]));
+        for _ in 0..2 * LASTS {
+            assert_eq!(agreement.look(&own, |_| true), Verdict::Nothing);
+            assert_eq!(agreement.differs(&own).len(), 1);
+        }
+        for _ in 1..LASTS {
+            assert_eq!(agreement.look(&own, |_| false), Verdict::Nothing);
+        }
+        let differs = agreement.look(&own, |_| false);
+        assert!(matches!(differs, Verdict::Differ(_)), "{differs:?}");
+        // What was said is not taken back for it.
+        assert_eq!(agreement.look(&own, |_| true), Verdict::Nothing);
     }
 
     #[test]
@@ -115,9 +135,9 @@ mod tests {
         let mut agreement = Agreement::default();
         for _ in 0..10 {
             agreement.heard(tables(&[(WEB, 2)]));
-            assert_eq!(agreement.look(&own), Verdict::Nothing);
+            assert_eq!(agreement.look(&own, |_| false), Verdict::Nothing);
             agreement.heard(own.clone());
-            assert_eq!(agreement.look(&own), Verdict::Nothing);
+            assert_eq!(agreement.look(&own, |_| false), Verdict::Nothing);
         }
     }
 

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use super::{
     identity::{Draw, Identity},
+    part::{Gate, Part, Standing},
     score::Score,
 };
 
@@ -16,6 +17,8 @@ pub struct Member {
     pub weight: u16,
     /// Whether it takes packets; why not (health, drain, maintenance) is all the same here.
     pub live: bool,
+    /// How much of what is its own it takes while it is live; what it leaves goes to others that are.
+    pub part: Part,
 }
 
 /// A member with all that is derived from it.
@@ -25,6 +28,7 @@ pub(super) struct Backend {
     pub(super) draw: Draw,
     pub(super) weight: u16,
     pub(super) live: bool,
+    pub(super) gate: Gate,
     /// Slots that it owns while all are live.
     pub(super) quota: u32,
 }
@@ -35,6 +39,7 @@ impl Backend {
             address,
             weight,
             live,
+            part,
         } = member;
         let identity = Identity::new(seed, address);
         Self {
@@ -42,6 +47,7 @@ impl Backend {
             draw: Draw::new(identity.id),
             weight,
             live,
+            gate: Gate::new(identity.id, part),
             quota: 0,
         }
     }
@@ -50,6 +56,16 @@ impl Backend {
     pub(super) fn outranks(&self, other: &Self, slot_key: u64) -> bool {
         let (own, others) = (self.score(slot_key), other.score(slot_key));
         own.beats(others) || !others.beats(own) && self.identity < other.identity
+    }
+
+    /// What it is to the slot of this key; `None` where it owns nothing.
+    pub(super) fn standing(&self, slot_key: u64) -> Option<Standing> {
+        (self.live && self.weight > 0).then(|| self.gate.standing(slot_key))
+    }
+
+    /// How much it takes; `None` where it is not live. The more, the higher is its standing with every slot.
+    pub(super) fn takes(&self) -> Option<Part> {
+        self.live.then_some(self.gate.part)
     }
 
     pub(super) const fn score(&self, slot_key: u64) -> Score {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use lb_common::address::Address;
 
 /// 2^64 divided by the golden ratio, odd: the step of `SplitMix64`.
-const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+pub(super) const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Who a backend is, wherever it stands in a list: a keyed 64-bit id, told apart from its equals by
 /// the address itself.

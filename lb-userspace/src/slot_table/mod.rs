@@ -5,21 +5,26 @@
 //!   each owns exactly its quota.
 //! * A slot whose configured owner is not live belongs to the live backend that comes first in its
 //!   ranking.
+//! * A live backend may take a [`Part`] of this only: to slots that it leaves it is as if it were not live, as long as
+//!   others take them.
 //!
 //! **Invariant:** the table is a pure function of seed, number of slots, and the set of (address,
-//! port, weight, live). Neither the order of the backends nor what happened before matters, so that
+//! port, weight, live, part). Neither the order of the backends nor what happened before matters, so that
 //! balancers with the same configuration and the same view of health agree on every slot, and a
-//! backend that goes and returns leaves no trace. A change of `live` moves the slots of that backend
+//! backend that goes and returns leaves no trace. A change of `live` or `part` moves slots from or to that backend
 //! and no others; an edit of the configuration moves somewhat more than its ideal, which is the price
 //! of exact quotas.
 //!
 //! It does not know about rows, maps or flows: [`crate::desired`] turns it into those.
+
+use std::cmp::Ordering;
 
 mod backend;
 mod checksum;
 mod identity;
 mod logarithm;
 mod matching;
+mod part;
 mod quota;
 mod ranking;
 mod score;
@@ -27,10 +32,12 @@ mod score;
 mod tests;
 
 pub use backend::Member;
+pub use part::Part;
 
 use backend::Backend;
 use checksum::Checksum;
 use identity::SlotKeys;
+use part::Standing;
 use ranking::Ranking;
 
 /// In the place of an owner: nobody.
@@ -117,14 +124,22 @@ impl SlotTable {
     /// The result is the table that [`build`](Self::build) would make; an unknown `member` changes
     /// nothing.
     pub fn set_live(&mut self, member: u16, live: bool) -> Vec<u32> {
-        match self.backends.get_mut(usize::from(member)) {
-            Some(backend) if backend.live != live => backend.live = live,
-            _ => return Vec::new(),
-        }
-        let changes = if live {
-            self.gains(member)
-        } else {
-            self.losses(member)
+        let known = self.backends.get(usize::from(member));
+        let part = known.map_or(Part::WHOLE, |backend| backend.gate.part);
+        self.set(member, live, part)
+    }
+
+    /// The same, and how much it takes while it is there.
+    pub fn set(&mut self, member: u16, live: bool, part: Part) -> Vec<u32> {
+        let Some(backend) = self.backends.get_mut(usize::from(member)) else {
+            return Vec::new();
+        };
+        let before = backend.takes();
+        (backend.live, backend.gate.part) = (live, part);
+        let changes = match backend.takes().cmp(&before) {
+            Ordering::Equal => return Vec::new(),
+            Ordering::Greater => self.gains(member),
+            Ordering::Less => self.losses(member),
         };
         for &(slot, owner) in &changes {
             self.hand_over(slot, owner);
@@ -132,40 +147,44 @@ impl SlotTable {
         changes.into_iter().map(|(slot, _)| slot).collect()
     }
 
-    /// The slots of a member that left, each with its next owner.
+    /// The slots of a member that takes less, each with its next owner.
     fn losses(&self, member: u16) -> Vec<(u32, u16)> {
         let live = Ranking::new(&self.backends, |backend| backend.live);
         (0..)
-            .zip(&self.owners)
-            .filter(|&(_, &owner)| owner == member)
-            .map(|(slot, _)| {
-                let heir = live.best_backend(self.keys.key(slot));
-                (slot, heir.unwrap_or(NO_OWNER))
+            .zip(self.configured.iter().zip(&self.owners))
+            .filter(|&(_, (_, &owner))| owner == member)
+            .map(|(slot, (&home, _))| {
+                let key = self.keys.key(slot);
+                (slot, owner_of(key, home, &self.backends, &live))
             })
+            .filter(|&(_, heir)| heir != member)
             .collect()
     }
 
-    /// The slots that a member takes when it returns: its configured ones, and those of dead owners
-    /// that rank it before their current owner.
+    /// The slots that a member takes when it takes more.
     fn gains(&self, member: u16) -> Vec<(u32, u16)> {
         (0..)
             .zip(self.configured.iter().zip(&self.owners))
             .filter(|&(slot, (&home, &owner))| {
-                home == member
-                    || !is_live(&self.backends, home) && self.prefers(slot, member, owner)
+                owner != member && self.prefers(slot, home, member, owner)
             })
             .map(|(slot, _)| (slot, member))
             .collect()
     }
 
-    /// Whether `slot` ranks `member` before its current owner.
-    fn prefers(&self, slot: u32, member: u16, owner: u16) -> bool {
-        let Some(member) = self.backends.get(usize::from(member)) else {
-            return false;
-        };
-        match self.backends.get(usize::from(owner)) {
-            None => member.weight > 0,
-            Some(owner) => member.outranks(owner, self.keys.key(slot)),
+    /// Whether `slot`, of which `home` is the configured owner, prefers `member` to its current owner.
+    fn prefers(&self, slot: u32, home: u16, member: u16, owner: u16) -> bool {
+        let key = self.keys.key(slot);
+        let backend = |index: u16| self.backends.get(usize::from(index));
+        let standing = |index| backend(index).and_then(|backend| backend.standing(key));
+        match standing(member).cmp(&standing(owner)) {
+            Ordering::Greater => true,
+            Ordering::Less => false,
+            Ordering::Equal if home == member || home == owner => home == member,
+            Ordering::Equal => match (backend(member), backend(owner)) {
+                (Some(member), Some(owner)) => member.outranks(owner, key),
+                _ => false,
+            },
         }
     }
 
@@ -193,22 +212,25 @@ fn backends(slots: u32, seed: u64, members: &[Member]) -> Vec<Backend> {
     backends
 }
 
-/// The configured owners where they are live, else the slots' best live backends.
+/// Who owns each slot, of those that are live.
 fn live_owners(keys: SlotKeys, backends: &[Backend], configured: &[u16]) -> Vec<u16> {
     let live = Ranking::new(backends, |backend| backend.live);
     (0..)
         .zip(configured)
-        .map(|(slot, &home)| {
-            if is_live(backends, home) {
-                return home;
-            }
-            live.best_backend(keys.key(slot)).unwrap_or(NO_OWNER)
-        })
+        .map(|(slot, &home)| owner_of(keys.key(slot), home, backends, &live))
         .collect()
 }
 
-fn is_live(backends: &[Backend], owner: u16) -> bool {
-    backends
-        .get(usize::from(owner))
-        .is_some_and(|backend| backend.live)
+/// Who owns the slot of this key: the first of the live ones by standing, as its configured owner (`home`), and in
+/// its ranking.
+fn owner_of(slot_key: u64, home: u16, backends: &[Backend], live: &Ranking) -> u16 {
+    let at_home = backends.get(usize::from(home));
+    let at_home = at_home.and_then(|backend| backend.standing(slot_key));
+    let mut standings = Standing::ALL.into_iter();
+    let owner = standings.find_map(|least| {
+        let is_home = at_home.is_some_and(|standing| standing >= least);
+        let best = || live.best_backend(slot_key, |gate| gate.standing(slot_key) >= least);
+        is_home.then_some(home).or_else(best)
+    });
+    owner.unwrap_or(NO_OWNER)
 }

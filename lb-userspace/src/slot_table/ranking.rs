@@ -6,6 +6,7 @@
 use super::{
     backend::Backend,
     identity::Draw,
+    part::Gate,
     score::{Bound, Score, Slope},
 };
 
@@ -22,6 +23,7 @@ struct Candidate {
     floor: u64,
     slope: Slope,
     weight: u16,
+    gate: Gate,
     /// Its index in the table's list of backends.
     backend: u16,
 }
@@ -54,11 +56,18 @@ impl Ranking {
     /// The candidate that the slot of this key likes best among those that take its lot.
     #[inline]
     pub(super) fn best(&self, slot_key: u64) -> Option<Choice> {
+        self.best_of(slot_key, |_| true)
+    }
+
+    /// The same, of those that suit it.
+    #[inline]
+    fn best_of(&self, slot_key: u64, suits: impl Fn(Gate) -> bool) -> Option<Choice> {
         let mut best: Option<Choice> = None;
         let mut bound = Bound::NONE;
         for (index, candidate) in self.0.iter().enumerate() {
             let lot = candidate.draw.lot(slot_key);
-            if candidate.slope.least(lot) > bound || lot < candidate.floor {
+            if candidate.slope.least(lot) > bound || lot < candidate.floor || !suits(candidate.gate)
+            {
                 continue;
             }
             let score = Score::new(lot, candidate.weight);
@@ -73,9 +82,9 @@ impl Ranking {
         best
     }
 
-    /// The index of the best backend, by [`best`](Self::best).
-    pub(super) fn best_backend(&self, slot_key: u64) -> Option<u16> {
-        let best = self.best(slot_key)?;
+    /// The index of the backend that the slot likes best among those that suit it.
+    pub(super) fn best_backend(&self, slot_key: u64, suits: impl Fn(Gate) -> bool) -> Option<u16> {
+        let best = self.best_of(slot_key, suits)?;
         self.0
             .get(best.candidate)
             .map(|candidate| candidate.backend)
@@ -96,12 +105,15 @@ impl Ranking {
 
 impl Candidate {
     const fn new(index: u16, backend: &Backend) -> Self {
-        let &Backend { draw, weight, .. } = backend;
+        let &Backend {
+            draw, weight, gate, ..
+        } = backend;
         Self {
             draw,
             floor: 0,
             slope: Slope::new(weight),
             weight,
+            gate,
             backend: index,
         }
     }

@@ -1,11 +1,14 @@
 //! The laws of the slot table, on random backends, weights and states.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::{
+    cmp::Ordering,
+    net::{Ipv4Addr, SocketAddr},
+};
 
 use proptest::{collection::vec, prelude::*, sample::Index};
 
 use super::{
-    Member, SlotTable,
+    Member, Part, SlotTable,
     backend::Backend,
     identity::{Identity, SlotKeys, mix},
     score::Score,
@@ -48,33 +51,38 @@ proptest! {
     }
 
     #[test]
-    fn a_slot_without_its_configured_owner_goes_to_the_best_live_backend(
+    fn a_slot_belongs_to_the_first_by_standing_then_at_home_then_by_rank(
         seed in any::<u64>(),
         members in members(),
     ) {
         let table = SlotTable::build(256, seed, &members);
-        let configured = SlotTable::build(256, seed, &all_live(&members));
+        let configured = SlotTable::build(256, seed, &all_whole(&members));
         for slot in 0..256 {
-            let home = configured.owner(slot).filter(|&home| members[usize::from(home)].live);
-            let expected = home.or_else(|| best_live(seed, slot, &members));
+            let expected = first(seed, slot, configured.owner(slot), &members);
             prop_assert_eq!(table.owner(slot), expected, "slot {}", slot);
         }
     }
 
     #[test]
-    fn a_health_event_moves_the_slots_of_that_backend_and_no_others(
+    fn an_event_moves_slots_from_or_to_that_backend_and_no_others(
         members in members(),
         events in events(),
     ) {
+        let mut members = members;
         let mut table = SlotTable::build(512, SEED, &members);
-        for (index, live) in events {
-            let member = u16::try_from(index.index(members.len())).unwrap();
+        for (index, live, part) in events {
+            let index = index.index(members.len());
+            let member = u16::try_from(index).unwrap();
             let before = table.clone();
-            let moved = table.set_live(member, live);
+            let takes = |member: Member| member.live.then_some(member.part);
+            let took = takes(members[index]);
+            let moved = table.set(member, live, part);
+            members[index] = Member { live, part, ..members[index] };
+            let grows = takes(members[index]) > took;
             for slot in 0..512 {
                 let (old, new) = (before.owner(slot), table.owner(slot));
                 prop_assert_eq!(old != new, moved.binary_search(&slot).is_ok());
-                let (loser, winner) = if live { (new, old) } else { (old, new) };
+                let (loser, winner) = if grows { (new, old) } else { (old, new) };
                 prop_assert!(old == new || loser == Some(member) && winner != Some(member));
             }
             prop_assert!(live || table.owners().all(|owner| owner != Some(member)));
@@ -88,10 +96,11 @@ proptest! {
     ) {
         let mut members = members;
         let mut table = SlotTable::build(512, SEED, &members);
-        for (index, live) in events {
+        for (index, live, part) in events {
             let member = u16::try_from(index.index(members.len())).unwrap();
-            members[usize::from(member)].live = live;
-            table.set_live(member, live);
+            let known = &mut members[usize::from(member)];
+            (known.live, known.part) = (live, part);
+            table.set(member, live, part);
             let rebuilt = SlotTable::build(512, SEED, &members);
             prop_assert!(table.owners().eq(rebuilt.owners()));
             prop_assert_eq!(table.checksum(), rebuilt.checksum());
@@ -118,9 +127,9 @@ proptest! {
         }),
     ) {
         let table = SlotTable::build(512, SEED, &members);
-        let mut other = SlotTable::build(512, SEED, &all_live(&shuffled));
-        for (index, member) in (0..).zip(&shuffled).filter(|(_, member)| !member.live) {
-            other.set_live(index, member.live);
+        let mut other = SlotTable::build(512, SEED, &all_whole(&shuffled));
+        for (index, member) in (0..).zip(&shuffled) {
+            other.set(index, member.live, member.part);
         }
         for slot in 0..512 {
             prop_assert_eq!(owner(&table, &members, slot), owner(&other, &shuffled, slot));
@@ -149,6 +158,7 @@ fn the_algorithm_is_the_one_that_the_fleet_runs() {
         address: "[2001:db8::1]:443".parse().unwrap(),
         weight: 7,
         live: true,
+        part: Part::WHOLE,
     });
     let table = SlotTable::build(4096, SEED, &members);
     assert_eq!(format!("{:016x}", table.checksum()), "61c41f95f109489b");
@@ -221,6 +231,40 @@ fn the_slots_of_dead_backends_spread_by_weight() {
     }
 }
 
+/// Drawn, not exact: five standard deviations are allowed.
+#[test]
+fn a_part_of_a_backends_slots_is_about_that_part() {
+    for weights in [[1].repeat(20), [1, 2, 5, 7].repeat(5)] {
+        let mut members = live_members(&weights);
+        let whole = SlotTable::build(1 << 16, SEED, &members).shares();
+        for percent in [1, 10, 50, 90, 99] {
+            members[3].part = Part::of(percent);
+            let shares = SlotTable::build(1 << 16, SEED, &members).shares();
+            let part = f64::from(percent) / 100.0;
+            let due = f64::from(whole[3]) * part;
+            let deviation = (due * (1.0 - part)).sqrt();
+            let share = f64::from(shares[3]);
+            assert!(
+                (share - due).abs() < 5.0 * deviation,
+                "{share} slots, {due} due"
+            );
+        }
+    }
+}
+
+#[test]
+fn whoever_takes_nothing_gets_all_where_nobody_takes_any() {
+    let mut members = live_members(&[1, 2, 3]);
+    let whole = SlotTable::build(512, SEED, &members);
+    for member in &mut members {
+        member.part = Part::NONE;
+    }
+    let mut table = SlotTable::build(512, SEED, &members);
+    assert!(table.owners().eq(whole.owners()));
+    table.set(1, true, Part::of(1));
+    assert_eq!(table.shares(), [0, 512, 0], "it takes some");
+}
+
 #[test]
 fn a_configuration_edit_moves_little_more_than_it_must() {
     let members = live_members(&[1; 100]);
@@ -272,18 +316,20 @@ fn greedy(slots: u32, seed: u64, members: &[Member], table: &SlotTable) -> Vec<O
     owners
 }
 
-/// The best live backend of a slot, compared pair by pair.
-fn best_live(seed: u64, slot: u32, members: &[Member]) -> Option<u16> {
+/// The owner of a slot, compared pair by pair.
+fn first(seed: u64, slot: u32, home: Option<u16>, members: &[Member]) -> Option<u16> {
     let key = SlotKeys::new(seed).key(slot);
     (0..)
         .zip(members)
-        .filter(|(_, member)| member.live && member.weight > 0)
         .map(|(index, member)| (index, Backend::new(seed, member)))
+        .filter(|(_, backend)| backend.standing(key).is_some())
         .reduce(|best, other| {
-            if other.1.outranks(&best.1, key) {
-                other
-            } else {
-                best
+            let place =
+                |(index, backend): &(u16, Backend)| (backend.standing(key), home == Some(*index));
+            match place(&other).cmp(&place(&best)) {
+                Ordering::Greater => other,
+                Ordering::Equal if other.1.outranks(&best.1, key) => other,
+                Ordering::Equal | Ordering::Less => best,
             }
         })
         .map(|(index, _)| index)
@@ -302,15 +348,17 @@ fn live_members(weights: &[u16]) -> Vec<Member> {
             address: SocketAddr::from((Ipv4Addr::new(10, 0, 0, host), 8080)),
             weight,
             live: true,
+            part: Part::WHOLE,
         })
         .collect()
 }
 
-fn all_live(members: &[Member]) -> Vec<Member> {
+fn all_whole(members: &[Member]) -> Vec<Member> {
     members
         .iter()
         .map(|&member| Member {
             live: true,
+            part: Part::WHOLE,
             ..member
         })
         .collect()
@@ -327,16 +375,28 @@ fn weights() -> impl Strategy<Value = Vec<u16>> {
 
 fn members() -> impl Strategy<Value = Vec<Member>> {
     weights().prop_flat_map(|weights| {
-        let lives = vec(prop::bool::weighted(0.6), weights.len());
-        (Just(weights), lives).prop_map(|(weights, lives)| {
-            let members = live_members(&weights).into_iter().zip(lives);
+        let takes = vec((prop::bool::weighted(0.6), part()), weights.len());
+        (Just(weights), takes).prop_map(|(weights, takes)| {
+            let members = live_members(&weights).into_iter().zip(takes);
             members
-                .map(|(member, live)| Member { live, ..member })
+                .map(|(member, (live, part))| Member {
+                    live,
+                    part,
+                    ..member
+                })
                 .collect()
         })
     })
 }
 
-fn events() -> impl Strategy<Value = Vec<(Index, bool)>> {
-    vec((any::<Index>(), any::<bool>()), 1..12)
+fn part() -> impl Strategy<Value = Part> {
+    prop_oneof![
+        3 => Just(Part::WHOLE),
+        1 => Just(Part::NONE),
+        2 => (0..=100_u8).prop_map(Part::of),
+    ]
+}
+
+fn events() -> impl Strategy<Value = Vec<(Index, bool, Part)>> {
+    vec((any::<Index>(), any::<bool>(), part()), 1..12)
 }

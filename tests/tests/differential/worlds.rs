@@ -10,6 +10,7 @@ use lb_common::{
     maps::Feature,
     next_hop::NextHop,
     pool::{self, Pool},
+    probe_link::ProbeLink,
     route::{self, Action},
 };
 use lb_tests::{
@@ -66,6 +67,10 @@ pub(crate) fn world(random: &mut Random) -> (World, Image) {
         buckets: random.pick(&[1, 4, 64]),
         // As many as are asked for, or none: what depends on time is not to be compared.
         icmp_rate: random.pick(&[0, 1_000_000, 1_000_000]),
+        probe_link: random.chance(25).then(|| ProbeLink {
+            ifindex: random.pick(&[1, 2, 3]),
+            first_port: random.pick(&[1, 1024, 40_000, 65_500]),
+        }),
         clock: random.bits() as u32,
     };
     let mut image = world.image();

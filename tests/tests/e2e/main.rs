@@ -35,6 +35,7 @@ mod peers;
 mod pools;
 mod ports;
 mod probes;
+mod recovery;
 mod reload;
 mod restart;
 mod site;

@@ -23,7 +23,7 @@ use crate::{
 const EJECT: &str = "{ interval: 200ms, timeout: 100ms, rise: 1, fall: 2, via_vip: eject }";
 const WATCH: &str = "{ interval: 200ms, timeout: 100ms, rise: 1, fall: 2, via_vip: watch }";
 
-fn probed(family: Family, mode: Mode, probe: &str) -> Service<'_> {
+const fn probed(family: Family, mode: Mode, probe: &str) -> Service<'_> {
     Service {
         probe,
         ..web(family, mode)

@@ -125,13 +125,13 @@ pub(super) fn render(backends: &[BackendItem], paints: bool) -> String {
             backend.name.clone(),
             backend.address.clone(),
             or_dash(Some(backend.mode.clone()).filter(|mode| !mode.is_empty())),
-            backend.weight.to_string(),
+            weight(backend),
             state(backend),
             backend.admin.word().to_owned(),
             percent(backend.share),
             si(backend.packets),
             si(backend.bytes),
-            or_dash(backend.last_probe.clone()),
+            or_dash(probe(backend)),
             or_dash(backend.overridden.as_ref().map(override_text)),
         ]
     });
@@ -314,14 +314,36 @@ fn moved(changed: &Changed) -> String {
     format!("{slots_moved} of {slots} slots moved: {flows}\n")
 }
 
+/// The weight, and how much of it counts where that is not all.
+fn weight(backend: &BackendItem) -> String {
+    match backend.recovery.weight_percent {
+        100 => backend.weight.to_string(),
+        percent => format!("{} ({percent}%)", backend.weight),
+    }
+}
+
+/// How the last probe ended, and what came with it.
+fn probe(backend: &BackendItem) -> Option<String> {
+    let last = backend.last_probe.clone()?;
+    let feedback = backend.recovery.feedback.as_ref();
+    Some(
+        match feedback.and_then(|feedback| feedback.advised_percent) {
+            Some(percent) => format!("{last}, advises {percent}%"),
+            None => last,
+        },
+    )
+}
+
 /// What probes say, and why that has no consequence.
 fn state(backend: &BackendItem) -> String {
+    let state = backend.state.word();
     let path = backend.path.as_ref();
     match (backend.held, path.map(|path| path.state)) {
-        (Some(held), _) => format!("{} ({held})", backend.state.word()),
-        (None, Some(Health::Down)) => format!("{} (path DOWN)", backend.state.word()),
-        (None, _) if backend.standby => format!("{} (standby)", backend.state.word()),
-        (None, _) => backend.state.word().to_owned(),
+        (Some(held), _) => format!("{state} ({held})"),
+        (None, Some(Health::Down)) => format!("{state} (path DOWN)"),
+        (None, _) if backend.recovery.is_suppressed() => format!("{state} (suppressed)"),
+        (None, _) if backend.standby => format!("{state} (standby)"),
+        (None, _) => state.to_owned(),
     }
 }
 
@@ -337,9 +359,9 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "SERVICE  BACKEND  ADDRESS         MODE  WEIGHT  STATE  ADMIN   SHARE  PACKETS  BYTES  PROBE         OVERRIDE",
-                "web      b1       10.0.0.11:8080  nat        1  up     ready  100.0%        7    420  tcp ok 0.4ms  -",
-                "web      b2       10.0.0.12:8080  nat        1  down   drain    0.0%        0      0  tcp ok 0.4ms  drain, 28m00s left",
+                "SERVICE  BACKEND  ADDRESS         MODE  WEIGHT  STATE  ADMIN   SHARE  PACKETS  BYTES  PROBE                      OVERRIDE",
+                "web      b1       10.0.0.11:8080  nat        1  up     ready  100.0%        7    420  tcp ok 0.4ms, advises 75%  -",
+                "web      b2       10.0.0.12:8080  nat        1  down   drain    0.0%        0      0  tcp ok 0.4ms               drain, 28m00s left",
             ]
         );
     }

@@ -1,13 +1,14 @@
 //! `probe:` of a service.
 
 mod check;
+mod feedback;
 
 pub(super) use self::check::Reader;
 
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    model::{Check, Path, Probe, Protocol},
+    model::{Check, Path, Probe, Protocol, Start},
     problems::{Finding, Problems, Reported},
     raw::{Node, Value},
     source::Spanned,
@@ -16,7 +17,7 @@ use super::{
 };
 
 /// Keys of every type.
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 12] = [
     "type",
     "port",
     "interval",
@@ -27,6 +28,8 @@ const KEYS: [&str; 10] = [
     "rise",
     "fall",
     "via_vip",
+    "start",
+    "feedback",
 ];
 
 const PATHS: Choice<Path> = Choice {
@@ -44,6 +47,12 @@ const TIMEOUT: Duration = Duration::from_millis(500);
 const RISE: u32 = 2;
 const FALL: u32 = 3;
 
+const START: Choice<Start> = Choice {
+    what: "`start`",
+    words: &[("down", Start::Down), ("up", Start::Up)],
+    unsupported: &[],
+};
+
 /// More good or bad probes in a row than this are a slip.
 const MAX_COUNT: u32 = 1000;
 
@@ -59,6 +68,15 @@ pub(super) enum Setting {
 }
 
 impl Setting {
+    /// Whether backends of a service of `protocol` are probed.
+    pub(super) const fn probes(&self, protocol: Protocol) -> bool {
+        match self {
+            Self::On(_) => true,
+            Self::Unsaid => matches!(protocol, Protocol::Tcp),
+            Self::Off => false,
+        }
+    }
+
     /// What it means for a service of `protocol`: UDP has no handshake that could answer.
     pub(super) fn resolve(self, protocol: Protocol) -> Option<Probe> {
         match (self, protocol) {
@@ -83,6 +101,8 @@ impl Probe {
             rise: RISE,
             fall: FALL,
             via_vip: Path::Off,
+            start: Start::default(),
+            feedback: None,
         }
     }
 }
@@ -115,6 +135,10 @@ fn read_table(node: &Node, problems: &mut Problems) -> Result<Probe, Reported> {
     let via_vip = table
         .get("via_vip")
         .map_or(Ok(Path::Off), |node| PATHS.read(node, problems));
+    let start = table.get("start");
+    let start = start.map_or(Ok(Start::Down), |node| START.read(node, problems));
+    let feedback = table.get("feedback");
+    let feedback = feedback.map(|node| feedback::read(node, check.as_ref().ok(), problems));
     let times = times?;
     Ok(Probe {
         check: Arc::new(check?),
@@ -127,6 +151,8 @@ fn read_table(node: &Node, problems: &mut Problems) -> Result<Probe, Reported> {
         rise: rise?,
         fall: fall?,
         via_vip: via_vip?,
+        start: start?,
+        feedback: feedback.transpose()?,
     })
 }
 

@@ -135,6 +135,7 @@ fn backend_in(mode: Mode, address: &str, tunnel_source: Option<&str>) -> Backend
         health: |_, _| Health::Up,
         network: &Host,
         tracks: true,
+        parts: &Parts::new(),
         guests: &Guests::new(),
         probe_link: None,
     });
@@ -158,6 +159,7 @@ fn state(probe: Option<Probe>, health: Health, admin: Admin, weight: u16) -> Sta
         health: |_, _| health,
         network: &Host,
         tracks: true,
+        parts: &Parts::new(),
         guests: &Guests::new(),
         probe_link: None,
     })
@@ -198,6 +200,7 @@ fn config(probe: Option<Probe>, weight: u16) -> Config {
             affinity: None,
             announce: true,
             guards: model::Guards::default(),
+            recovery: model::Recovery::default(),
             backends: vec![model::Backend {
                 name: "b1".into(),
                 address: SocketAddr::new(ip("10.0.0.11"), 8080),
@@ -222,6 +225,8 @@ fn probe() -> Probe {
         rise: 2,
         fall: 3,
         via_vip: model::Path::Off,
+        start: model::Start::Down,
+        feedback: None,
     }
 }
 

@@ -56,6 +56,7 @@ fn said_of(entry: &Entry, live: bool, place: impl Fn(u16) -> u16) -> Backend {
         weight: entry.weight,
         health,
         live,
+        part: Part::WHOLE,
         keeps: health != Health::Down,
         leaving: false,
         next_hop: entry.next_hop,

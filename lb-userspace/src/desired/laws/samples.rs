@@ -181,6 +181,7 @@ prop_compose! {
             weight,
             health,
             live: health == Health::Up && weight > 0,
+            part: Part::WHOLE,
             keeps: health != Health::Down,
             leaving: false,
             next_hop: hop.map_or(NextHop::UNRESOLVED, |(hop, on_link)| next_hop(hop, on_link)),

@@ -17,12 +17,20 @@ use tokio::{
 };
 
 use super::{Way, tcp, tls};
-use crate::{config::model::Http, health::Outcome};
+use crate::{
+    config::model::{Adviser, Http},
+    health::{Outcome, feedback::Advice},
+};
 
 const USER_AGENT: &str = concat!("xlb/", env!("CARGO_PKG_VERSION"), " (probe)");
 
-/// Asks, and judges status and content.
-pub(super) async fn ask(way: &Way, check: &Http, clients: &tls::Clients) -> Result<(), Outcome> {
+/// Asks, and judges status and content; what the answer says beside that.
+pub(super) async fn ask(
+    way: &Way,
+    check: &Http,
+    adviser: Option<&Adviser>,
+    clients: &tls::Clients,
+) -> Result<Option<Advice>, Outcome> {
     let request = request(way.to, check).map_err(|_error| Outcome::NotMade(libc::EINVAL))?;
     // Dropped, it ends the connection.
     let mut driver = JoinSet::new();
@@ -38,12 +46,23 @@ pub(super) async fn ask(way: &Way, check: &Http, clients: &tls::Clients) -> Resu
     if !check.is_good(status) {
         return Err(Outcome::Status(status));
     }
+    let advice = advice(&response, adviser);
     let Some(pattern) = &check.body else {
-        return Ok(());
+        return Ok(advice);
     };
     let content = content(response.into_body()).await?;
     let is_good = pattern.is_in(&content);
-    is_good.then_some(()).ok_or(Outcome::Unexpected)
+    is_good.then_some(advice).ok_or(Outcome::Unexpected)
+}
+
+/// What a header says, where one is asked for.
+fn advice<B>(response: &Response<B>, adviser: Option<&Adviser>) -> Option<Advice> {
+    let Some(Adviser::Header(name)) = adviser else {
+        return None;
+    };
+    let value = response.headers().get(name);
+    let text = value.and_then(|value| value.to_str().ok());
+    Some(text.map_or(Advice::Invalid, Advice::parse))
 }
 
 fn request(address: SocketAddr, check: &Http) -> hyper::http::Result<Request<Empty<Bytes>>> {

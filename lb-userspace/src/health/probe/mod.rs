@@ -10,12 +10,19 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::{Instant, timeout};
+use tokio::{
+    join,
+    time::{Instant, timeout, timeout_at},
+};
 
-use super::Outcome;
-use crate::{config::model::Check, net::Doorway};
+use super::{Outcome, feedback::Advice};
+use crate::{
+    config::model::{Adviser, Check},
+    net::Doorway,
+};
 
 mod accounts;
+mod agent;
 mod dns;
 pub(crate) mod exec;
 mod full_size;
@@ -41,6 +48,8 @@ pub struct Asked {
     pub from: Option<(SocketAddr, u16)>,
     /// What is asked, and what a good answer is.
     pub check: Arc<Check>,
+    /// Where it says how much it is good for.
+    pub adviser: Option<Adviser>,
     /// How long it may take.
     pub timeout: Duration,
 }
@@ -52,6 +61,8 @@ pub struct Answer {
     pub outcome: Outcome,
     /// From the question to the answer or to giving up.
     pub latency: Duration,
+    /// What the backend says it is good for, if it was asked and answered.
+    pub advice: Option<Advice>,
 }
 
 /// Every kind of probe.
@@ -97,24 +108,39 @@ impl Way {
 impl Probe for Kinds {
     async fn probe(&self, asked: &Asked) -> Answer {
         let begun = Instant::now();
-        let mut outcome = within(asked.timeout, self.ask(asked)).await;
-        if outcome == Outcome::Ok {
-            outcome = self.ask_in_full(asked).await;
-        }
+        let until = begun + asked.timeout;
+        let check = async {
+            let answer = self.ask_within(asked).await;
+            (answer, begun.elapsed())
+        };
+        // Beside it: that the agent hangs says nothing of the backend.
+        let (((outcome, header), latency), agent) = join!(check, ask_agent(asked, until));
         Answer {
             outcome,
-            latency: begun.elapsed(),
+            latency,
+            advice: agent.or(header),
         }
     }
 }
 
 /// What a question ends in, at the latest after this time.
-async fn within(time: Duration, question: impl Future<Output = Result<(), Outcome>>) -> Outcome {
-    match timeout(time, question).await {
-        Ok(Ok(())) => Outcome::Ok,
-        Ok(Err(outcome)) => outcome,
-        Err(_elapsed) => Outcome::Timeout,
-    }
+async fn within<T>(
+    time: Duration,
+    question: impl Future<Output = Result<T, Outcome>>,
+) -> Result<T, Outcome> {
+    timeout(time, question)
+        .await
+        .unwrap_or(Err(Outcome::Timeout))
+}
+
+/// What the agent says, where there is one.
+async fn ask_agent(asked: &Asked, until: Instant) -> Option<Advice> {
+    let Some(Adviser::Agent(port)) = asked.adviser else {
+        return None;
+    };
+    let agent = SocketAddr::new(asked.address.ip(), port);
+    let answer = timeout_at(until, Box::pin(agent::ask(agent))).await;
+    Some(answer.unwrap_or(Advice::Invalid))
 }
 
 impl Kinds {
@@ -127,16 +153,30 @@ impl Kinds {
         }
     }
 
-    async fn ask(&self, asked: &Asked) -> Result<(), Outcome> {
-        let way = &self.way(asked)?;
-        match &*asked.check {
-            Check::Tcp(check) => talk::over_tcp(way, check).await,
-            Check::Udp(check) => talk::over_udp(way, check).await,
-            Check::Http(check) => http::ask(way, check, &self.tls).await,
-            Check::Dns(check) => dns::ask(way, check).await,
-            Check::Grpc(check) => grpc::ask(way, check, &self.tls).await,
-            Check::Exec(check) => self.commands.ask(way.to, check).await,
+    /// How a probe ended, and what came with a good answer.
+    async fn ask_within(&self, asked: &Asked) -> (Outcome, Option<Advice>) {
+        match within(asked.timeout, self.ask(asked)).await {
+            Ok(advice) => (self.ask_in_full(asked).await, advice),
+            Err(outcome) => (outcome, None),
         }
+    }
+
+    /// What comes with a good answer. What takes much room is made for the time that it takes: there is a task for each
+    /// backend, and most sleep.
+    async fn ask(&self, asked: &Asked) -> Result<Option<Advice>, Outcome> {
+        let way = &self.way(asked)?;
+        let answer = match &*asked.check {
+            Check::Http(check) => {
+                let adviser = asked.adviser.as_ref();
+                return Box::pin(http::ask(way, check, adviser, &self.tls)).await;
+            }
+            Check::Tcp(check) => Box::pin(talk::over_tcp(way, check)).await,
+            Check::Udp(check) => Box::pin(talk::over_udp(way, check)).await,
+            Check::Dns(check) => Box::pin(dns::ask(way, check)).await,
+            Check::Grpc(check) => Box::pin(grpc::ask(way, check, &self.tls)).await,
+            Check::Exec(check) => Box::pin(self.commands.ask(way.to, check)).await,
+        };
+        answer.map(|()| None)
     }
 
     /// Asks a path that is good every so often whether it takes packets of full size, as far as it is one of TCP.
@@ -149,14 +189,14 @@ impl Kinds {
         if !self.turns.is_due(from) {
             return Outcome::Ok;
         }
-        let question = full_size::ask(&portal, from, asked.address, bytes);
+        let question = Box::pin(full_size::ask(&portal, from, asked.address, bytes));
         match within(asked.timeout, question).await {
-            Outcome::Ok => {
+            Ok(()) => {
                 self.turns.arrived(from);
                 Outcome::Ok
             }
-            Outcome::Timeout => Outcome::FullSizeLost,
-            other => other,
+            Err(Outcome::Timeout) => Outcome::FullSizeLost,
+            Err(other) => other,
         }
     }
 

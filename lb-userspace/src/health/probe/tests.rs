@@ -15,6 +15,7 @@ use super::*;
 use crate::{
     config::model::{Dns, Exec, Expression, Http, Pattern, Talk, Word},
     net::sandbox,
+    slot_table::Part,
 };
 
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -26,9 +27,23 @@ async fn answer(address: SocketAddr, check: Check, timeout: Duration) -> Answer 
         from: None,
         address,
         check: Arc::new(check),
+        adviser: None,
         timeout,
     };
     Kinds::default().probe(&asked).await
+}
+
+/// What a backend says it is good for, and what its probe says.
+async fn advice(address: SocketAddr, check: Check, adviser: Adviser) -> (Option<Advice>, Outcome) {
+    let asked = Asked {
+        from: None,
+        address,
+        check: Arc::new(check),
+        adviser: Some(adviser),
+        timeout: SHORT * 4,
+    };
+    let answer = Kinds::default().probe(&asked).await;
+    (answer.advice, answer.outcome)
 }
 
 async fn outcome(address: SocketAddr, check: Check) -> Outcome {
@@ -175,19 +190,94 @@ async fn a_datagram_is_answered() {
     assert_eq!(outcome(nobody, ping(None)).await, Outcome::Refused);
 }
 
+fn http(body: Option<&str>) -> Check {
+    Check::Http(Http {
+        tls: None,
+        method: "GET",
+        path: "/".to_owned(),
+        host: None,
+        headers: Vec::new(),
+        status: vec![(200, 299)],
+        body: body.map(text),
+    })
+}
+
+#[tokio::test]
+async fn a_header_tells_what_a_backend_is_good_for() {
+    let takes = |percent| Some(Advice::Takes(Part::of(percent)));
+    for (said, expected) in [
+        (
+            &b"HTTP/1.1 200 OK\r\nX-Load-Weight: 75%\r\n\r\n"[..],
+            (takes(75), Outcome::Ok),
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\nx-load-weight: 0%\r\n\r\n",
+            (takes(0), Outcome::Ok),
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\nX-Load-Weight: much\r\n\r\n",
+            (Some(Advice::Invalid), Outcome::Ok),
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\n\r\n",
+            (Some(Advice::Invalid), Outcome::Ok),
+        ),
+        (
+            b"HTTP/1.1 503 No\r\nX-Load-Weight: 75%\r\n\r\n",
+            (None, Outcome::Status(503)),
+        ),
+    ] {
+        let adviser = Adviser::Header("x-load-weight".to_owned());
+        let heard = advice(server(said, 1), http(None), adviser).await;
+        assert_eq!(heard, expected, "{}", String::from_utf8_lossy(said));
+    }
+}
+
+#[tokio::test]
+async fn an_agent_tells_what_a_backend_is_good_for_and_nothing_of_its_health() {
+    let takes = |percent| Some(Advice::Takes(Part::of(percent)));
+    for (said, expected) in [
+        (&b"75%\n"[..], takes(75)),
+        (b"ready 0%\r\nmore", takes(0)),
+        (b"30%", takes(30)),
+        (b"down\n", Some(Advice::Invalid)),
+        (b"", Some(Advice::Invalid)),
+        (b"\xff%\n", Some(Advice::Invalid)),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let agent = agent(said);
+        let heard = advice(listener.local_addr().unwrap(), tcp(), Adviser::Agent(agent)).await;
+        assert_eq!(
+            heard,
+            (expected, Outcome::Ok),
+            "{}",
+            String::from_utf8_lossy(said)
+        );
+    }
+    let [listener, hangs] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let address = listener.local_addr().unwrap();
+    let port = |listener: &TcpListener| listener.local_addr().unwrap().port();
+    let heard = advice(address, tcp(), Adviser::Agent(port(&hangs))).await;
+    assert_eq!(heard, (Some(Advice::Invalid), Outcome::Ok), "it hangs");
+    let closed = port(&hangs);
+    drop(hangs);
+    let heard = advice(address, tcp(), Adviser::Agent(closed)).await;
+    assert_eq!(heard, (Some(Advice::Invalid), Outcome::Ok), "it refuses");
+}
+
+/// Says these words to whoever comes first; the port.
+fn agent(said: &'static [u8]) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.write_all(said).unwrap();
+    });
+    port
+}
+
 #[tokio::test]
 async fn a_server_that_speaks_otherwise_is_no_web_server() {
-    let http = || {
-        Check::Http(Http {
-            tls: None,
-            method: "GET",
-            path: "/".to_owned(),
-            host: None,
-            headers: Vec::new(),
-            status: vec![(200, 299)],
-            body: Some(text("fine")),
-        })
-    };
     for (said, expected) in [
         (&b"HTTP/1.1 200 OK\r\n\r\nall is fine"[..], Outcome::Ok),
         (
@@ -203,7 +293,7 @@ async fn a_server_that_speaks_otherwise_is_no_web_server() {
         (b"+OK POP3\r\n", Outcome::Malformed),
         (b"", Outcome::Closed),
     ] {
-        let heard = outcome(server(said, 1), http()).await;
+        let heard = outcome(server(said, 1), http(Some("fine"))).await;
         let shown = String::from_utf8_lossy(said);
         assert_eq!(heard, expected, "{shown}");
     }

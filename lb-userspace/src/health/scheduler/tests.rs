@@ -233,15 +233,168 @@ async fn those_that_hang_keep_nobody_waiting() {
     assert!(asked.iter().all(|&n| n >= 9), "{asked:?}");
 }
 
+/// Whichever of three it is that fails, however, and however soon it is asked again when in doubt.
+#[tokio::test(start_paused = true)]
+async fn one_failed_probe_in_three_changes_nothing_in_ten_minutes() {
+    const MINUTES: Duration = Duration::from_mins(10);
+    let failures = [Outcome::Refused, Outcome::Timeout, Outcome::Unreachable];
+    let network = Network::default();
+    let (mut prober, mut events) = Prober::new(network.clone(), CONCURRENCY, |_| ());
+    let mut targets = Vec::new();
+    for (failure, place, fast) in failures
+        .into_iter()
+        .flat_map(|failure| (0..3).map(move |place| (failure, place)))
+        .flat_map(|(failure, place)| [1, 4].map(|fast| (failure, place, fast)))
+    {
+        let number = u8::try_from(targets.len() + 1).unwrap();
+        let mut pattern = vec![Outcome::Ok; 3];
+        pattern[place] = failure;
+        network.repeat(number, pattern);
+        targets.push(patient(number, fast));
+    }
+    prober.set_targets(targets.clone());
+    sleep(MINUTES).await;
+    while let Ok(event) = events.try_recv() {
+        assert_eq!(event.transition, None, "{event:?}");
+    }
+    for target in &targets {
+        let report = prober.reports().of("web", target.backend).unwrap();
+        assert_eq!(report.health, Health::Up);
+        let SocketAddr::V4(address) = target.backend else {
+            panic!("{target:?}");
+        };
+        let asked = network.asked(address.ip().octets()[3]);
+        assert!(asked >= 540, "asked {asked} times in ten minutes");
+    }
+}
+
+/// The same network takes one out that fails three times in a row.
+#[tokio::test(start_paused = true)]
+async fn three_failed_probes_in_a_row_of_four_take_a_backend_out() {
+    let network = Network::default();
+    let (mut prober, mut events) = Prober::new(network.clone(), CONCURRENCY, |_| ());
+    let failed = Outcome::Refused;
+    network.repeat(1, vec![Outcome::Ok, failed, failed, failed]);
+    prober.set_targets(vec![patient(1, 1)]);
+    let event = next_transition(&mut events).await;
+    assert_eq!(event.transition.unwrap().to, Health::Down);
+    assert_eq!(network.asked(1), 4);
+}
+
+/// Asked each second, and so many times as often while in doubt; out after three failures.
+fn patient(number: u8, fast: u32) -> Target {
+    let mut target = target("web", number, Health::Up);
+    let second = Duration::from_secs(1);
+    target.probe.interval = second;
+    target.probe.fast_interval = second / fast;
+    target.probe.down_interval = second;
+    target.probe.max_interval = second;
+    target.probe.fall = 3;
+    target
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_falls_again_and_again_is_kept_out_for_a_while() {
+    let network = Network::default();
+    let (mut prober, mut events) = Prober::new(network.clone(), CONCURRENCY, |_| ());
+    let mut damped = target("web", 1, Health::Up);
+    let rules = model::Damping {
+        half_life: Duration::from_mins(1),
+        suppress: 2500,
+        reuse: 1000,
+        max: Duration::from_mins(4),
+    };
+    damped.damping = Some(rules);
+    prober.set_targets(vec![damped.clone(), target("api", 1, Health::Up)]);
+    let mut rises = Vec::new();
+    for _ in 0..3 {
+        for (outcome, to) in [(Outcome::Refused, Health::Down), (Outcome::Ok, Health::Up)] {
+            network.answer(1, outcome);
+            let mut changed = next_transition(&mut events).await;
+            while changed.service != "web" {
+                changed = next_transition(&mut events).await;
+            }
+            assert_eq!(changed.transition.unwrap().to, to);
+            rises.push((changed.rises, changed.suppressed));
+        }
+    }
+    let [down, up] = [(false, None), (true, None)];
+    let (kept_out, still) = ((false, Some(true)), (false, None));
+    assert_eq!(rises, [down, up, down, up, kept_out, still]);
+    let report = |service| prober.reports().of(service, address(1)).unwrap();
+    assert_eq!(
+        (report("web").health, report("api").penalty),
+        (Health::Up, None)
+    );
+    assert!(report("web").penalty.unwrap().is_suppressed());
+
+    let since = Instant::now();
+    let reused = loop {
+        let event = events.recv().await.unwrap();
+        if event.suppressed.is_some() {
+            break event;
+        }
+    };
+    assert_eq!((reused.suppressed, reused.rises), (Some(false), true));
+    assert_eq!(reused.transition, None);
+    assert!(since.elapsed() <= rules.max + INTERVAL * 2);
+}
+
+/// Whatever it answers: who never falls is never kept out, and who falls no more is back within the hold time.
+#[test]
+fn nobody_is_kept_out_without_falls_or_for_ever() {
+    let steps = prop::collection::vec((any::<bool>(), 0u64..900), 1..40);
+    TestRunner::default()
+        .run(&(steps, 1_u32..4), |(steps, falls)| {
+            runtime().block_on(flap(steps, falls));
+            Ok(())
+        })
+        .unwrap();
+}
+
+async fn flap(steps: Vec<(bool, u64)>, falls: u32) {
+    let network = Network::default();
+    let (mut prober, mut events) = Prober::new(network.clone(), 2, |_| ());
+    let mut damped = target("web", 1, Health::Up);
+    let rules = model::Damping {
+        half_life: Duration::from_secs(10),
+        suppress: 1000 * falls,
+        reuse: 500,
+        max: Duration::from_secs(30),
+    };
+    damped.damping = Some(rules);
+    prober.set_targets(vec![damped]);
+    let is_suppressed = |prober: &Prober<Network>| {
+        let report = prober.reports().of("web", address(1)).unwrap();
+        report.penalty.unwrap().is_suppressed()
+    };
+    let mut fallen = 0;
+    for (good, millis) in steps {
+        network.answer(1, if good { Outcome::Ok } else { Outcome::Refused });
+        sleep(Duration::from_millis(millis)).await;
+        while let Ok(event) = events.try_recv() {
+            let to = event.transition.map(|it| it.to);
+            fallen += u32::from(to == Some(Health::Down));
+        }
+        assert!(fallen >= falls || !is_suppressed(&prober));
+    }
+    network.answer(1, Outcome::Ok);
+    sleep(rules.max + INTERVAL * 4).await;
+    assert!(!is_suppressed(&prober));
+    let report = prober.reports().of("web", address(1)).unwrap();
+    assert_eq!(report.health, Health::Up);
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap()
+}
+
 #[test]
 fn events_and_reports_tell_the_same_story() {
-    let runtime = || {
-        tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()
-            .unwrap()
-    };
     let steps = prop::collection::vec((1u8..5, any::<bool>(), 0u64..900), 1..20);
     TestRunner::default()
         .run(&steps, |steps| {
@@ -297,7 +450,8 @@ async fn real_connects_follow_a_real_listener() {
 /// Backends 10.0.0.1 to 10.0.0.255 that answer as the test says: at once, or never.
 #[derive(Clone, Debug, Default)]
 struct Network {
-    outcomes: Arc<Mutex<BTreeMap<u8, Outcome>>>,
+    /// One after the other, again and again.
+    outcomes: Arc<Mutex<BTreeMap<u8, Vec<Outcome>>>>,
     asked: Arc<Mutex<BTreeMap<u8, usize>>>,
     ports: Arc<Mutex<Vec<u16>>>,
     running: Arc<AtomicUsize>,
@@ -306,7 +460,11 @@ struct Network {
 
 impl Network {
     fn answer(&self, backend: u8, outcome: Outcome) {
-        self.outcomes.lock().unwrap().insert(backend, outcome);
+        self.repeat(backend, vec![outcome]);
+    }
+
+    fn repeat(&self, backend: u8, outcomes: Vec<Outcome>) {
+        self.outcomes.lock().unwrap().insert(backend, outcomes);
     }
 
     fn asked(&self, backend: u8) -> usize {
@@ -328,10 +486,13 @@ impl Probe for Network {
             panic!("{address}");
         };
         let [.., backend] = v4.ip().octets();
-        *self.asked.lock().unwrap().entry(backend).or_default() += 1;
+        let before = self.asked(backend);
+        self.asked.lock().unwrap().insert(backend, before + 1);
         self.ports.lock().unwrap().push(address.port());
-        let outcome = self.outcomes.lock().unwrap().get(&backend).copied();
-        let outcome = outcome.unwrap_or(Outcome::Ok);
+        let outcome = match self.outcomes.lock().unwrap().get(&backend) {
+            Some(outcomes) => outcomes[before % outcomes.len()],
+            None => Outcome::Ok,
+        };
         let running = self.running.fetch_add(1, Ordering::Relaxed) + 1;
         self.most.fetch_max(running, Ordering::Relaxed);
         let latency = match outcome {
@@ -340,7 +501,11 @@ impl Probe for Network {
         };
         sleep(latency).await;
         self.running.fetch_sub(1, Ordering::Relaxed);
-        Answer { outcome, latency }
+        Answer {
+            outcome,
+            latency,
+            advice: None,
+        }
     }
 }
 
@@ -391,8 +556,11 @@ fn target(service: &str, n: u8, initial: Health) -> Target {
             rise: 2,
             fall: 2,
             via_vip: model::Path::Off,
+            start: model::Start::Down,
+            feedback: None,
         },
         most_out: usize::MAX,
         initial,
+        damping: None,
     }
 }

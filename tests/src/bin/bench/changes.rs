@@ -126,6 +126,7 @@ impl Balancer {
             },
             network: &self.host,
             tracks: true,
+            parts: &desired::Parts::new(),
             guests: &desired::Guests::new(),
             probe_link: None,
         });

@@ -2,7 +2,7 @@
 
 use std::{net::Ipv4Addr, time::Duration};
 
-use lb_userspace::slot_table::{Member, SlotTable};
+use lb_userspace::slot_table::{Member, Part, SlotTable};
 
 use crate::figures::{median, ms, timed};
 
@@ -65,6 +65,7 @@ fn members(count: u16, weights: &[u16]) -> Vec<Member> {
             address: (Ipv4Addr::from_bits((10 << 24) + host), 8080).into(),
             weight,
             live: true,
+            part: Part::WHOLE,
         })
         .collect()
 }
