@@ -1,7 +1,7 @@
 //! Probes of the path: by way of the VIP, beside those of the backend's own address.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     net::{IpAddr, SocketAddr},
 };
 
@@ -157,11 +157,9 @@ impl Paths {
             };
             targets.extend(aims.targets());
         }
-        let is_aimed = |(service, backend): &(String, SocketAddr)| {
-            let mut aimed = targets.iter();
-            aimed.any(|target| (&target.service, target.backend) == (service, *backend))
-        };
-        self.known.retain(|key, _| is_aimed(key));
+        let aimed = targets.iter();
+        let aimed: HashSet<_> = aimed.map(|it| (it.service.clone(), it.backend)).collect();
+        self.known.retain(|key, _| aimed.contains(key));
         self.prober.set_targets(targets);
     }
 

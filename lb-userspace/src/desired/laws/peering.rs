@@ -560,3 +560,50 @@ fn flows_of_a_backend_that_returns_are_kept_until_it_is_seen() {
     late.now += 1;
     late.take_parked();
 }
+
+/// Who has no flows of its own believes the latest word: a row may have moved before, elsewhere and here.
+#[test]
+fn who_has_no_flows_believes_the_latest_word() {
+    for has_traffic in [false, true] {
+        let (mut one, mut late) = one_and_a_late_one();
+        late.take(&one.news());
+        late.has_traffic = has_traffic;
+        let (slot, row) = {
+            let mut rows = (0..).zip(one.service().rows.iter());
+            rows.find(|(_, row)| row.is_moving()).unwrap()
+        };
+        let before = late.service().rows[slot as usize];
+        // Its older owner died there: its flows, and new ones, are where it is.
+        let owner = one.address(row.primary()).unwrap();
+        let at_home = Row::moving(u16::try_from(row.primary()).unwrap(), row.primary() as u16);
+        let service = one.maps.installed.services.get_mut(&vip(0)).unwrap();
+        service.set_rows(&[(slot, at_home)]);
+        let told = one.news();
+        assert!(told.rows.iter().any(|row| row.slot == slot));
+        late.take(&told);
+        let after = late.service().rows[slot as usize];
+        if has_traffic {
+            assert_eq!(after, before);
+        } else {
+            assert_eq!(late.address(after.old()), Some(owner));
+        }
+    }
+}
+
+/// A flow whose backend died since is nobody's: it is not told.
+#[test]
+fn flows_of_the_dead_are_not_told() {
+    let mut one = Balancer::new(NOW);
+    one.install(&state(0..3));
+    let hash = hash_of(3) + 5;
+    one.confirmed(hash, 1, NOW);
+    let mut dead = state(0..3);
+    dead.services[0].backends[1].health = Health::Down;
+    dead.services[0].backends[1].live = false;
+    dead.services[0].backends[1].keeps = false;
+    one.now += 2;
+    one.install(&dead);
+    one.now += 2;
+    one.install(&state(0..3));
+    assert_eq!(one.news().flows, []);
+}

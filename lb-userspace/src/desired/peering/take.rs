@@ -131,6 +131,15 @@ impl<S: Store> Taking<'_, S> {
         self.named.get(place as usize).filter(|_| is_down).copied()
     }
 
+    /// Whether what was seen so many seconds ago is of a backend that is down here, but was seen to return elsewhere: a
+    /// peer may notice a death some seconds later than this balancer.
+    fn is_after_death(&self, owner: &Owner, age: u16) -> bool {
+        const LATER: u32 = 2;
+        let service = self.installed.services.get(&owner.vip);
+        let entry = service.and_then(|service| service.at(owner.address));
+        entry.is_some_and(|(_, entry)| ago(self.taker.now, age) > entry.since + LATER)
+    }
+
     fn owner(&mut self, place: u32) -> Option<Known> {
         let known = self.owners.get(place as usize).copied();
         match known.unwrap_or(Err(Left::UnknownBackend)) {
@@ -166,8 +175,8 @@ impl<S: Store> Taking<'_, S> {
             }
             return;
         }
-        let pair = extent + row.primary();
-        let Some(next) = next(row, known.offset, || self.has_traffic(pair)) else {
+        let has_traffic = |offset| self.has_traffic(extent + offset);
+        let Some(next) = next(row, known.offset, has_traffic) else {
             if row.is_stable() {
                 self.telling.contest(known.vip, told.slot);
             }
@@ -217,6 +226,7 @@ impl<S: Store> Taking<'_, S> {
     fn flow(&mut self, told: &FlowNews) {
         let Some(known) = self.owner(told.owner) else {
             let down = self.down(told.owner);
+            let down = down.filter(|owner| self.is_after_death(owner, told.age));
             down.inspect(|owner| self.parked.flow(*owner, *told, self.taker.now));
             return;
         };
@@ -361,15 +371,15 @@ impl<S: Store> Taking<'_, S> {
 }
 
 /// What becomes of a row whose older flows a peer has with `old`; `None`: it stays as it is, because this
-/// balancer knows otherwise.
-fn next(row: Row, old: u16, has_traffic: impl FnOnce() -> bool) -> Option<Row> {
+/// balancer knows otherwise: it has flows of its own. `has_traffic`: whether packets ever went to a backend.
+fn next(row: Row, old: u16, mut has_traffic: impl FnMut(u32) -> bool) -> Option<Row> {
     if row != Row::EMPTY && row.old() == u32::from(old) {
         return Some(row);
     }
     // A row that moved here has its flows with another one, and at rest with its owner, if there are any.
+    let mut may_have = |owner| owner != u32::from(Row::NONE) && has_traffic(owner);
     let has_history = row.is_moving() && row.old() != row.primary();
-    let is_owned = row.primary() != u32::from(Row::NONE);
-    if has_history || (is_owned && has_traffic()) {
+    if may_have(row.primary()) || has_history && may_have(row.old()) {
         return None;
     }
     let primary = u16::try_from(row.primary()).unwrap_or(Row::NONE);

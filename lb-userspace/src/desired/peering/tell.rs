@@ -83,7 +83,8 @@ impl Telling {
         let mut names = Names::new(news);
         let mut before = std::mem::take(&mut self.rows);
         for (vip, service) in &installed.services {
-            for (slot, row) in service.split() {
+            // Also those whose older flows are with the owner of the new ones: elsewhere they may be with another.
+            for (slot, row) in service.moving() {
                 let times = times(store, service.table.element(), slot);
                 let key = (*vip, slot);
                 let told = before.remove(&key);
@@ -167,6 +168,11 @@ impl<S: Store> Look<'_, S> {
         // Of the entry before: what belongs to this one is written by the next look.
         let (hash, extent) = Origin(origin).of_entry(bucket, entry.tag())?;
         let (vip, service) = self.extents.get(&extent)?;
+        let owner = service.entries.get(entry.owner() as usize)?.as_ref()?;
+        // Its backend died since.
+        if !entry.is_since(owner.since, self.now) {
+            return None;
+        }
         let idle = service.patience.idle;
         let is_fresh = is_told && told.age(self.now) < refresh(idle);
         if is_fresh || !entry.is_live(self.now, idle.into()) {
