@@ -273,6 +273,14 @@ pub struct Guards {
     pub backup_below: Threshold,
 }
 
+impl Guards {
+    /// The most of so many backends that may be out at a time.
+    #[must_use]
+    pub fn most_out(&self, all: usize) -> usize {
+        self.max_ejected.map_or(all, |share| share.of(all))
+    }
+}
+
 impl Default for Guards {
     fn default() -> Self {
         Self {

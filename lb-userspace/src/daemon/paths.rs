@@ -186,11 +186,7 @@ impl Paths {
                     ))
                 })
                 .collect();
-            let all = service.backends.len();
-            let most = service
-                .guards
-                .max_ejected
-                .map_or(all, |share| share.of(all));
+            let most = service.guards.most_out(service.backends.len());
             let known = before.get(&service.name).cloned().unwrap_or_default();
             let ejected = ejected(&known, &backends, most);
             self.ejected.insert(service.name.clone(), ejected);

@@ -19,11 +19,7 @@ pub(super) fn targets(
         let Some(probe) = &service.probe else {
             continue;
         };
-        let all = service.backends.len();
-        let most_out = service
-            .guards
-            .max_ejected
-            .map_or(all, |share| share.of(all));
+        let most_out = service.guards.most_out(service.backends.len());
         for backend in &service.backends {
             if effective.admin(&service.name, backend.address) == Admin::Maint {
                 continue;

@@ -98,10 +98,7 @@ fn open(mut backends: Vec<&mut Backend>, is_ready: impl Fn(SocketAddr) -> bool) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        config,
-        desired::state::examples::{PATIENCE, backend},
-    };
+    use crate::{config, desired::state::examples::probed};
 
     fn config(guards: &str) -> Config {
         let text = format!(
@@ -112,35 +109,12 @@ mod tests {
         config::parse("xlb.yaml", text.as_bytes()).unwrap().config
     }
 
-    /// Backends of which these are known so.
-    fn state(config: &Config, health: [Health; 4]) -> State {
-        let service = &config.services[0];
-        let backends = service.backends.iter().zip(health);
-        let backends = backends.map(|(it, health)| Backend {
-            health,
-            live: health == Health::Up,
-            keeps: health != Health::Down,
-            ..backend(it.address)
-        });
-        let service = Service {
-            vip: service.vip,
-            slots: 4096,
-            mss: 0,
-            patience: PATIENCE,
-            backends: backends.collect(),
-        };
-        State {
-            services: vec![service],
-            ..State::default()
-        }
-    }
-
     const UP: Health = Health::Up;
     const DOWN: Health = Health::Down;
 
     /// Who takes flows, of those of whom this is known; the third one is drained.
     fn live(config: &Config, health: [Health; 4], short: &mut Short) -> [bool; 4] {
-        let mut state = state(config, health);
+        let mut state = probed(config, health);
         let drained = config.services[0].backends[2].address;
         state.services[0].backends[2].live = false;
         drop(apply(&mut state, config, short, |_, at| at != drained));
@@ -153,7 +127,7 @@ mod tests {
         let config = config("min_up: 3");
         let mut short = Short::new();
         let mut told = |health| {
-            let mut state = state(&config, health);
+            let mut state = probed(&config, health);
             let told = apply(&mut state, &config, &mut short, |_, _| true);
             told.into_iter()
                 .map(|(_, is_short)| is_short)
@@ -202,7 +176,7 @@ mod tests {
         let config = config("min_up: { count: 2, hysteresis: 1 }");
         let mut short = Short::new();
         let mut percents = |health| {
-            let mut state = state(&config, health);
+            let mut state = probed(&config, health);
             state.services[0].backends[0].part = Part::NONE;
             drop(apply(&mut state, &config, &mut short, |_, _| true));
             let backends = &state.services[0].backends;

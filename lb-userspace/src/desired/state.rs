@@ -209,6 +209,7 @@ pub enum Action {
 #[cfg(test)]
 pub(super) mod examples {
     use super::*;
+    use crate::config::model::Config;
 
     /// Quarter of an hour, and an hour.
     pub(in crate::desired) const PATIENCE: Patience = Patience {
@@ -220,6 +221,32 @@ pub(super) mod examples {
         refuses: false,
         affinity: 0,
     };
+
+    /// The first service of a configuration, of whose backends this is known.
+    pub(in crate::desired) fn probed<const N: usize>(
+        config: &Config,
+        health: [Health; N],
+    ) -> State {
+        let model = &config.services[0];
+        let backends = model.backends.iter().zip(health);
+        let backends = backends.map(|(it, health)| Backend {
+            health,
+            live: health == Health::Up,
+            keeps: health != Health::Down,
+            ..backend(it.address)
+        });
+        let service = Service {
+            vip: model.vip,
+            slots: 4096,
+            mss: 0,
+            patience: PATIENCE,
+            backends: backends.collect(),
+        };
+        State {
+            services: vec![service],
+            ..State::default()
+        }
+    }
 
     /// It is up, and its neighbour known.
     pub(in crate::desired) fn backend(address: SocketAddr) -> Backend {

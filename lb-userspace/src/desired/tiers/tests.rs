@@ -5,7 +5,7 @@ use crate::{
     config,
     desired::{
         quorum::{self, Short},
-        state::examples::{PATIENCE, backend},
+        state::examples::probed,
     },
     health::Health,
 };
@@ -25,31 +25,9 @@ const UP: Health = Health::Up;
 const DOWN: Health = Health::Down;
 const UNKNOWN: Health = Health::Unknown;
 
-fn state(config: &Config, health: [Health; 5]) -> State {
-    let model = &config.services[0];
-    let backends = model.backends.iter().zip(health);
-    let backends = backends.map(|(it, health)| Backend {
-        health,
-        live: health == UP,
-        keeps: health != DOWN,
-        ..backend(it.address)
-    });
-    let service = Service {
-        vip: model.vip,
-        slots: 4096,
-        mss: 0,
-        patience: PATIENCE,
-        backends: backends.collect(),
-    };
-    State {
-        services: vec![service],
-        ..State::default()
-    }
-}
-
 /// Who takes flows, of those of whom this is known.
 fn live(config: &Config, health: [Health; 5], in_use: &mut InUse) -> [bool; 5] {
-    let mut state = state(config, health);
+    let mut state = probed(config, health);
     apply(&mut state, config, in_use);
     let backends = &state.services[0].backends;
     std::array::from_fn(|index| backends[index].live)
@@ -84,7 +62,7 @@ fn backups_stand_by_until_no_primary_is_left() {
 #[test]
 fn they_stand_by_without_slots_and_with_their_flows() {
     let config = config("idle: 1s");
-    let mut state = state(&config, [UP; 5]);
+    let mut state = probed(&config, [UP; 5]);
     apply(&mut state, &config, &mut InUse::new());
     let shown = state.services[0].backends.iter();
     let shown: Vec<_> = shown
@@ -135,7 +113,7 @@ fn a_change_is_told_once() {
     let config = config("min_up: 2");
     let mut in_use = InUse::new();
     let mut told = |health| {
-        let turns = apply(&mut state(&config, health), &config, &mut in_use);
+        let turns = apply(&mut probed(&config, health), &config, &mut in_use);
         turns
             .into_iter()
             .map(|turn| (turn.to_string(), turn.is_higher))
@@ -156,7 +134,7 @@ fn backups_make_up_a_quorum_where_primaries_do_not() {
     let config = config("min_up: { count: 2, hysteresis: 9 }");
     let (mut in_use, mut short) = (InUse::new(), Short::new());
     let mut live = |health| {
-        let mut state = state(&config, health);
+        let mut state = probed(&config, health);
         apply(&mut state, &config, &mut in_use);
         quorum::apply(&mut state, &config, &mut short, |_, _| true);
         let backends = state.services[0].backends.iter();
@@ -209,7 +187,7 @@ proptest! {
             let up_before = health.iter().zip(tiers).filter(|(_, number)| *number < tier);
             let up_before = up_before.filter(|(health, _)| **health == UP).count();
             prop_assert!(tier == 0 || up_before < below + hysteresis);
-            let again = apply(&mut state(&config, health), &config, &mut in_use);
+            let again = apply(&mut probed(&config, health), &config, &mut in_use);
             prop_assert!(again.is_empty(), "{:?}", again);
         }
     }
@@ -222,7 +200,7 @@ proptest! {
         let mut turns = 0;
         for is_up in flapping {
             let health = [if is_up { UP } else { DOWN }, DOWN, UP, UP, UP];
-            turns += apply(&mut state(&config, health), &config, &mut in_use).len();
+            turns += apply(&mut probed(&config, health), &config, &mut in_use).len();
         }
         prop_assert!(turns <= 1);
     }
