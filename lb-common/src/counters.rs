@@ -18,6 +18,23 @@ pub struct Traffic {
     pub return_bytes: u64,
 }
 
+/// What packets show of one service's backend, in the map `SIGNALS` under the pair's index: a
+/// [`Signal`](crate::attempt::Signal) each. All CPUs add to it.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct Signals {
+    /// Connections that clients began to open.
+    pub tried: u64,
+    /// SYNs of those that came again.
+    pub again: u64,
+    /// Those that opened.
+    pub opened: u64,
+    /// Connections that the backend ended or refused (RST), where its answers pass here.
+    pub resets: u64,
+}
+
 impl core::ops::AddAssign for Traffic {
     fn add_assign(&mut self, other: Self) {
         self.packets = self.packets.wrapping_add(other.packets);

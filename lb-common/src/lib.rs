@@ -7,7 +7,7 @@
 //!    in the differential test.
 //! 2. [`maps`]: every BPF map with its key, value, writer and reader; the values have a module each
 //!    ([`directory`], [`row`], [`backend`], [`next_hop`], [`route`], [`interface`], [`counters`],
-//!    [`range`], [`pool`], [`path`], [`flow`], [`fragment`], [`tracked`]).
+//!    [`range`], [`pool`], [`path`], [`flow`], [`fragment`], [`tracked`], [`attempt`]).
 //! 3. [`decap`]: the other end of tunnels, on a backend: a data path of its own.
 //!
 //! Byte order: what lies on the wire is a byte array in network order; integers are host order.
@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 pub mod address;
+pub mod attempt;
 pub mod backend;
 mod bits;
 pub mod checksum;

@@ -14,6 +14,8 @@
 //! | `TIMES` | array, memory-mapped | as `SLOTS`, [`Times`](crate::row::Times) | daemon, data path | daemon |
 //! | `TRACKED` | array, memory-mapped | [`Bucket`](crate::tracked::Bucket) | data path; the daemon clears | data path |
 //! | `ORIGINS` | array, memory-mapped | [`ENTRIES`](crate::tracked::ENTRIES) [`Origin`](crate::tracked::Origin)s | data path, daemon | daemon |
+//! | `ATTEMPTS` | array | [`Attempt`](crate::attempt::Attempt) | data path | data path |
+//! | `SIGNALS` | array, memory-mapped | [`Signals`](crate::counters::Signals) | data path | daemon |
 //! | `FLOWS` | hash | [`FlowKey`](crate::flow::FlowKey) → [`Flow`](crate::flow::Flow) | data path; the daemon takes out | data path |
 //! | `NEXT_FLOWS` | hash | as `FLOWS`, while that grows | data path, daemon | data path |
 //! | `FRAGMENTS` | LRU hash | [`FragmentKey`](crate::fragment::FragmentKey) → [`Fragment`](crate::fragment::Fragment) | data path | data path |
@@ -57,6 +59,10 @@ pub const RANGES: &str = "RANGES";
 pub const POOLS: &str = "POOLS";
 /// Path MTUs of tunnels.
 pub const PATHS: &str = "PATHS";
+/// Connections on their way to be opened.
+pub const ATTEMPTS: &str = "ATTEMPTS";
+/// What packets show of backends.
+pub const SIGNALS: &str = "SIGNALS";
 /// Remembered flows.
 pub const FLOWS: &str = "FLOWS";
 /// The map that is about to take the place of `FLOWS`.
@@ -105,7 +111,7 @@ pub struct Control {
 }
 
 /// Version of everything in this crate that lies in a map. A daemon adopts maps of its own version.
-pub const LAYOUT_VERSION: u32 = 6;
+pub const LAYOUT_VERSION: u32 = 7;
 
 /// The one value of `META`: what a daemon that finds the pins must know to adopt them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -177,6 +183,8 @@ pub enum Feature {
     SecondChance = 128,
     /// Services that refuse clients while no backend takes them.
     Refusal = 256,
+    /// Services whose backends are watched by what packets show.
+    Signals = 512,
     /// `FLOWS` is about to be replaced by a larger map, `NEXT_FLOWS`: what is claimed stands in both.
     Growing = 1 << 31,
 }

@@ -1,6 +1,10 @@
 //! The maps, and the data path's view of them.
 
-use core::{ops::DerefMut, ptr};
+use core::{
+    intrinsics::{AtomicOrdering, atomic_xadd},
+    ops::DerefMut,
+    ptr,
+};
 
 use aya_ebpf::{
     EbpfContext as _,
@@ -11,8 +15,9 @@ use aya_ebpf::{
     programs::XdpContext,
 };
 use lb_common::{
+    attempt::{self, Attempt, Signal},
     backend::Backend,
-    counters::{Allowance, Traffic},
+    counters::{Allowance, Signals, Traffic},
     datapath::{Claim, Detour, Direction, Draft, Entries, Fib, Note, Question, Tables},
     directory::{Filter, Front, Key, Seed, Set, WAYS, Way},
     flow::{Flow, FlowKey},
@@ -52,6 +57,10 @@ static RANGES: Array<Ranges> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 static POOLS: Array<Pool> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
 static PATHS: Array<Path> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+#[map]
+static ATTEMPTS: Array<u64> = Array::with_max_entries(attempt::ATTEMPTS, 0);
+#[map]
+static SIGNALS: Array<Signals> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
 static FLOWS: HashMap<FlowKey, Flow> = HashMap::with_max_entries(1, 0);
 /// `FLOWS` as it will be, while [`Feature::Growing`].
@@ -236,7 +245,12 @@ impl Tables for Maps<'_> {
 
     #[inline(always)]
     fn uses(&self, feature: Feature) -> bool {
-        constant!(features) & feature as u32 != 0
+        self.uses_any(feature as u32)
+    }
+
+    #[inline(always)]
+    fn uses_any(&self, features: u32) -> bool {
+        constant!(features) & features != 0
     }
 
     #[inline(always)]
@@ -405,6 +419,35 @@ impl Tables for Maps<'_> {
     #[inline(always)]
     fn note_event(&self, event: TrackEvent) {
         count_reason(event.index());
+    }
+
+    #[inline(always)]
+    fn attempt(&self, flow: u64) -> Attempt {
+        let Some(place) = ATTEMPTS.get_ptr(Attempt::place(flow)) else {
+            return Attempt(0);
+        };
+        // SAFETY: an element of a map, which stays valid while the program runs; one aligned load.
+        Attempt(unsafe { place.read_volatile() })
+    }
+
+    #[inline(always)]
+    fn set_attempt(&self, flow: u64, attempt: Attempt) {
+        if let Some(place) = ATTEMPTS.get_ptr_mut(Attempt::place(flow)) {
+            // SAFETY: as above; one aligned store.
+            unsafe { place.write_volatile(attempt.0) };
+        }
+    }
+
+    #[inline(always)]
+    fn note_signal(&self, pair: u32, signal: Signal) {
+        let Some(signals) = SIGNALS.get_ptr_mut(pair) else {
+            return;
+        };
+        let counters: *mut u64 = signals.cast();
+        let counter = counters.wrapping_add(signal as usize);
+        // SAFETY: a field of the element, which stays valid while the program runs. What was there before is not
+        // asked for: so it is the instruction that every kernel has.
+        unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(counter, 1) };
     }
 
     #[inline(always)]

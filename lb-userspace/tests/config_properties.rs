@@ -11,9 +11,9 @@ use std::{collections::BTreeSet, fmt::Write, net::Ipv4Addr, time::Duration};
 use lb_userspace::config::{
     self, Diagnostic,
     model::{
-        Affinity, Announce, Backend, Config, Echo, FullNat, Icmp, Interface, Mode, OnDown, Path,
-        PortRange, Ports, Probe, Protocol, Require, Role, Service, Start, Tunnel, ViaVip, Vip,
-        XdpMode,
+        Affinity, Announce, Backend, Config, Echo, FullNat, Icmp, Interface, Mode, OnDown, Passive,
+        PassiveAct, Path, PortRange, Ports, Probe, Protocol, Require, Role, Service, Start, Tunnel,
+        ViaVip, Vip, XdpMode,
     },
 };
 use proptest::{collection::vec, prelude::*, sample::select};
@@ -112,6 +112,8 @@ const TOKENS: &[&str] = &[
     "on_down",
     "quic",
     "affinity",
+    "passive",
+    "50%",
     "prefix_v4",
     "[2001:db8::1]:80",
     "1s",
@@ -305,7 +307,21 @@ fn service(
         announce: index.is_multiple_of(2),
         guards: config::model::Guards::default(),
         recovery: config::model::Recovery::default(),
+        passive: passive(index),
         backends: backends.collect(),
+    }
+}
+
+/// Of every second one, at various rates.
+fn passive(index: u8) -> Passive {
+    Passive {
+        act: if index.is_multiple_of(2) {
+            PassiveAct::Eject
+        } else {
+            PassiveAct::Off
+        },
+        failing: u32::from(index),
+        ..Passive::default()
     }
 }
 
@@ -468,6 +484,9 @@ fn write_service(text: &mut String, service: &Service) {
     writeln!(text, "    full_nat: {}", quoted(&service.full_nat)).unwrap();
     write_connections(text, service);
     writeln!(text, "    announce: {}", service.announce).unwrap();
+    let Passive { act, failing, .. } = service.passive;
+    let act = quoted(&act);
+    writeln!(text, "    passive: {{ act: {act}, failing: {failing}% }}").unwrap();
     if let Some(mss) = service.mss {
         writeln!(text, "    mss: {mss}").unwrap();
     }

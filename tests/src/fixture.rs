@@ -1,8 +1,10 @@
 //! Cases that read as sentences: a frame, and what becomes of it in the kernel and in the host build.
 
+use std::collections::BTreeMap;
+
 use lb_common::{
     AnswerReason, DropReason, PassReason, Verdict,
-    counters::Traffic,
+    counters::{Signals, Traffic},
     datapath::{Direction, Fib},
 };
 
@@ -121,14 +123,29 @@ pub fn check(image: &Image, fib: Fib, cases: &[Case]) {
     check_in_turn(fib, &[(image.clone(), cases.to_vec())]);
 }
 
+/// The same, and what the packets show of backends, by pair.
+///
+/// # Panics
+///
+/// As [`check`], and where they show something else.
+pub fn check_signals(image: &Image, cases: &[Case], expected: &BTreeMap<u32, Signals>) {
+    let shown = play(Fib::Unroutable, &[(image.clone(), cases.to_vec())]);
+    assert_eq!(shown, *expected, "signals");
+}
+
 /// The same with maps that change in between: images of the same sizes and constants.
 ///
 /// # Panics
 ///
 /// As [`check`], and where the builds remember different things in the end.
 pub fn check_in_turn(fib: Fib, acts: &[(Image, Vec<Case>)]) {
+    drop(play(fib, acts));
+}
+
+/// Plays all acts; what the packets showed of backends, by pair.
+fn play(fib: Fib, acts: &[(Image, Vec<Case>)]) -> BTreeMap<u32, Signals> {
     let Some((first, _)) = acts.first() else {
-        return;
+        return BTreeMap::new();
     };
     sandbox::stay_on_this_cpu();
     let mut kernel = Kernel::load(first);
@@ -155,6 +172,8 @@ pub fn check_in_turn(fib: Fib, acts: &[(Image, Vec<Case>)]) {
     assert_eq!(kernel.origins(), host.origins(), "whose they are");
     assert_eq!(kernel.times(), host.times(), "times of rows");
     assert_eq!(kernel.events(), host.events(), "events");
+    assert_eq!(kernel.signals(), host.signals(), "signals");
+    host.signals()
 }
 
 fn in_host(host: &Host<'_>, case: &Case) -> Option<String> {

@@ -8,8 +8,9 @@ use std::{
 
 use lb_common::{
     Verdict,
+    attempt::{Attempt, Signal},
     backend::Backend,
-    counters::{Allowance, Traffic},
+    counters::{Allowance, Signals, Traffic},
     datapath::{self, Claim, Direction, Draft, Entries, Fib, Note, Question, Tables},
     directory::{Filter, Front, Key, Seed, Set, WAYS, Way},
     flow::{Flow, FlowKey},
@@ -87,6 +88,8 @@ impl Image {
             origins: RefCell::new(self.origins.clone()),
             times: RefCell::new(self.times.clone()),
             events: RefCell::default(),
+            attempts: RefCell::default(),
+            signals: RefCell::default(),
             now_ns: Cell::new(1 << 40),
         }
     }
@@ -108,6 +111,8 @@ pub struct Host<'a> {
     origins: RefCell<Vec<[u64; ENTRIES]>>,
     times: RefCell<Vec<[u32; ROWS_PER_ELEMENT as usize]>>,
     events: RefCell<BTreeMap<TrackEvent, u64>>,
+    attempts: RefCell<BTreeMap<u32, Attempt>>,
+    signals: RefCell<BTreeMap<u32, Signals>>,
     /// Nanoseconds since the system started, as packets see them.
     pub now_ns: Cell<u64>,
 }
@@ -161,6 +166,8 @@ impl Host<'_> {
             origins: self.origins.clone(),
             times: self.times.clone(),
             events: self.events.clone(),
+            attempts: self.attempts.clone(),
+            signals: self.signals.clone(),
             now_ns: self.now_ns.clone(),
         }
     }
@@ -169,6 +176,12 @@ impl Host<'_> {
     #[must_use]
     pub fn flows(&self) -> BTreeMap<FlowKey, Flow> {
         self.flows.borrow().clone()
+    }
+
+    /// What packets showed of backends, by pair.
+    #[must_use]
+    pub fn signals(&self) -> BTreeMap<u32, Signals> {
+        self.signals.borrow().clone()
     }
 
     /// Tracked flows.
@@ -281,7 +294,11 @@ impl Tables for HostTables<'_> {
     }
 
     fn uses(&self, feature: Feature) -> bool {
-        self.image.constants.features & feature as u32 != 0
+        self.uses_any(feature as u32)
+    }
+
+    fn uses_any(&self, features: u32) -> bool {
+        self.image.constants.features & features != 0
     }
 
     fn icmp_rate(&self) -> u32 {
@@ -412,6 +429,36 @@ impl Tables for HostTables<'_> {
 
     fn note_event(&self, event: TrackEvent) {
         *self.host.events.borrow_mut().entry(event).or_default() += 1;
+    }
+
+    fn attempt(&self, flow: u64) -> Attempt {
+        let attempts = self.host.attempts.borrow();
+        attempts
+            .get(&Attempt::place(flow))
+            .copied()
+            .unwrap_or_default()
+    }
+
+    fn set_attempt(&self, flow: u64, attempt: Attempt) {
+        self.host
+            .attempts
+            .borrow_mut()
+            .insert(Attempt::place(flow), attempt);
+    }
+
+    fn note_signal(&self, pair: u32, signal: Signal) {
+        if pair as usize >= self.image.backends.len() {
+            return;
+        }
+        let mut signals = self.host.signals.borrow_mut();
+        let signals = signals.entry(pair).or_default();
+        let counter = match signal {
+            Signal::Tried => &mut signals.tried,
+            Signal::Again => &mut signals.again,
+            Signal::Opened => &mut signals.opened,
+            Signal::Reset => &mut signals.resets,
+        };
+        *counter += 1;
     }
 
     fn settled(&self, number: u64) -> u64 {

@@ -9,7 +9,7 @@ use aya::{
 };
 use lb_common::{
     AnswerReason, DropReason, PassReason, Verdict,
-    counters::Traffic,
+    counters::{Signals, Traffic},
     datapath::Detour,
     flow::{Flow, FlowKey},
     maps,
@@ -93,6 +93,7 @@ impl Kernel {
             .map_max_entries(maps::SLOTS, image.slots.len().max(1) as u32)
             .map_max_entries(maps::BACKENDS, image.backends.len().max(1) as u32)
             .map_max_entries(maps::STATS, image.backends.len().max(1) as u32)
+            .map_max_entries(maps::SIGNALS, image.backends.len().max(1) as u32)
             .map_max_entries(maps::INTERFACES, image.interfaces.len() as u32)
             .map_max_entries(maps::RANGES, image.ranges.len().max(1) as u32)
             .map_max_entries(maps::POOLS, image.pools.len().max(1) as u32)
@@ -219,6 +220,19 @@ impl Kernel {
                 let (key, flow) = entry.expect("nobody else writes");
                 (zerocopy::transmute!(key), zerocopy::transmute!(flow))
             })
+            .collect()
+    }
+
+    /// What packets showed of backends, by pair.
+    #[must_use]
+    pub fn signals(&self) -> BTreeMap<u32, Signals> {
+        const WORDS: usize = size_of::<Signals>() / size_of::<u64>();
+        let words = self.words::<WORDS>(maps::SIGNALS);
+        let all =
+            (0..).zip(words.chunks(WORDS).map(|words| {
+                Signals::read_from_bytes(words.as_bytes()).expect("its value's size")
+            }));
+        all.filter(|(_, shown)| *shown != Signals::default())
             .collect()
     }
 

@@ -20,6 +20,8 @@ impl Image {
             Region::Ranges => self.ranges.as_bytes(),
             Region::Pools => self.pools.as_bytes(),
             Region::Paths => self.paths.as_bytes(),
+            // What packets show is a host's, not a configuration's.
+            Region::Signals => &[],
         }
     }
 
@@ -37,6 +39,7 @@ impl Image {
             Region::Ranges => self.ranges.as_mut_bytes(),
             Region::Pools => self.pools.as_mut_bytes(),
             Region::Paths => self.paths.as_mut_bytes(),
+            Region::Signals => &mut [],
         }
     }
 

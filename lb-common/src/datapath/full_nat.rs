@@ -7,7 +7,7 @@
 use super::{
     Claim, Detour, Direction, Draft, Fate, Packet, Tables,
     flow::Asks,
-    rewrite, syn,
+    rewrite,
     to_backend::{self, FULL_NAT},
     to_client::Exit,
 };
@@ -86,13 +86,12 @@ fn forward<'t, I: Ip, T: Tables>(
 ) -> Fate<'t> {
     to_backend::may_go(packet.ip, FULL_NAT, backend, tables)
         .map_err(|it| it.told(packet.ip.destination(), tables))?;
-    syn::check(&packet, backend.mss, tables)?;
+    packet.count(flow.pair, Direction::Forward, backend.mss, tables)?;
     let ends = (
         I::Address::from_table(&flow.source),
         I::Address::from_table(&flow.destination),
     );
     packet.remember(ends, flow.pair, Direction::Forward, 0, tables);
-    tables.count(flow.pair, Direction::Forward, packet.len);
     let ifindex = backend.next_hop.ifindex();
     let link = rewrite::link(backend.next_hop, tables);
     rewrite::by_flow(packet, flow, Exit::Link { link, ifindex });

@@ -32,6 +32,7 @@ mod reset;
 mod rewrite;
 mod select;
 mod shared;
+mod signals;
 mod sum;
 mod syn;
 mod tables;

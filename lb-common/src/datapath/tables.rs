@@ -4,6 +4,7 @@ use core::ops::DerefMut;
 
 use super::{Draft, Note, Question, moving::Entries};
 use crate::{
+    attempt::{Attempt, Signal},
     backend::Backend,
     directory::{self, Filter, Way},
     flow::{Flow, FlowKey},
@@ -38,6 +39,9 @@ pub trait Tables {
 
     /// Whether the configuration uses something: a load-time constant.
     fn uses(&self, feature: Feature) -> bool;
+
+    /// Whether it uses any of several [`Feature`]s, by their bits: a load-time constant.
+    fn uses_any(&self, features: u32) -> bool;
 
     /// ICMP errors that each CPU may make in a second; 0: none. A load-time constant.
     fn icmp_rate(&self) -> u32;
@@ -101,6 +105,15 @@ pub trait Tables {
 
     /// Counts what became of a flow to be tracked.
     fn note_event(&self, event: TrackEvent);
+
+    /// What stands at the place of a flow among connections on their way to be opened.
+    fn attempt(&self, flow: u64) -> Attempt;
+
+    /// Puts something else there.
+    fn set_attempt(&self, flow: u64, attempt: Attempt);
+
+    /// Counts under a pair what a packet shows of its backend.
+    fn note_signal(&self, pair: u32, signal: Signal);
 
     /// The number itself, of which the kernel's verifier then knows nothing: ways that differ in it alone
     /// are one to it.

@@ -3,7 +3,7 @@
 use super::{
     Decision, Detour, Direction, Fate, Obstacle, Packet, Tables, full_nat, owner, rewrite,
     select::{self, Choice, Selector},
-    shared, syn, tunnel,
+    shared, tunnel,
 };
 use crate::{
     DropReason, Verdict,
@@ -80,7 +80,6 @@ pub(super) fn deliver<'t, I: Ip, T: Tables>(
     let mode = mode(backend, tables);
     may_go(packet.ip, mode, backend, tables)
         .map_err(|it| it.told(packet.ip.destination(), tables))?;
-    syn::check(&packet, backend.mss, tables)?;
     let mut destination = packet.ip.destination();
     match mode {
         NAT => {
@@ -92,6 +91,7 @@ pub(super) fn deliver<'t, I: Ip, T: Tables>(
         FULL_NAT if full_nat::is_used(tables) => return Err(DropReason::NatCollision.into()),
         _ => return Err(DropReason::ModeUnknown.into()),
     }
+    packet.count(pair, Direction::Forward, backend.mss, tables)?;
     let ends = (packet.ip.source(), destination);
     packet.remember(
         ends,
@@ -100,7 +100,6 @@ pub(super) fn deliver<'t, I: Ip, T: Tables>(
         tunnel::entropy(hash),
         tables,
     );
-    tables.count(pair, Direction::Forward, packet.len);
     Ok(rewrite_for(packet, hash, (mode, backend, choice), tables))
 }
 

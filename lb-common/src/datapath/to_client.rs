@@ -1,7 +1,7 @@
 //! A backend's packet: is it one, and whom is it for? → rewrite back → route.
 
 use super::{
-    Decision, Direction, Fate, Fib, Obstacle, Packet, Tables, owner, probe, rewrite, shared, syn,
+    Decision, Direction, Fate, Fib, Obstacle, Packet, Tables, owner, probe, rewrite, shared,
 };
 use crate::{
     DropReason, PassReason,
@@ -66,8 +66,7 @@ pub(super) fn send<'t, I: Ip, T: Tables>(
     let vip = I::Address::from_table(&backend.vip);
     may_go(packet.ip).map_err(|it| it.told(vip, tables))?;
     packet.has_due_checksum()?;
-    syn::check(&packet, backend.mss, tables)?;
-    tables.count(pair, Direction::Return, packet.len);
+    packet.count(pair, Direction::Return, backend.mss, tables)?;
     let exit = exit(packet.ip, vip, client, (action, gateway), tables)
         .map_err(|it| it.told(vip, tables))?;
     packet.remember((vip, client), pair, Direction::Return, 0, tables);
@@ -87,8 +86,7 @@ pub(super) fn send_flow<'t, I: Ip, T: Tables>(
     let vip = I::Address::from_table(&flow.source);
     may_go(packet.ip).map_err(|it| it.told(vip, tables))?;
     packet.has_due_checksum()?;
-    syn::check(&packet, backend.mss, tables)?;
-    tables.count(flow.pair, Direction::Return, packet.len);
+    packet.count(flow.pair, Direction::Return, backend.mss, tables)?;
     let client = I::Address::from_table(&flow.destination);
     let way = match probe::way_back(client, flow.ports().destination, tables) {
         Some(way) => (NEXT_HOP, way),

@@ -148,8 +148,9 @@ impl Segment {
     }
 }
 
-/// A flag of TCP.
+/// Flags of TCP.
 const SYN: u8 = 2;
+const RST: u8 = 4;
 
 impl<'p> Transport<'p> {
     /// The header behind an IP header, where `cursor` stands.
@@ -242,11 +243,18 @@ impl<'p> Transport<'p> {
         self.flags() & SYN != 0
     }
 
+    /// Whether it ends a connection at once, or refuses one.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_reset(&self) -> bool {
+        self.flags() & RST != 0
+    }
+
     /// What a remembered flow is marked with: [`Flow::CLOSING`], [`Flow::OPENING`] or 0.
     #[inline(always)]
     #[must_use]
     pub const fn marks(&self) -> u32 {
-        const FIN_RST: u8 = 1 | 4;
+        const FIN_RST: u8 = 1 | RST;
         if self.flags() & FIN_RST != 0 {
             Flow::CLOSING
         } else if self.is_syn() {

@@ -4,9 +4,9 @@ use lb_common::{AnswerReason, DropReason, PassReason};
 
 use super::types::{
     Admin, AnnouncementItem, BackendDetail, BackendEvents, BackendItem, BackendSetup, ConfigItem,
-    FeedbackItem, Health, InterfaceItem, MapItem, Observation, OverrideItem, PeersItem, PlacesItem,
-    ProbeCounts, ProbeItem, ReasonItem, RecoveryItem, Schema, ServiceItem, Status, TrackingItem,
-    TransitionCounts, VipItem,
+    FeedbackItem, Health, InterfaceItem, MapItem, Observation, OverrideItem, PassiveItem,
+    PeersItem, PlacesItem, ProbeCounts, ProbeItem, ReasonItem, RecoveryItem, Schema, ServiceItem,
+    Status, TrackingItem, TransitionCounts, VipItem,
 };
 
 /// What the backends of [`observation`] need.
@@ -145,6 +145,16 @@ fn service() -> ServiceItem {
     }
 }
 
+fn passive() -> PassiveItem {
+    PassiveItem {
+        tried: 40,
+        again: 3,
+        opened: 38,
+        resets: 1,
+        ..PassiveItem::default()
+    }
+}
+
 fn backend(name: &str, address: &str, state: Health) -> BackendItem {
     let up = state == Health::Up;
     BackendItem {
@@ -183,6 +193,7 @@ fn backend(name: &str, address: &str, state: Health) -> BackendItem {
         }),
         last_probe: Some("tcp ok 0.4ms".to_owned()),
         path: None,
+        passive: up.then(passive),
         events: BackendEvents {
             probes: ProbeCounts {
                 ok: if up { 9 } else { 0 },

@@ -181,6 +181,9 @@ pub struct BackendItem {
     /// The way to it by the VIP, where that is probed.
     #[serde(default)]
     pub path: Option<PathItem>,
+    /// What clients' packets show of it, where they are watched.
+    #[serde(default)]
+    pub passive: Option<PassiveItem>,
     /// What happened to it since the daemon started.
     #[serde(flatten)]
     pub events: BackendEvents,
@@ -204,6 +207,23 @@ pub struct PathItem {
     pub last_probe: Option<String>,
     /// Those that ended.
     pub probes: ProbeCounts,
+}
+
+/// What clients' packets show of a backend.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PassiveItem {
+    /// Connections that were begun, and watched.
+    pub tried: u64,
+    /// SYNs of those that came again.
+    pub again: u64,
+    /// Those that opened.
+    pub opened: u64,
+    /// RSTs of the backend, where its answers pass here.
+    pub resets: u64,
+    /// What is wrong, as it was when that was found.
+    pub suspected: Option<String>,
+    /// Seconds for which it gets no new flows yet, if that is so.
+    pub ejected_for_seconds: Option<u64>,
 }
 
 /// How much of its weight a backend has that comes back.

@@ -57,8 +57,7 @@ fn read_share(node: &Node, key: &str, problems: &mut Problems) -> Result<Share, 
         let count = values::number(node, &format!("`{key}`"), 1..=MOST, problems)?;
         return Ok(Share::Count(count.value));
     };
-    let percent = text.strip_suffix('%');
-    if let Some(percent @ 1..=100) = percent.and_then(|digits| digits.parse().ok()) {
+    if let Some(percent) = values::percent(text) {
         return Ok(Share::Percent(percent));
     }
     let message = format!("`{key}` is {}, expected {EXPECTED}", quoted(text));

@@ -24,6 +24,7 @@ mod icmp;
 mod interfaces;
 pub mod model;
 mod notify;
+mod passive;
 mod peers;
 mod places;
 mod port_conflicts;

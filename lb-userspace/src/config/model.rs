@@ -221,6 +221,9 @@ pub struct Service {
     pub guards: Guards,
     /// How its backends come back.
     pub recovery: Recovery,
+    /// What becomes of backends of which packets show that something is wrong.
+    #[serde(skip_serializing_if = "is_default")]
+    pub passive: Passive,
     /// Backends; names and addresses are unique within the service. Of the VIP's address family,
     /// but in tunnels.
     pub backends: Vec<Backend>,
@@ -255,6 +258,45 @@ impl Damping {
         let half_lives = self.max.as_secs_f64() / self.half_life.as_secs_f64();
         f64::from(self.reuse) * half_lives.exp2()
     }
+}
+
+/// What becomes of backends of which clients' packets show that something is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Passive {
+    /// What is done.
+    pub act: PassiveAct,
+    /// Hundredths of a backend's connections that suffer, from which on it is suspected.
+    pub failing: u32,
+    /// Connections of the last seconds that it takes to say so.
+    pub least: u32,
+    /// How long one that is to go gets no new flows, the first time.
+    pub eject_for: Duration,
+}
+
+impl Default for Passive {
+    fn default() -> Self {
+        Self {
+            act: PassiveAct::Off,
+            failing: 50,
+            least: 20,
+            eject_for: Duration::from_secs(30),
+        }
+    }
+}
+
+/// What is done about backends that are suspected; each does what those before it do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PassiveAct {
+    /// Nothing is counted.
+    #[default]
+    Off,
+    /// It is told.
+    Watch,
+    /// They are probed at once.
+    Probe,
+    /// They get no new flows for a time.
+    Eject,
 }
 
 /// What failing probes may do to a service.

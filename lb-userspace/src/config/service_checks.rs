@@ -3,6 +3,7 @@
 use super::{
     backends::BackendDraft,
     model::{Check, Mode, Path, Protocol, Service, Vip},
+    passive,
     probe::Setting,
     problems::{Finding, Problems},
     quota,
@@ -25,6 +26,9 @@ impl ServiceDraft {
         if let (Ok(vip), Ok(probe)) = (&self.vip, &self.probe) {
             let is_probed = probe.probes(vip.value.protocol);
             self.recovery.check(is_probed, problems);
+            if let Ok(Some(passive)) = &self.passive {
+                passive::check(passive, vip.value.protocol, is_probed, problems);
+            }
         }
         self.note_unprobed(problems);
         self.note_unused(problems);

@@ -5,8 +5,8 @@ use super::{
     connections::{self, Connections},
     forwarding::{self, MODES},
     guards,
-    model::{FullNat, Guards, Mode, Service, Tunnel, Vip},
-    probe,
+    model::{FullNat, Guards, Mode, Passive, Service, Tunnel, Vip},
+    passive, probe,
     problems::{Finding, Problems, Reported},
     raw::{Node, Value},
     recovery,
@@ -15,7 +15,7 @@ use super::{
     values::{self, Choice, quoted},
 };
 
-const KEYS: [&str; 22] = [
+const KEYS: [&str; 23] = [
     "name",
     "vip",
     "mode",
@@ -37,6 +37,7 @@ const KEYS: [&str; 22] = [
     "backup_below",
     "slow_start",
     "damping",
+    "passive",
     "backends",
 ];
 
@@ -68,6 +69,7 @@ pub(super) struct ServiceDraft {
     announce: Result<bool, Reported>,
     guards: Result<Guards, Reported>,
     pub(super) recovery: recovery::Draft,
+    pub(super) passive: Result<Option<Spanned<Passive>>, Reported>,
     pub(super) backends: Result<Vec<BackendDraft>, Reported>,
 }
 
@@ -118,6 +120,10 @@ impl ServiceDraft {
             announce: self.announce?,
             guards: self.guards?,
             recovery: self.recovery.finish()?,
+            passive: self
+                .passive?
+                .map(|passive| passive.value)
+                .unwrap_or_default(),
             backends: backends.collect::<Result<_, _>>()?,
         })
     }
@@ -167,6 +173,7 @@ fn read_one(node: &Node, problems: &mut Problems) -> Result<ServiceDraft, Report
             .map_or(Ok(true), |node| values::truth(node, "`announce`", problems)),
         guards: guards::read(&table, backends.as_deref().ok(), problems),
         recovery: recovery::Draft::read(&table, problems),
+        passive: optional(&table, "passive", passive::read, problems),
         backends,
     };
     draft.check(problems);

@@ -111,6 +111,12 @@ where
     }
 }
 
+/// The number of a part such as `50%`, of 1 to 100.
+pub(super) fn percent(text: &str) -> Option<u32> {
+    let percent = text.strip_suffix('%')?.parse().ok()?;
+    (1..=100).contains(&percent).then_some(percent)
+}
+
 /// `true` or `false`.
 pub(super) fn truth(node: &Node, what: &str, problems: &mut Problems) -> Result<bool, Reported> {
     match node.value {

@@ -36,7 +36,7 @@ use crate::{
         quorum::{self, Short},
         tiers::{self, InUse, Turn},
     },
-    health::{Health, Prober, Reports, slow_start::Growing},
+    health::{Health, Prober, Reports, passive::Watch, slow_start::Growing},
     metrics::Events,
     net::{Follower, inspect::Finding},
     peers::News,
@@ -66,6 +66,8 @@ pub(super) struct Engine {
     pub(super) events: Arc<Mutex<Events>>,
     /// Whether probes are silent for what is likelier this host's own fault.
     pub(super) doubts_own_path: bool,
+    /// What packets show of backends.
+    pub(super) watched: Watch,
     /// Backends whose share grows.
     pub(super) growing: Growing,
     /// Services with fewer backends than they need.

@@ -35,6 +35,7 @@ mod samples;
 mod servers;
 mod setup;
 mod show;
+mod signals;
 mod sources;
 mod start;
 mod store;
@@ -128,7 +129,7 @@ async fn serve(options: Options) -> Result<(), Error> {
         news: every(peering::BETWEEN_LOOKS),
         signals,
         looks: every(inspection::INTERVAL),
-        quiet: every(BETWEEN_TIDYINGS),
+        quiet: every(BETWEEN_LOOKS_AROUND),
         inspections: JoinSet::new(),
         seconds: every(SECOND),
         paths: every(BETWEEN_PATHS),
@@ -149,7 +150,7 @@ struct Inputs {
     signals: Signals,
     /// Times to look at the host.
     looks: Interval,
-    /// Times to tidy up.
+    /// Times to look around, and to tidy up.
     quiet: Interval,
     inspections: JoinSet<Vec<Finding>>,
     /// Times to tell the data path the time.
@@ -251,8 +252,8 @@ const SECOND: Duration = Duration::from_secs(1);
 /// From one look at the paths to the next.
 const BETWEEN_PATHS: Duration = Duration::from_secs(30);
 
-/// From one tidying up to the next.
-const BETWEEN_TIDYINGS: Duration = Duration::from_secs(1);
+/// From one look around to the next, by which passive health counts its time.
+const BETWEEN_LOOKS_AROUND: Duration = Duration::from_secs(1);
 
 fn every(interval: Duration) -> Interval {
     let mut ticks = interval_at(Instant::now() + interval, interval);
@@ -284,6 +285,7 @@ impl Engine {
 
     /// What is looked at without an occasion.
     fn look_around(&mut self) {
+        log(self.watch());
         self.review_what_waits();
         if self.own_links.is_waiting() {
             self.look_at_own_links();

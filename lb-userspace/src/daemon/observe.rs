@@ -172,6 +172,7 @@ impl Engine {
                 places: self.places(service, backend, pairs),
                 last_probe: report.as_ref().and_then(words::last_probe),
                 path: self.paths.item(service, backend.address),
+                passive: self.passive_item(service, backend.address, pairs.first().copied()),
                 events: events.of(&service.name, backend.address),
                 overridden: by_hand.map(|by_hand| words::overridden(by_hand, now)),
             }

@@ -55,14 +55,14 @@ struct Known {
 }
 
 /// Whether anything is probed by way of a VIP.
-fn is_used(config: &Config) -> bool {
+pub(super) fn is_used(config: &Config) -> bool {
     config
         .services
         .iter()
         .any(|service| path(service) != Path::Off)
 }
 
-fn path(service: &Service) -> Path {
+pub(super) fn path(service: &Service) -> Path {
     service
         .probe
         .as_ref()

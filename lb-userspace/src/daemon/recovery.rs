@@ -42,6 +42,9 @@ impl Engine {
                     .or_insert(part);
             }
         }
+        for (service, address) in self.ejected(effective) {
+            parts.insert((service.vip, address), Part::NONE);
+        }
         parts
     }
 

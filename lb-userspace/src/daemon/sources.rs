@@ -1,4 +1,4 @@
-//! Source addresses and ports of full NAT, against what the host itself uses.
+//! Source addresses and ports of full NAT, and ports of probes by way of a VIP, against what the host itself uses.
 //!
 //! A port that the kernel gave to a connection of the host, or that a program listens on, must not be
 //! given to a flow: its packets would not reach the host any more.
@@ -11,6 +11,7 @@ use std::{
 
 use lb_common::pool::ADDRESSES;
 
+use super::paths;
 use crate::{
     api::{Code, Error},
     config::model::{Config, Mode, PortRange, Protocol, Service},
@@ -47,7 +48,15 @@ impl HostPorts {
     }
 }
 
-/// Refuses pools that cannot work on this host, whose ports are asked for where there is a pool.
+impl HostPorts {
+    /// Those that the kernel gives to connections, where some of these are among them.
+    fn given_away(&self, PortRange { first, last }: PortRange) -> Option<PortRange> {
+        let ephemeral = self.ephemeral?;
+        (first <= ephemeral.last && ephemeral.first <= last).then_some(ephemeral)
+    }
+}
+
+/// Refuses pools, and ports of probes, that cannot work on this host, whose ports are asked for where there are any.
 ///
 /// # Errors
 /// Says which, and what to do.
@@ -58,10 +67,14 @@ pub(super) fn refuse(
 ) -> Result<(), Error> {
     let services = config.services.iter();
     let services: Vec<&Service> = services.filter(|service| uses_full_nat(service)).collect();
-    if services.is_empty() {
+    let probes = paths::is_used(config);
+    if services.is_empty() && !probes {
         return Ok(());
     }
     let ports = ports();
+    if probes {
+        refuse_probe_ports(config.via_vip.ports, &ports)?;
+    }
     for service in services {
         refuse_too_many(service)?;
         refuse_own_ports(service, network, &ports)?;
@@ -93,6 +106,20 @@ fn refuse_too_many(service: &Service) -> Result<(), Error> {
     Err(Error::new(Code::ConfigInvalid, message).hint("name fewer `sources`"))
 }
 
+/// A backend's answer to such a port of the host's is taken for one to a probe: the host's own connections to backends,
+/// those of other probes among them, would hear nothing.
+fn refuse_probe_ports(probes: PortRange, ports: &HostPorts) -> Result<(), Error> {
+    let Some(range) = ports.given_away(probes) else {
+        return Ok(());
+    };
+    let message = format!(
+        "probes by way of a VIP come from the ports {probes}, and the kernel gives {range} to the host's own connections"
+    );
+    Err(Error::new(Code::ConfigInvalid, message).hint(
+        "choose `via_vip: { ports: … }` outside of net.ipv4.ip_local_port_range, or narrow that",
+    ))
+}
+
 fn refuse_own_ports(
     service: &Service,
     network: &impl Network,
@@ -101,10 +128,7 @@ fn refuse_own_ports(
     let own: BTreeSet<IpAddr> = network.addresses().into_iter().collect();
     let PortRange { first, last } = service.full_nat.ports;
     for source in sources(service, network).intersection(&own) {
-        if let Some(range) = ports.ephemeral
-            && first <= range.last
-            && range.first <= last
-        {
+        if let Some(range) = ports.given_away(service.full_nat.ports) {
             return Err(given_away(service, *source, range));
         }
         let takes = |(protocol, listener): &&(Protocol, SocketAddr)| {
@@ -290,6 +314,31 @@ mod tests {
                 None => assert_eq!(said, None, "{full_nat}"),
             }
         }
+    }
+
+    #[test]
+    fn probes_by_way_of_a_vip_have_ports_of_their_own() {
+        let said = |via_vip, ports: &str| {
+            let text = format!(
+                "interfaces: [lo]\nvia_vip: {{ ports: {ports} }}\nservices:\n- name: web\n  vip: 203.0.113.10:80/tcp\n  \
+                 probe: {{ via_vip: {via_vip} }}\n  backends: [10.0.0.11:80]\n"
+            );
+            let config = config::parse("xlb.yaml", text.as_bytes()).unwrap().config;
+            let ports = || HostPorts {
+                ephemeral: port_range("32768\t60999\n"),
+                listeners: Vec::new(),
+            };
+            refuse(&config, &Host, ports)
+                .err()
+                .map(|error| error.message)
+        };
+        assert_eq!(said("watch", "61000-65535"), None);
+        assert_eq!(said("off", "60000-65535"), None);
+        let refused = said("eject", "60999-65535").unwrap();
+        assert!(
+            refused.contains("60999-65535, and the kernel gives 32768-60999"),
+            "{refused}"
+        );
     }
 
     #[test]

@@ -36,7 +36,9 @@ use crate::{
     config::model::{Config, Vip},
     dataplane::{Adopted, Dataplane, Pins, Settings},
     desired::{Guests, InstalledService, overrides::Effective, quorum::Short, tiers::InUse},
-    health::{Event, Prober, probe::Kinds, scheduler::concurrency, slow_start::Growing},
+    health::{
+        Event, Prober, passive::Watch, probe::Kinds, scheduler::concurrency, slow_start::Growing,
+    },
     metrics::{self, Events},
     net::{self, Finding, Follower},
     peers,
@@ -167,6 +169,7 @@ impl World {
             events,
             doubts_own_path: false,
             chronicle: Arc::default(),
+            watched: Watch::default(),
             growing: Growing::default(),
             short: Short::default(),
             tiers: InUse::default(),

@@ -8,9 +8,10 @@ use std::{
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use super::{engine::Engine, network::Host, words};
+use super::{engine::Engine, network::Host, paths, words};
 use crate::{
     api::{Error, types::EventItem},
+    config::model::Path,
     health::{Event, Health, outcome::Verdict},
     metrics::Events,
     net::Doubts,
@@ -75,6 +76,7 @@ impl Engine {
     pub(super) fn path_probed(&mut self, event: &Event) {
         let mut services = self.effective.config.services.iter();
         let service = services.find(|service| service.name == event.service);
+        let ejects = service.is_some_and(|service| paths::path(service) == Path::Eject);
         let backend = service.and_then(|service| {
             let mut backends = service.backends.iter();
             backends.find(|backend| backend.address == event.backend)
@@ -86,9 +88,11 @@ impl Engine {
         let Some(transition) = event.transition else {
             return;
         };
-        let effective = Arc::clone(&self.effective);
-        if let Err(error) = self.settle(&effective) {
-            error!(%error, "the data path does not follow the probes of paths");
+        if ejects {
+            let effective = Arc::clone(&self.effective);
+            if let Err(error) = self.settle(&effective) {
+                error!(%error, "the data path does not follow the probes of paths");
+            }
         }
         let cause = self.paths.cause_of(&event.service, event.backend);
         let (service, outcome, to) = (&event.service, event.outcome, transition.to);

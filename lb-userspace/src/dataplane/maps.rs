@@ -121,7 +121,15 @@ impl Store for Maps {
             .map_err(|error| StoreError::Kernel {
                 what: "write counters",
                 source: std::io::Error::other(error),
-            })
+            })?;
+        let size = Region::Signals.element_bytes();
+        for field in (0..size).step_by(size_of::<u64>()) {
+            let before = inherit.map(|other| Region::Signals.offset(other) + field);
+            let before = before.and_then(|offset| self.load(Region::Signals, offset));
+            let offset = Region::Signals.offset(pair) + field;
+            self.store_u64(Region::Signals, offset, before.unwrap_or(0))?;
+        }
+        Ok(())
     }
 }
 

@@ -140,7 +140,7 @@ impl Dataplane {
         };
         let memory = (&mut peering.telling, &mut peering.parked);
         let taken = peering::take(&mut self.maps, &mut self.installed, memory, news, &taker)?;
-        peering.rows_are_due |= peering.telling.contests();
+        peering.rows_are_due |= peering.telling.is_due();
         peering.is_complete |= news.completes;
         if taken.rows > 0 {
             peering.is_moving = true;

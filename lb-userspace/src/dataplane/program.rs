@@ -26,7 +26,7 @@ use crate::desired::Region;
 pub const OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/xlb.o"));
 
 /// The maps that are pinned: not a program's constants, nor what its parts tell each other.
-pub(super) const PINNED: [&str; 19] = [
+pub(super) const PINNED: [&str; 21] = [
     maps::CONTROL,
     maps::DIRECTORY,
     maps::SLOTS,
@@ -39,6 +39,8 @@ pub(super) const PINNED: [&str; 19] = [
     maps::RANGES,
     maps::POOLS,
     maps::PATHS,
+    maps::ATTEMPTS,
+    maps::SIGNALS,
     maps::FLOWS,
     maps::FRAGMENTS,
     maps::ALLOWANCE,

@@ -18,8 +18,9 @@
 //! |---|---|
 //! | `STATS` | the new one begins at zero; in step 4 the sum of the former one is added to `CARRIED`, which is added to what is read |
 //! | `TIMES`, `PATHS` | words that differ: the later one stays |
+//! | `SIGNALS` | what was counted since it was copied is: a second of it is looked at, and none is kept |
 //! | `FLOWS` | `both` |
-//! | `TRACKED`, `FRAGMENTS`, `ALLOWANCE`, `REASONS` | always the same maps |
+//! | `TRACKED`, `ATTEMPTS`, `FRAGMENTS`, `ALLOWANCE`, `REASONS` | always the same maps |
 //!
 //! A flow that is remembered must not be missed for a moment, nor may two flows be given the same place. So
 //! before step 2 a program is swapped in that claims in both maps, and finds what is in either

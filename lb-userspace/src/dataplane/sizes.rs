@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use lb_common::{
+    attempt::{ATTEMPTS, Attempt},
     backend::Backend,
     counters::{Allowance, Traffic},
     directory::WAYS,
@@ -28,7 +29,7 @@ pub struct Sizes {
     pub sets: u32,
     /// Elements of `SLOTS`.
     pub elements: u32,
-    /// Entries of `BACKENDS` and of `STATS`.
+    /// Entries of `BACKENDS`, `STATS` and `SIGNALS`.
     pub backends: u32,
     /// Entries of `INTERFACES`.
     pub interfaces: u32,
@@ -174,7 +175,7 @@ impl Sizes {
             Region::Directory => self.sets * 2,
             Region::Slots | Region::Times => self.elements,
             Region::Tracked | Region::Origins => self.buckets,
-            Region::Backends => self.backends,
+            Region::Backends | Region::Signals => self.backends,
             Region::Routes => route::LEN * 4,
             Region::Interfaces => self.interfaces,
             Region::Ranges => self.lists,
@@ -206,6 +207,7 @@ impl Sizes {
         });
         let others = [
             map_size(maps::FLOWS, self.flows, FLOW_BYTES, 1),
+            map_size(maps::ATTEMPTS, ATTEMPTS, size_of::<Attempt>(), 1),
             map_size(maps::FRAGMENTS, fragment::CAPACITY, FRAGMENT_BYTES, 1),
             map_size(maps::ALLOWANCE, 1, size_of::<Allowance>(), cpus),
             map_size(maps::STATS, self.backends, size_of::<Traffic>(), cpus),

@@ -503,6 +503,7 @@ fn config(interfaces: &[&str]) -> Config {
             announce: true,
             guards: model::Guards::default(),
             recovery: model::Recovery::default(),
+            passive: model::Passive::default(),
             backends: backends.collect(),
         }],
     }

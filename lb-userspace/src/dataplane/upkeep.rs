@@ -1,9 +1,9 @@
 //! What the data path needs from time to time: the time itself, an end to flows that are over, and paths
 //! that are found out anew.
 
-use std::{collections::HashMap, net::IpAddr};
+use std::{collections::HashMap, mem::offset_of, net::IpAddr};
 
-use lb_common::{path::Path, verdict::TrackEvent};
+use lb_common::{counters::Signals, path::Path, verdict::TrackEvent};
 
 use super::{
     Dataplane, Error, Refused, clock, counters,
@@ -61,6 +61,19 @@ impl Dataplane {
             self.maps.load(Region::Paths, offset)
         });
         path.map_or(0, |word| Path(word).refusals())
+    }
+
+    /// What packets show of the backend of a pair.
+    #[must_use]
+    pub fn signals(&self, pair: u32) -> Signals {
+        let offset = Region::Signals.offset(pair);
+        let field = |field: usize| self.maps.load(Region::Signals, offset + field).unwrap_or(0);
+        Signals {
+            tried: field(offset_of!(Signals, tried)),
+            again: field(offset_of!(Signals, again)),
+            opened: field(offset_of!(Signals, opened)),
+            resets: field(offset_of!(Signals, resets)),
+        }
     }
 
     /// Who looks after the remembered flows; `None` where none are.

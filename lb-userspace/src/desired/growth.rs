@@ -106,7 +106,8 @@ impl Sizes {
             | Region::Times
             | Region::Tracked
             | Region::Origins
-            | Region::Routes => return None,
+            | Region::Routes
+            | Region::Signals => return None,
         })
     }
 }

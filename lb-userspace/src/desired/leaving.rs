@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, net::SocketAddr};
 
-use lb_common::{backend::State as Word, row::Row};
+use lb_common::backend::{Mode, State as Word};
 
 use super::{
     claims::{self, Claim},
@@ -112,12 +112,12 @@ fn successor<'a>(entry: &Entry, service: &'a state::Service) -> Option<&'a state
     staying.find(|backend| backend.address == entry.address)
 }
 
-/// Whether an entry's backend is to stay, and not for its flows' sake alone.
-fn is_wanted(entry: &Entry, service: &state::Service) -> bool {
-    let mut staying = service.backends.iter().filter(|backend| !backend.leaving);
-    staying.any(|backend| {
-        backend.address == entry.address && backend.forwarding.mode() == entry.forwarding.mode()
-    })
+/// The backends that are to stay, and not for their flows' sake alone: where, and how they are reached.
+fn wanted_ones(service: &state::Service) -> HashSet<(SocketAddr, Mode)> {
+    let staying = service.backends.iter().filter(|backend| !backend.leaving);
+    staying
+        .map(|backend| (backend.address, backend.forwarding.mode()))
+        .collect()
 }
 
 /// Whether another service has a NAT backend now, so that its replies are that one's: those of flows that nobody
@@ -156,11 +156,20 @@ fn backend(
 impl Service {
     /// Its entries that are not wanted and that a row or a flow may name. What died has none.
     fn leaving(&self, wanted: &state::Service, tracks: &Tracks) -> Vec<Entry> {
+        let wanted = wanted_ones(wanted);
+        let may_leave = |(_, entry): &(u16, Entry)| {
+            let who = (entry.address, entry.forwarding.mode());
+            entry.state != Word::Down && !wanted.contains(&who)
+        };
+        let leaving: Vec<_> = self.by_offset().filter(may_leave).collect();
+        if leaving.is_empty() {
+            return Vec::new();
+        }
         let in_rows = self.named();
-        self.by_offset()
-            .filter(|(_, entry)| entry.state != Word::Down && !is_wanted(entry, wanted))
-            .filter(|(offset, _)| in_rows.contains(offset) || self.may_be_tracked(*offset, tracks))
-            .map(|(_, entry)| entry)
+        let has_flows = |offset| in_rows.has(offset) || self.may_be_tracked(offset, tracks);
+        let leaving = leaving.into_iter();
+        leaving
+            .filter_map(|(offset, entry)| has_flows(offset).then_some(entry))
             .collect()
     }
 
@@ -177,7 +186,7 @@ impl Service {
         let mut entries = self
             .by_offset()
             .filter(|(_, entry)| entry.address == address);
-        entries.any(|(offset, _)| in_rows.contains(&offset) || self.may_be_tracked(offset, tracks))
+        entries.any(|(offset, _)| in_rows.has(offset) || self.may_be_tracked(offset, tracks))
     }
 
     /// Takes note of entries on their way out that no row names.
@@ -187,17 +196,31 @@ impl Service {
         }
         let named = self.named();
         let before = std::mem::take(&mut self.lingering);
-        let gone = self
-            .by_offset()
-            .filter(|(offset, entry)| !named.contains(offset) && !is_wanted(entry, wanted));
+        let wanted = wanted_ones(wanted);
+        let gone = self.by_offset().filter(|(offset, entry)| {
+            !named.has(*offset) && !wanted.contains(&(entry.address, entry.forwarding.mode()))
+        });
         let since = |offset| before.get(&offset).copied().unwrap_or(now);
         self.lingering = gone.map(|(offset, _)| (offset, since(offset))).collect();
     }
 
     /// Who is named by rows.
-    pub(super) fn named(&self) -> HashSet<u16> {
-        let owners = |row: &Row| [row.primary(), row.old()];
-        let all = self.rows.iter().flat_map(owners);
-        all.filter_map(|owner| u16::try_from(owner).ok()).collect()
+    fn named(&self) -> Named {
+        let mut named = vec![false; usize::from(u16::MAX) + 1];
+        for owner in self.rows.iter().flat_map(|row| [row.primary(), row.old()]) {
+            if let Some(place) = named.get_mut(owner as usize) {
+                *place = true;
+            }
+        }
+        Named(named)
+    }
+}
+
+/// Whom rows name, by the distance from the header: rows are many, and a set of owners is slow to fill.
+struct Named(Vec<bool>);
+
+impl Named {
+    fn has(&self, offset: u16) -> bool {
+        self.0.get(usize::from(offset)).copied().unwrap_or(false)
     }
 }

@@ -359,6 +359,7 @@ mod tests {
                 announce: true,
                 guards: crate::config::model::Guards::default(),
                 recovery: crate::config::model::Recovery::default(),
+                passive: crate::config::model::Passive::default(),
                 backends: vec![backend("a", A), backend("b", B)],
             }],
         }

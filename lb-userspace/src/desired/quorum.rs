@@ -70,8 +70,7 @@ fn needed(model: &model::Service, service: &Service, was_short: bool) -> usize {
 /// Where those that take flows are fewer than are needed, those take some, too, that were to take none because they
 /// fall too often.
 fn rouse(service: &mut Service, needed: usize) {
-    let takes = |backend: &&Backend| backend.live && backend.part > Part::NONE;
-    if staying(service).filter(takes).count() >= needed {
+    if staying(service).filter(|it| it.takes()).count() >= needed {
         return;
     }
     let idle = |backend: &&mut Backend| backend.live && backend.part == Part::NONE;

@@ -110,6 +110,12 @@ pub struct Backend {
 }
 
 impl Backend {
+    /// Whether it gets new flows.
+    #[must_use]
+    pub fn takes(&self) -> bool {
+        self.live && self.part > Part::NONE
+    }
+
     /// Whether its first probe is to come, so that it may take flows any moment.
     #[must_use]
     pub fn is_asked(&self) -> bool {

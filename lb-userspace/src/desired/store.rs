@@ -7,6 +7,7 @@ use std::io;
 
 use lb_common::{
     backend::Backend,
+    counters::Signals,
     directory::Set,
     interface::Interface,
     maps::{self, Control},
@@ -46,11 +47,13 @@ pub enum Region {
     Pools,
     /// Path MTUs of tunnels.
     Paths,
+    /// What packets show of backends.
+    Signals,
 }
 
 impl Region {
     /// Every region.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Control,
         Self::Directory,
         Self::Slots,
@@ -63,6 +66,7 @@ impl Region {
         Self::Ranges,
         Self::Pools,
         Self::Paths,
+        Self::Signals,
     ];
 
     /// The map's name.
@@ -81,6 +85,7 @@ impl Region {
             Self::Ranges => maps::RANGES,
             Self::Pools => maps::POOLS,
             Self::Paths => maps::PATHS,
+            Self::Signals => maps::SIGNALS,
         }
     }
 
@@ -98,6 +103,7 @@ impl Region {
             Self::Ranges => size_of::<Ranges>(),
             Self::Pools => size_of::<Pool>(),
             Self::Paths => size_of::<Path>(),
+            Self::Signals => size_of::<Signals>(),
         }
     }
 

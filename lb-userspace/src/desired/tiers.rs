@@ -100,7 +100,7 @@ fn tiers(model: &model::Service, service: &Service) -> BTreeMap<u8, Tier> {
     for (model, backend) in model.backends.iter().zip(&service.backends) {
         let tier = tiers.entry(model.tier).or_default();
         tier.all += 1;
-        tier.live += usize::from(backend.live);
+        tier.live += usize::from(backend.takes());
         tier.asked += usize::from(Backend::is_asked(backend));
     }
     tiers

@@ -13,6 +13,7 @@
 //! * [`damping`]: whether one that falls again and again is kept out.
 //! * [`feedback`]: how much one takes that says so itself.
 //! * [`slow_start`]: how much one takes that comes back.
+//! * [`passive`]: what clients' packets show beside that.
 //! * [`scheduler`]: who is asked when; events and the state of all targets.
 //!
 //! What the operator wants (drain, maint) stands beside these states and is none of this module's.
@@ -23,6 +24,7 @@ pub mod feedback;
 pub mod guards;
 pub mod machine;
 pub mod outcome;
+pub mod passive;
 pub mod probe;
 mod recent;
 mod registry;

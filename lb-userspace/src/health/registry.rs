@@ -327,6 +327,12 @@ impl Registry {
         self.targets.get(&id).map(|entry| entry.report(&id))
     }
 
+    /// What is asked on behalf of a target.
+    pub(super) fn question(&self, service: &str, backend: SocketAddr) -> Option<Question> {
+        let entry = self.targets.get(&TargetId::new(service, backend));
+        entry.map(|entry| entry.question.clone())
+    }
+
     /// The last probes of a target, the very last one first.
     pub(super) fn probes(&self, service: &str, backend: SocketAddr) -> Vec<Last> {
         let entry = self.targets.get(&TargetId::new(service, backend));
@@ -412,13 +418,15 @@ impl Entry {
             at,
         } = last;
         let hold = || guards.hold(&id.service, id.backend.ip(), outcome.is_silence());
-        let before = self.clone();
+        let (was_out, served, was_suppressed) =
+            (self.is_out(), self.serves(), self.is_suppressed());
+        let (was_held, was_since) = (self.machine.held(), self.since);
         let transition = self.machine.observe_unless(outcome, hold);
         if transition.is_some() {
             self.since = at;
         }
         self.count_falls(transition, at);
-        if before.is_out() != self.is_out() {
+        if was_out != self.is_out() {
             guards.set_out(&id.service, self.is_out());
         }
         let advised = self.hear(advice, at);
@@ -428,11 +436,11 @@ impl Entry {
             service: id.service.clone(),
             backend: id.backend,
             transition,
-            held: held.filter(|_| held != before.machine.held()),
-            suppressed: (before.is_suppressed() != suppressed).then_some(suppressed),
-            rises: !before.serves() && self.serves(),
+            held: held.filter(|_| held != was_held),
+            suppressed: (was_suppressed != suppressed).then_some(suppressed),
+            rises: !served && self.serves(),
             advised,
-            lasted: at.duration_since(before.since),
+            lasted: at.duration_since(was_since),
             outcome,
             latency,
             late: Duration::ZERO,

@@ -15,7 +15,7 @@ use std::{
 
 use tokio::{
     sync::{
-        Semaphore,
+        Notify, Semaphore,
         mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
     },
     task::JoinHandle,
@@ -90,8 +90,22 @@ impl<P: Probe> Prober<P> {
             self.running.remove(question);
         }
         for question in changes.started {
-            let task = tokio::spawn(ask(Arc::clone(&self.shared), question.clone()));
-            self.running.insert(question, Running(task));
+            let hurry = Arc::new(Notify::new());
+            let asking = ask(
+                Arc::clone(&self.shared),
+                question.clone(),
+                Arc::clone(&hurry),
+            );
+            let task = tokio::spawn(asking);
+            self.running.insert(question, Running { task, hurry });
+        }
+    }
+
+    /// Probes a target now, if it is not being probed; the next probe counts from there.
+    pub fn ask_at_once(&self, service: &str, backend: SocketAddr) {
+        let question = lock(&self.shared.registry).question(service, backend);
+        if let Some(running) = question.and_then(|question| self.running.get(&question)) {
+            running.hurry.notify_one();
         }
     }
 
@@ -182,19 +196,26 @@ impl<P> Shared<P> {
 
 /// A task that ends with its handle.
 #[derive(Debug)]
-struct Running(JoinHandle<()>);
+struct Running {
+    task: JoinHandle<()>,
+    /// Told where it is to ask at once.
+    hurry: Arc<Notify>,
+}
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.0.abort();
+        self.task.abort();
     }
 }
 
-async fn ask<P: Probe>(shared: Arc<Shared<P>>, question: Question) {
+async fn ask<P: Probe>(shared: Arc<Shared<P>>, question: Question, hurry: Arc<Notify>) {
     let mut schedule = Schedule::new(&question, shared.seed);
     let mut due = Instant::now() + schedule.first();
     loop {
-        sleep_until(due).await;
+        tokio::select! {
+            () = sleep_until(due) => {}
+            () = hurry.notified() => due = Instant::now(),
+        }
         let Ok(permit) = shared.permits.acquire().await else {
             return;
         };

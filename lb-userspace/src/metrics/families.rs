@@ -52,6 +52,7 @@ impl Collector for Scrape {
         families.extend(feedback(backends));
         families.extend(events(backends));
         families.extend(paths(backends));
+        families.extend(passive(backends));
         families.extend(full_nat(backends));
         families.extend(peers(&status.peers));
         families.extend(notifications(&status.notify));
@@ -284,6 +285,43 @@ fn paths(backends: &[BackendItem]) -> [MetricFamily; 2] {
         attempts.add_ends(&pair, path.probes);
     }
     [up, attempts].map(Family::finish)
+}
+
+fn passive(backends: &[BackendItem]) -> [MetricFamily; 6] {
+    let mut tried = counter(
+        "xlb_backend_connections_tried_total",
+        "Connections to a backend that clients began, and that were watched.",
+    );
+    let mut opened = counter("xlb_backend_connections_opened_total", "Those that opened.");
+    let mut again = counter(
+        "xlb_backend_syns_again_total",
+        "SYNs to a backend that its clients had to send again.",
+    );
+    let mut resets = counter(
+        "xlb_backend_resets_total",
+        "RSTs of a backend, where its answers pass here.",
+    );
+    let mut suspected = gauge(
+        "xlb_backend_suspected",
+        "Whether clients' packets show that a backend fails.",
+    );
+    let mut ejected = gauge(
+        "xlb_backend_ejected",
+        "Whether a backend gets no new flows for that.",
+    );
+    for backend in backends {
+        let Some(passive) = &backend.passive else {
+            continue;
+        };
+        let pair = labels(backend);
+        tried.add(&pair, passive.tried);
+        opened.add(&pair, passive.opened);
+        again.add(&pair, passive.again);
+        resets.add(&pair, passive.resets);
+        suspected.add(&pair, passive.suspected.is_some());
+        ejected.add(&pair, passive.ejected_for_seconds.is_some());
+    }
+    [tried, opened, again, resets, suspected, ejected].map(Family::finish)
 }
 
 fn recovery(backends: &[BackendItem]) -> [MetricFamily; 3] {

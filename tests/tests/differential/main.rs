@@ -152,6 +152,7 @@ fn in_a_world(random: &mut Random, packets: usize, mut tally: Tally) -> Tally {
     assert_eq!(kernel.origins(), host.origins(), "origins in {world:#?}");
     assert_eq!(kernel.times(), host.times(), "times in {world:#?}");
     assert_eq!(kernel.events(), host.events(), "events in {world:#?}");
+    assert_eq!(kernel.signals(), host.signals(), "signals in {world:#?}");
     for (event, count) in host.events() {
         *tally.tracked.entry(event.label()).or_default() += count;
     }

@@ -63,7 +63,8 @@ pub(crate) fn world(random: &mut Random) -> (World, Image) {
         flows: random.pick(&[4096, 4096, 64, 5]),
         routes: routes(random),
         hash_key: [random.bits(), random.bits()],
-        features: random.pick(&[0, Feature::Echo as u32]),
+        features: random.pick(&[0, Feature::Echo as u32])
+            | random.pick(&[0, Feature::Signals as u32]),
         buckets: random.pick(&[1, 4, 64]),
         // As many as are asked for, or none: what depends on time is not to be compared.
         icmp_rate: random.pick(&[0, 1_000_000, 1_000_000]),
@@ -85,7 +86,7 @@ pub(crate) fn world(random: &mut Random) -> (World, Image) {
 const fn specialise(random: &mut Random, image: &mut Image, tracks: bool) {
     if random.chance(15) {
         // Of those that all kernels have, and of others that this one has.
-        let mask = if tracks { 31 } else { 15 } | Feature::Refusal as u32;
+        let mask = if tracks { 31 } else { 15 } | Feature::Refusal as u32 | Feature::Signals as u32;
         image.constants.features = random.bits() as u32 & mask;
     }
     if random.chance(15) {

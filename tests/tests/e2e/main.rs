@@ -29,6 +29,7 @@ mod network;
 mod notify;
 mod on_down;
 mod page;
+mod passive;
 mod path_mtu;
 mod paths;
 mod peers;

@@ -1,6 +1,15 @@
 //! Probes by way of the VIP: in every mode they find what clients would, and name what is wrong.
 
-use std::net::IpAddr;
+use std::{
+    io::{self, Read as _, Write as _},
+    net::{IpAddr, TcpListener, TcpStream},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
 
 use lb_tests::{
     config::{self, Service},
@@ -15,7 +24,7 @@ use lb_userspace::{
 use serde_json::Value;
 
 use crate::{
-    backends::{Backends, first, network, served_by, web},
+    backends::{Backends, first, network, served_by, set_up, web},
     page::sample,
     site::{SOON, backend, start_with},
 };
@@ -268,4 +277,84 @@ fn a_path_that_is_watched_takes_nobody_out_and_survives_a_restart_and_a_reload()
         .run(["ip", "-o", "link"])
         .unwrap();
     assert!(!links.contains("xlbp"), "{links}");
+}
+
+/// Answers every request at one address with a status, until it is dropped.
+struct Page {
+    is_over: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Page {
+    const PORT: u16 = 7000;
+
+    fn start(host: &Host, address: IpAddr, status: u16) -> Self {
+        let listen = || TcpListener::bind((address, Self::PORT)).unwrap();
+        let listener = host.namespace.enter(listen).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let is_over = Arc::new(AtomicBool::new(false));
+        let over = Arc::clone(&is_over);
+        let serve = move || {
+            while !over.load(Ordering::Relaxed) {
+                match listener.accept() {
+                    // Who asked may be gone.
+                    Ok((stream, _)) => drop(answer(stream, status)),
+                    Err(_) => thread::sleep(Duration::from_millis(2)),
+                }
+            }
+        };
+        Self {
+            is_over,
+            thread: Some(thread::spawn(serve)),
+        }
+    }
+}
+
+impl Drop for Page {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        let ended = self.thread.take().map(JoinHandle::join);
+        assert!(matches!(ended, Some(Ok(())) | None));
+    }
+}
+
+fn answer(mut stream: TcpStream, status: u16) -> io::Result<()> {
+    stream.set_nonblocking(false)?;
+    stream.set_read_timeout(Some(Duration::from_millis(200)))?;
+    if stream.read(&mut [0; 4096])? > 0 {
+        let head = "Content-Length: 0\r\nConnection: close";
+        write!(stream, "HTTP/1.1 {status} said\r\n{head}\r\n\r\n")?;
+    }
+    Ok(())
+}
+
+/// The server listens at the backend's own address, and at the VIP not, or as another one.
+#[test]
+fn a_vip_where_nobody_listens_or_another_one_answers_is_told() {
+    let topology = two_armed(Mode::L2Dsr);
+    let _ends = set_up(&topology, Mode::L2Dsr);
+    let host = b1(&topology);
+    let _own = Page::start(host, host.link.address.of(Family::V4), 200);
+    let vip = topology.vip.of(Family::V4);
+    let at_vip = Page::start(host, vip, 200);
+    let service = Service {
+        port: Page::PORT,
+        backend_port: Page::PORT,
+        weights: &[1],
+        ..probed(
+            Family::V4,
+            Mode::L2Dsr,
+            "{ type: http, interval: 200ms, timeout: 100ms, rise: 1, fall: 2, via_vip: watch }",
+        )
+    };
+    let xlb = start_with(&topology, &file(&topology, &[service]));
+    become_(&xlb, ("web4", "b1"), "up", None);
+    drop(at_vip);
+    become_(&xlb, ("web4", "b1"), "down", Some("not_listening"));
+    let at_vip = Page::start(host, vip, 503);
+    become_(&xlb, ("web4", "b1"), "down", Some("other_answer"));
+    assert_eq!(backend(&xlb, "web4", "b1")["state"], "up");
+    drop(at_vip);
+    let _at_vip = Page::start(host, vip, 200);
+    become_(&xlb, ("web4", "b1"), "up", None);
 }

@@ -17,7 +17,7 @@ use crate::api::{
     resolve,
     types::{
         BackendDetail, BackendItem, BackendRequest, BackendVerb, Changed, Health, List,
-        Observation, OverrideItem,
+        Observation, OverrideItem, PassiveItem,
     },
 };
 
@@ -165,7 +165,8 @@ fn show(context: &Context, target: &Target) -> Result<(), Error> {
 
 /// A backend as lists have it, and its last probes.
 fn describe_one(detail: &BackendDetail, paints: bool) -> String {
-    let backend = render(std::slice::from_ref(&detail.backend), paints);
+    let mut backend = render(std::slice::from_ref(&detail.backend), paints);
+    backend.extend(detail.backend.passive.as_ref().map(shown));
     let Some(state_ms) = detail.state_ms else {
         return format!("{backend}\nnot probed\n");
     };
@@ -186,6 +187,26 @@ fn describe_one(detail: &BackendDetail, paints: bool) -> String {
     ];
     let probes = table::render(columns, rows, paints);
     format!("{backend}\n{state} for {lasted}; its last probes:\n\n{probes}")
+}
+
+/// What clients' packets show.
+fn shown(passive: &PassiveItem) -> String {
+    let PassiveItem {
+        tried,
+        again,
+        opened,
+        resets,
+        suspected,
+        ejected_for_seconds,
+    } = passive;
+    let fault = suspected
+        .as_ref()
+        .map(|fault| format!("; suspected: {fault}"));
+    let left = ejected_for_seconds.map(|left| format!("; no new flows for {}", seconds(left)));
+    let (fault, left) = (fault.unwrap_or_default(), left.unwrap_or_default());
+    format!(
+        "\npackets: {opened} of {tried} connections opened, {again} SYNs came again, {resets} RSTs{fault}{left}\n"
+    )
 }
 
 fn override_text(overridden: &OverrideItem) -> String {
@@ -342,9 +363,21 @@ fn state(backend: &BackendItem) -> String {
         (Some(held), _) => format!("{state} ({held})"),
         (None, Some(Health::Down)) => format!("{state} (path DOWN)"),
         (None, _) if backend.recovery.is_suppressed() => format!("{state} (suppressed)"),
+        (None, _) if is_ejected(backend) => format!("{state} (ejected)"),
+        (None, _) if is_suspected(backend) => format!("{state} (suspected)"),
         (None, _) if backend.standby => format!("{state} (standby)"),
         (None, _) => state.to_owned(),
     }
+}
+
+fn is_ejected(backend: &BackendItem) -> bool {
+    let passive = backend.passive.as_ref();
+    passive.is_some_and(|passive| passive.ejected_for_seconds.is_some())
+}
+
+fn is_suspected(backend: &BackendItem) -> bool {
+    let passive = backend.passive.as_ref();
+    passive.is_some_and(|passive| passive.suspected.is_some())
 }
 
 #[cfg(test)]
@@ -385,6 +418,30 @@ mod tests {
             ..samples::detail()
         };
         assert!(describe_one(&unprobed, false).ends_with("\nnot probed\n"));
+    }
+
+    #[test]
+    fn what_packets_show_of_a_backend_is_a_line() {
+        let [watched, _] = &samples::observation().backends[..] else {
+            panic!("two backends");
+        };
+        let passive = watched.passive.clone().unwrap();
+        let line = "\npackets: 38 of 40 connections opened, 3 SYNs came again, 1 RSTs";
+        assert_eq!(shown(&passive), format!("{line}\n"));
+        let ejected = PassiveItem {
+            suspected: Some("9 of 12 connections did not open".to_owned()),
+            ejected_for_seconds: Some(20),
+            ..passive
+        };
+        assert_eq!(
+            shown(&ejected),
+            format!("{line}; suspected: 9 of 12 connections did not open; no new flows for 20s\n")
+        );
+        let ejected = BackendItem {
+            passive: Some(ejected),
+            ..watched.clone()
+        };
+        assert_eq!(state(&ejected), "up (ejected)");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 mod v4;
 mod v5;
+mod v6;
 
 use lb_common::maps::{LAYOUT_VERSION, META, Meta};
 
@@ -43,7 +44,7 @@ struct Rules {
 }
 
 /// Every earlier layout that can be taken over.
-const OLDER: [Rules; 2] = [v4::RULES, v5::RULES];
+const OLDER: [Rules; 3] = [v4::RULES, v5::RULES, v6::RULES];
 
 /// A word of the same layout.
 pub(super) const fn same(_region: Region, word: u64) -> u64 {

@@ -201,6 +201,7 @@ fn config(probe: Option<Probe>, weight: u16) -> Config {
             announce: true,
             guards: model::Guards::default(),
             recovery: model::Recovery::default(),
+            passive: model::Passive::default(),
             backends: vec![model::Backend {
                 name: "b1".into(),
                 address: SocketAddr::new(ip("10.0.0.11"), 8080),

@@ -539,6 +539,32 @@ fn who_was_away_hears_of_rows_at_rest() {
     }
 }
 
+/// Nor was it heard if the row came to rest before there was anybody to hear it, after both had told each other that it
+/// moves.
+#[test]
+fn who_listens_again_tells_what_moves_and_hears_of_rows_at_rest() {
+    let (mut one, mut late) = one_and_a_late_one();
+    one.has_traffic = true;
+    late.take(&one.news());
+    let moving = late.service().moving_rows();
+    one.rest();
+    one.news();
+    let all = News {
+        completes: true,
+        ..News::default()
+    };
+    assert_eq!(late.news().rows, []);
+    late.take(&all);
+    late.now += u32::from(PATIENCE.idle) / 4 + 1;
+    let said = late.news();
+    assert_eq!(said.rows.len(), moving as usize);
+    one.take(&said);
+    late.take(&one.news());
+    assert_eq!(late.service().moving_rows(), 0);
+    // It is told once.
+    assert_eq!(late.news().rows, []);
+}
+
 /// A peer may see a backend return before this balancer does: its flows are known once it does.
 #[test]
 fn flows_of_a_backend_that_returns_are_kept_until_it_is_seen() {

@@ -66,6 +66,9 @@ pub fn take<S: Store>(
     for flow in &news.flows {
         taking.flow(flow);
     }
+    if news.completes {
+        taking.telling.tell_again();
+    }
     taking.finish()
 }
 

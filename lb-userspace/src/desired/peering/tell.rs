@@ -31,6 +31,8 @@ pub struct Telling {
     rows: HashMap<(Vip, u32), (u32, u16)>,
     /// Rows at rest that a peer says move.
     contested: BTreeSet<(Vip, u32)>,
+    /// Whether all moving rows are told again.
+    again: bool,
 }
 
 impl Telling {
@@ -41,6 +43,7 @@ impl Telling {
             flows: vec![0; buckets as usize * ENTRIES],
             rows: HashMap::new(),
             contested: BTreeSet::new(),
+            again: false,
         }
     }
 
@@ -49,10 +52,16 @@ impl Telling {
         self.contested.insert((vip, slot));
     }
 
-    /// Whether a peer is to be told so.
+    /// Has all moving rows be told again, to a peer that has told all that it knew: it did not say which of them are at
+    /// rest there, and what it said of that before, when they came to rest, was not heard yet.
+    pub(super) const fn tell_again(&mut self) {
+        self.again = true;
+    }
+
+    /// Whether rows are news although none has changed.
     #[must_use]
-    pub fn contests(&self) -> bool {
-        !self.contested.is_empty()
+    pub fn is_due(&self) -> bool {
+        self.again || !self.contested.is_empty()
     }
 
     /// Puts news of tracked flows to other news. `now`: the data path's second.
@@ -82,13 +91,14 @@ impl Telling {
     pub fn rows<S: Store>(&mut self, store: &S, installed: &Installed, now: u32, news: &mut News) {
         let mut names = Names::new(news);
         let mut before = std::mem::take(&mut self.rows);
+        let again = std::mem::take(&mut self.again);
         for (vip, service) in &installed.services {
             // Also those whose older flows are with the owner of the new ones: elsewhere they may be with another.
             for (slot, row) in service.moving() {
                 let times = times(store, service.table.element(), slot);
                 let key = (*vip, slot);
                 let told = before.remove(&key);
-                if told.is_some_and(|told| !is_news(told, row, times, service, now)) {
+                if !again && told.is_some_and(|told| !is_news(told, row, times, service, now)) {
                     self.rows.extend(told.map(|told| (key, told)));
                     continue;
                 }
@@ -122,7 +132,11 @@ impl Telling {
 
     /// The same of a row.
     pub(super) fn knows_row(&mut self, vip: Vip, slot: u32, row: Row, times: Times) {
-        self.rows.insert((vip, slot), (row.old(), times.elsewhere));
+        if row.is_moving() {
+            self.rows.insert((vip, slot), (row.old(), times.elsewhere));
+        } else {
+            self.rows.remove(&(vip, slot));
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use crate::{
         state::examples::probed,
     },
     health::Health,
+    slot_table::Part,
 };
 
 /// Two primaries, two backups, one of last resort.
@@ -70,6 +71,25 @@ fn they_stand_by_without_slots_and_with_their_flows() {
         .collect();
     assert_eq!(shown[..2], [(1, true, true, UP); 2]);
     assert_eq!(shown[2..], [(0, false, true, UP); 3]);
+}
+
+/// Nobody is left who gets new flows: those that are kept out because they fall too often, or fail by their packets, come
+/// after backups.
+#[test]
+fn backups_come_before_primaries_that_are_kept_out() {
+    let config = config("idle: 1s");
+    let mut state = probed(&config, [UP; 5]);
+    for primary in &mut state.services[0].backends[..2] {
+        primary.part = Part::NONE;
+    }
+    apply(&mut state, &config, &mut InUse::new());
+    quorum::apply(&mut state, &config, &mut Short::new(), |_, _| true);
+    let takes: Vec<_> = state.services[0]
+        .backends
+        .iter()
+        .map(Backend::takes)
+        .collect();
+    assert_eq!(takes, [false, false, true, true, false]);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What a packet costs, above an empty program behind the same front.
 
-use lb_common::{Verdict, backend::Mode, datapath::Fib};
+use lb_common::{Verdict, backend::Mode, datapath::Fib, maps::Feature};
 use lb_tests::{
     image::{Host, Image},
     kernel::{self, INGRESS, Kernel},
@@ -44,6 +44,9 @@ pub(crate) fn print() {
             "same interface",
         );
     }
+    let mut image = edge::world(INGRESS, Mode::Nat).image();
+    image.constants.features |= Feature::Signals as u32;
+    measure(&mut front, &image, &towards_backends(Mode::Nat), "watched");
     // What the other modes and features cost who does not use them, where the constants do not say so.
     let mut image = edge::world(INGRESS, Mode::Nat).image();
     image.constants.modes = Mode::ALL.iter().fold(0, |modes, mode| modes | mode.bit());
