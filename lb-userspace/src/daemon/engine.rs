@@ -124,9 +124,13 @@ impl Engine {
         self.untidy = true;
         self.paths.choose(effective, &self.reports);
         let services = effective.config.services.iter();
-        let services: HashMap<Vip, &Service> = services.map(|it| (it.vip, it)).collect();
+        let known = |it: &Service| self.reports.health(&it.name);
+        let services: HashMap<Vip, _> = services.map(|it| (it.vip, (it, known(it)))).collect();
         let health = |vip, address| match services.get(&vip) {
-            Some(service) => self.health(effective, service, address),
+            Some((service, known)) => {
+                let probed = known.get(&address).copied();
+                self.health_if(effective, service, address, probed)
+            }
             None => Health::Unknown,
         };
         let state = desired::build(&Inputs {
@@ -265,11 +269,23 @@ impl Engine {
         service: &Service,
         address: SocketAddr,
     ) -> Health {
+        let report = self.reports.of(&service.name, address);
+        self.health_if(effective, service, address, report.map(|it| it.health))
+    }
+
+    /// The same, where it is known what its probes say.
+    fn health_if(
+        &self,
+        effective: &Effective,
+        service: &Service,
+        address: SocketAddr,
+        probed: Option<Health>,
+    ) -> Health {
         if effective.admin(&service.name, address) == Admin::Maint {
             return Health::Unknown;
         }
-        match self.reports.of(&service.name, address) {
-            Some(report) => self.paths.judge(service, address, report.health),
+        match probed {
+            Some(health) => self.paths.judge(service, address, health),
             None => self.initial_health(service, address),
         }
     }

@@ -128,6 +128,10 @@ pub fn shares_backends(config: &Config) -> bool {
 }
 
 fn shared_of(group: &[Claim]) -> Vec<Claim> {
+    // Nearly every group, and there may be ten thousand at each change.
+    if group.len() < 2 {
+        return Vec::new();
+    }
     let mut on_port = HashMap::<u16, Vec<&Claim>>::new();
     let (single, ranges): (Vec<&Claim>, Vec<&Claim>) =
         group.iter().partition(|claim| claim.vip.ports.is_one());

@@ -5,7 +5,8 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
-    net::{IpAddr, SocketAddr},
+    hash::{Hash, Hasher},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
@@ -134,10 +135,19 @@ pub struct Last {
 }
 
 /// What is asked once for all targets that want it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Question {
-    pub(super) asked: Asked,
+    /// Shared: there may be ten thousand, each known in several places.
+    pub(super) asked: Arc<Asked>,
     pub(super) paces: Paces,
+}
+
+/// By the address alone: there is hardly more than one for an address, and each is looked up with every probe.
+impl Hash for Question {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        self.asked.address.hash(hasher);
+        self.asked.from.hash(hasher);
+    }
 }
 
 impl From<&Target> for Question {
@@ -159,13 +169,13 @@ impl From<&Target> for Question {
         let port = port.unwrap_or_else(|| target.backend.port());
         let own = SocketAddr::new(target.backend.ip(), port);
         Self {
-            asked: Asked {
+            asked: Arc::new(Asked {
                 address: target.via.map_or(own, |via| via.vip),
                 from: target.via.map(|via| (via.from, via.full)),
                 check: Arc::clone(check),
                 adviser: feedback.as_ref().map(|feedback| feedback.adviser.clone()),
                 timeout: *timeout,
-            },
+            }),
             paces: Paces {
                 steady: *interval,
                 doubt: *fast_interval,
@@ -267,14 +277,6 @@ impl Registry {
         guards
     }
 
-    /// How urgent the next answer to a question is.
-    pub(super) fn pace(&self, question: &Question) -> Pace {
-        let subscription = self.questions.get(question);
-        let targets = subscription.iter().flat_map(|it| &it.targets);
-        let paces = targets.filter_map(|id| Some(self.targets.get(id)?.machine.pace()));
-        paces.max().unwrap_or_default()
-    }
-
     /// These hosts are behind a link of this host's that is down.
     pub(super) fn set_cut_off(&mut self, hosts: HashSet<IpAddr>) {
         self.guards.set_cut_off(hosts);
@@ -285,15 +287,15 @@ impl Registry {
         self.guards.suspects_the_own_path()
     }
 
-    /// Takes the answer to a question; one event for each target that subscribes to it.
+    /// Takes the answer to a question; one event for each target that subscribes to it, and how urgent the next answer is.
     pub(super) fn record(
         &mut self,
         question: &Question,
         answer: Answer,
         at: Instant,
-    ) -> Vec<Event> {
+    ) -> (Vec<Event>, Pace) {
         let Some(subscription) = self.questions.get_mut(question) else {
-            return Vec::new();
+            return Default::default();
         };
         let guards = &mut self.guards;
         let Answer {
@@ -315,16 +317,29 @@ impl Registry {
                 guards.set_silent(&id.service, !was_silent);
             }
         }
-        subscription
-            .targets
-            .iter()
-            .filter_map(|id| Some(targets.get_mut(id)?.observe(id, last, guards)))
-            .collect()
+        let mut events = Vec::with_capacity(subscription.targets.len());
+        let mut pace = None;
+        for id in &subscription.targets {
+            if let Some(entry) = targets.get_mut(id) {
+                events.push(entry.observe(id, last, guards));
+                pace = pace.max(Some(entry.machine.pace()));
+            }
+        }
+        (events, pace.unwrap_or_default())
     }
 
     pub(super) fn report(&self, service: &str, backend: SocketAddr) -> Option<Report> {
         let id = TargetId::new(service, backend);
         self.targets.get(&id).map(|entry| entry.report(&id))
+    }
+
+    /// The states of the targets of a service.
+    pub(super) fn health(&self, service: &str) -> HashMap<SocketAddr, Health> {
+        let first = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+        let theirs = self.targets.range(TargetId::new(service, first)..);
+        let theirs = theirs.take_while(|(id, _)| id.service == service);
+        let states = theirs.map(|(id, entry)| (id.backend, entry.machine.health()));
+        states.collect()
     }
 
     /// What is asked on behalf of a target.

@@ -166,13 +166,13 @@ mod tests {
     fn question(host: u32, millis: u64) -> Question {
         let interval = Duration::from_millis(millis);
         Question {
-            asked: Asked {
+            asked: Arc::new(Asked {
                 from: None,
                 address: SocketAddr::new(IpAddr::V4(Ipv4Addr::from_bits(host)), 80),
                 check: Arc::default(),
                 adviser: None,
                 timeout: interval,
-            },
+            }),
             paces: Paces {
                 steady: interval,
                 doubt: interval / 2,

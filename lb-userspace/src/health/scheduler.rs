@@ -23,7 +23,7 @@ use tokio::{
 };
 
 use super::{
-    machine::Pace,
+    machine::{Health, Pace},
     probe::{Answer, Kinds, Probe},
     registry::{Event, Last, Question, Registry, Report, Target},
     schedule::Schedule,
@@ -138,6 +138,12 @@ impl Reports {
         lock(&self.0).suspects_the_own_path()
     }
 
+    /// The states of all that are probed of a service.
+    #[must_use]
+    pub fn health(&self, service: &str) -> HashMap<SocketAddr, Health> {
+        lock(&self.0).health(service)
+    }
+
     /// One target; `None` if it is not probed.
     #[must_use]
     pub fn of(&self, service: &str, backend: SocketAddr) -> Option<Report> {
@@ -171,10 +177,9 @@ impl<P> Shared<P> {
     fn record(&self, question: &Question, answer: Answer, late: Duration) -> Pace {
         let mut registry = lock(&self.registry);
         let suspected = registry.suspects_the_own_path();
-        let mut events = registry.record(question, answer, Instant::now());
+        let (mut events, pace) = registry.record(question, answer, Instant::now());
         let turns = suspected != registry.suspects_the_own_path();
         self.send(&events, |event| turns || event.is_news());
-        let pace = registry.pace(question);
         drop(registry);
         for event in &mut events {
             event.late = late;

@@ -17,7 +17,7 @@
 //!
 //! It does not know about rows, maps or flows: [`crate::desired`] turns it into those.
 
-use std::cmp::Ordering;
+use std::{cmp::Ordering, sync::Arc};
 
 mod backend;
 mod checksum;
@@ -49,8 +49,8 @@ pub struct SlotTable {
     keys: SlotKeys,
     /// In the order given.
     backends: Vec<Backend>,
-    /// Owners while all are live.
-    configured: Vec<u16>,
+    /// Owners while all are live: the same as long as the table is.
+    configured: Arc<[u16]>,
     owners: Vec<u16>,
     checksum: Checksum,
 }
@@ -71,7 +71,7 @@ impl SlotTable {
         Self {
             keys,
             backends,
-            configured,
+            configured: configured.into(),
             owners,
             checksum,
         }

@@ -14,7 +14,7 @@ use crate::health::Outcome;
 pub(crate) async fn connect(way: &Way) -> Result<TcpStream, Outcome> {
     let stream = try_connect(way).await;
     let stream = stream.map_err(|error| Outcome::from_connect_error(&error))?;
-    judge(&stream).map(|()| stream)
+    judge(&stream, way.to).map(|()| stream)
 }
 
 async fn try_connect(way: &Way) -> io::Result<TcpStream> {
@@ -29,11 +29,10 @@ async fn try_connect(way: &Way) -> io::Result<TcpStream> {
 
 /// A connect to a local port in which nobody listens may meet itself: the kernel may choose that very
 /// port as the source, and a simultaneous open (RFC 9293, §3.5) succeeds.
-fn judge(stream: &TcpStream) -> Result<(), Outcome> {
-    match (stream.local_addr(), stream.peer_addr()) {
-        (Ok(local), Ok(peer)) if local == peer => Err(Outcome::Refused),
-        (Ok(_), Ok(_)) => Ok(()),
-        // The peer reset the connection as soon as it stood.
-        (Err(_), _) | (_, Err(_)) => Err(Outcome::Reset),
+fn judge(stream: &TcpStream, to: SocketAddr) -> Result<(), Outcome> {
+    match stream.local_addr() {
+        Ok(local) if local == to => Err(Outcome::Refused),
+        Ok(_) => Ok(()),
+        Err(_) => Err(Outcome::Reset),
     }
 }
