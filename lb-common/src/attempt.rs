@@ -1,13 +1,16 @@
 //! Connections on their way to be opened, as clients' packets show it: what a backend's silence looks like
 //! from before it, in every mode, whichever way its answers take.
 
-use crate::bits::low_half;
+use crate::bits::{low_half, low_word};
 
-/// An entry of the map `ATTEMPTS`: a connection whose SYN passed, and when. One word; 0: none.
+/// An entry of the map `ATTEMPTS`: a connection whose SYN passed, to whom, and when. One word; 0: none.
 ///
 /// The client's next packet with the number that follows its SYN's acknowledges the backend's SYN
 /// (RFC 9293, §3.5): the connection is open, and the entry free. A place that another connection has is not
 /// fought for: what finds none is not watched, so that under a flood a sample is.
+///
+/// From the top: 32 bits of flow and sequence number (one of them always set, another one where the SYN came again), 16 of
+/// the pair, 16 of the second.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(transparent)]
 pub struct Attempt(pub u64);
@@ -16,54 +19,72 @@ pub struct Attempt(pub u64);
 pub const ATTEMPTS: u32 = 16_384;
 
 /// Seconds that a client is waited for: it sends its SYN again 1 and 3 s after the first (RFC 6298).
-pub const PATIENCE: u32 = 4;
+pub const PATIENCE: u16 = 4;
 
-/// What the packets of a backend's connections show.
+/// What the packets of a backend's connections show: the counter of this number in
+/// [`Signals`](crate::counters::Signals).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
 pub enum Signal {
     /// A connection is to be opened, and watched.
-    Tried,
-    /// Its SYN came again.
-    Again,
+    Tried = 0,
+    /// Its SYN came again, for the first time.
+    Again = 1,
     /// It is open.
-    Opened,
+    Opened = 2,
     /// The backend ended one, or refused it (RST).
-    Reset,
+    Reset = 3,
+}
+
+/// A client's packet.
+#[derive(Clone, Copy, Debug)]
+pub struct Step {
+    /// The hash of its flow.
+    pub flow: u64,
+    /// TCP's sequence number.
+    pub sequence: u32,
+    /// Whether it opens a connection.
+    pub opens: bool,
+    /// The pair that gets it.
+    pub pair: u32,
+    /// The second.
+    pub clock: u32,
 }
 
 impl Attempt {
-    /// What a client's packet makes of the entry, and shows; `None` where it has no part in it. `opens`: it is a
-    /// SYN.
+    const IS_ONE: u64 = 1 << 63;
+    const CAME_AGAIN: u64 = 1 << 62;
+    const MARK: u64 = (1 << 62) - (1 << 32);
+
+    /// What a client's packet makes of the entry, and shows; `None` where it shows nothing. A connection that another
+    /// backend gets now was that one's before: it is begun anew, and opens for nobody.
     #[inline(always)]
     #[must_use]
-    pub const fn after(
-        self,
-        flow: u64,
-        sequence: u32,
-        opens: bool,
-        clock: u32,
-    ) -> Option<(Self, Signal)> {
-        let first = if opens {
-            sequence
+    pub const fn after(self, step: Step) -> (Self, Option<Signal>) {
+        let first = if step.opens {
+            step.sequence
         } else {
-            sequence.wrapping_sub(1)
+            step.sequence.wrapping_sub(1)
         };
-        let own = Self::mark(flow, first);
-        let is_own = self.0 != 0 && low_half(self.0 >> 32) == own;
-        if !opens {
-            return if is_own {
-                Some((Self(0), Signal::Opened))
+        let begun = Self::new(step, first);
+        let is_own = self.0 != 0 && (self.0 ^ begun.0) & Self::MARK == 0;
+        let is_of_pair = is_own && (self.0 ^ begun.0) & 0xffff_0000 == 0;
+        if !step.opens {
+            let opened = if is_of_pair {
+                Some(Signal::Opened)
             } else {
                 None
             };
+            return (if is_own { Self(0) } else { self }, opened);
         }
-        let is_over = self.0 == 0 || clock.wrapping_sub(low_half(self.0)) > PATIENCE;
-        if is_own && !is_over {
-            Some((self, Signal::Again))
-        } else if is_over {
-            Some((Self((own as u64) << 32 | clock as u64), Signal::Tried))
+        let age = low_word(step.clock).wrapping_sub(low_word(low_half(self.0)));
+        let is_over = self.0 == 0 || age > PATIENCE;
+        if is_over || is_own && !is_of_pair {
+            (begun, Some(Signal::Tried))
+        } else if is_own && self.0 & Self::CAME_AGAIN == 0 {
+            (Self(self.0 | Self::CAME_AGAIN), Some(Signal::Again))
         } else {
-            None
+            (self, None)
         }
     }
 
@@ -74,12 +95,24 @@ impl Attempt {
         low_half(flow >> (u64::BITS - ATTEMPTS.ilog2()))
     }
 
-    /// Of sequence number and the bits of the flow's hash next to those of the place: never 0, which is none.
+    /// Of sequence number and the bits of the flow's hash next to those of the place.
     #[inline(always)]
-    const fn mark(flow: u64, first: u32) -> u32 {
-        (low_half(flow >> (u32::BITS - ATTEMPTS.ilog2())) ^ first) | 1 << 31
+    const fn new(step: Step, first: u32) -> Self {
+        let mark = low_half(step.flow >> (u32::BITS - ATTEMPTS.ilog2())) ^ first;
+        let pair = (low_word(step.pair) as u64) << 16;
+        let clock = low_word(step.clock) as u64;
+        Self(Self::IS_ONE | (mark as u64) << 32 & Self::MARK | pair | clock)
     }
 }
+
+const _: () = {
+    use crate::counters::Signals;
+    use core::mem::offset_of;
+    assert!(offset_of!(Signals, tried) == 8 * Signal::Tried as usize);
+    assert!(offset_of!(Signals, again) == 8 * Signal::Again as usize);
+    assert!(offset_of!(Signals, opened) == 8 * Signal::Opened as usize);
+    assert!(offset_of!(Signals, resets) == 8 * Signal::Reset as usize);
+};
 
 #[cfg(test)]
 mod tests {
@@ -88,49 +121,89 @@ mod tests {
     const FLOW: u64 = 0x1234_5678_9abc_def0;
     const NONE: Attempt = Attempt(0);
 
+    /// Packets of flow and pair 1 at second 10.
+    fn syn(sequence: u32) -> Step {
+        Step {
+            flow: FLOW,
+            sequence,
+            opens: true,
+            pair: 1,
+            clock: 10,
+        }
+    }
+
+    fn ack(sequence: u32) -> Step {
+        Step {
+            opens: false,
+            ..syn(sequence)
+        }
+    }
+
     fn tried() -> Attempt {
-        let (attempt, signal) = NONE.after(FLOW, 700, true, 10).unwrap();
-        assert_eq!(signal, Signal::Tried);
+        let (attempt, signal) = NONE.after(syn(700));
+        assert_eq!(signal, Some(Signal::Tried));
         attempt
     }
 
     #[test]
     fn the_packet_behind_the_syn_opens_and_frees() {
-        assert_eq!(
-            tried().after(FLOW, 701, false, 10),
-            Some((NONE, Signal::Opened))
-        );
-        assert_eq!(NONE.after(FLOW, 701, false, 10), None);
-        assert_eq!(tried().after(FLOW, 900, false, 10), None, "another number");
-        assert_eq!(tried().after(!FLOW, 701, false, 10), None, "another flow");
+        assert_eq!(tried().after(ack(701)), (NONE, Some(Signal::Opened)));
+        assert_eq!(NONE.after(ack(701)), (NONE, None));
+        assert_eq!(tried().after(ack(900)), (tried(), None), "another number");
+        let other = Step {
+            flow: !FLOW,
+            ..ack(701)
+        };
+        assert_eq!(tried().after(other), (tried(), None), "another flow");
     }
 
     #[test]
     fn numbers_wrap() {
-        let (attempt, _) = NONE.after(FLOW, u32::MAX, true, 10).unwrap();
-        assert_eq!(
-            attempt.after(FLOW, 0, false, 10),
-            Some((NONE, Signal::Opened))
-        );
+        let (attempt, _) = NONE.after(syn(u32::MAX));
+        assert_eq!(attempt.after(ack(0)), (NONE, Some(Signal::Opened)));
+        let late = Step {
+            clock: u32::from(u16::MAX),
+            ..syn(700)
+        };
+        let (attempt, _) = NONE.after(late);
+        let soon = Step {
+            clock: u32::from(u16::MAX) + 2,
+            ..syn(700)
+        };
+        assert_eq!(attempt.after(soon).1, Some(Signal::Again));
     }
 
     #[test]
-    fn a_syn_that_comes_again_is_the_same_attempt() {
-        let attempt = tried();
-        assert_eq!(
-            attempt.after(FLOW, 700, true, 13),
-            Some((attempt, Signal::Again))
-        );
-        let late = attempt.after(FLOW, 700, true, 10 + PATIENCE + 1);
-        assert!(matches!(late, Some((_, Signal::Tried))), "{late:?}");
+    fn a_syn_that_comes_again_counts_once() {
+        let later = |clock| Step { clock, ..syn(700) };
+        let (attempt, signal) = tried().after(later(11));
+        assert_eq!(signal, Some(Signal::Again));
+        assert_eq!(attempt.after(later(13)), (attempt, None));
+        assert_eq!(attempt.after(ack(701)), (NONE, Some(Signal::Opened)));
+        let (_, late) = attempt.after(later(10 + u32::from(PATIENCE) + 1));
+        assert_eq!(late, Some(Signal::Tried));
+    }
+
+    /// The backend before is silent, and its slots are another one's now: nothing that it left undone is that one's.
+    #[test]
+    fn what_another_backend_gets_now_is_begun_anew() {
+        let other = |step: Step| Step { pair: 2, ..step };
+        let (attempt, signal) = tried().after(other(syn(700)));
+        assert_eq!(signal, Some(Signal::Tried));
+        assert_eq!(attempt.after(other(ack(701))), (NONE, Some(Signal::Opened)));
+        assert_eq!(tried().after(other(ack(701))), (NONE, None));
     }
 
     #[test]
     fn a_place_that_is_taken_is_left_until_its_time_is_over() {
-        let attempt = tried();
-        assert_eq!(attempt.after(!FLOW, 1, true, 10 + PATIENCE), None);
-        let over = attempt.after(!FLOW, 1, true, 10 + PATIENCE + 1);
-        assert!(matches!(over, Some((_, Signal::Tried))), "{over:?}");
+        let other = |clock| Step {
+            flow: !FLOW,
+            clock,
+            ..syn(1)
+        };
+        let last = 10 + u32::from(PATIENCE);
+        assert_eq!(tried().after(other(last)), (tried(), None));
+        assert_eq!(tried().after(other(last + 1)).1, Some(Signal::Tried));
     }
 
     #[test]
@@ -141,7 +214,13 @@ mod tests {
 
     #[test]
     fn an_attempt_is_never_none() {
-        let (attempt, _) = NONE.after(0, 0, true, 0).unwrap();
-        assert_ne!(attempt, NONE);
+        let zero = Step {
+            flow: 0,
+            sequence: 0,
+            opens: true,
+            pair: 0,
+            clock: 0,
+        };
+        assert_ne!(NONE.after(zero).0, NONE);
     }
 }

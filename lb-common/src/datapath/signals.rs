@@ -1,8 +1,8 @@
 //! What packets show of a backend beside their number: whether connections to it open, and whether it ends them.
 
-use super::{Decision, Direction, Packet, Tables, syn};
+use super::{Decision, Direction, Packet, Tables, probe, syn};
 use crate::{
-    attempt::Signal,
+    attempt::{Signal, Step},
     hash,
     maps::Feature,
     wire::{Ip, transport::TCP},
@@ -33,7 +33,7 @@ impl<I: Ip> Packet<'_, I> {
             return;
         }
         let signal = match direction {
-            Direction::Forward => self.attempt(tables),
+            Direction::Forward => self.attempt(pair, tables),
             Direction::Return => self.transport.is_reset().then_some(Signal::Reset),
         };
         if let Some(signal) = signal {
@@ -41,18 +41,26 @@ impl<I: Ip> Packet<'_, I> {
         }
     }
 
-    /// What a client's packet shows.
+    /// What a client's packet shows; this host's own probes show nothing of clients.
     #[inline(always)]
-    fn attempt<T: Tables>(&self, tables: &T) -> Option<Signal> {
+    fn attempt<T: Tables>(&self, pair: u32, tables: &T) -> Option<Signal> {
+        if probe::pair(Some(&self.transport), tables).is_some() {
+            return None;
+        }
         let (source, destination) = (self.ip.source(), self.ip.destination());
         let ports = *self.transport.ports;
         let flow = hash::flow(tables.hash_key(), source, destination, ports, TCP);
-        let (sequence, opens) = (self.transport.sequence(), self.transport.opens());
         let before = tables.attempt(flow);
-        let (after, signal) = before.after(flow, sequence, opens, tables.clock())?;
+        let (after, signal) = before.after(Step {
+            flow,
+            sequence: self.transport.sequence(),
+            opens: self.transport.opens(),
+            pair,
+            clock: tables.clock(),
+        });
         if after != before {
             tables.set_attempt(flow, after);
         }
-        Some(signal)
+        signal
     }
 }

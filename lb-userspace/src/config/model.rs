@@ -702,6 +702,12 @@ pub enum Start {
 }
 
 impl Service {
+    /// Whether clients' packets are looked at: those of TCP show something.
+    #[must_use]
+    pub fn is_watched(&self) -> bool {
+        self.passive.act != PassiveAct::Off && self.vip.protocol == Protocol::Tcp
+    }
+
     /// Slots of its table: what the file says, else by the number of backends.
     #[must_use]
     pub fn slots(&self) -> u32 {

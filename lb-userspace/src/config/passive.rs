@@ -1,5 +1,7 @@
 //! What clients' packets may do to a service: `passive:`.
 
+use std::time::Duration;
+
 use super::{
     model::{Passive, PassiveAct, Protocol},
     problems::{Finding, Problems, Reported},
@@ -42,7 +44,7 @@ pub(super) fn read(node: &Node, problems: &mut Problems) -> Result<Passive, Repo
     let least = table.get("least");
     let least = least.map(|node| values::number(node, "`least`", 1..=MOST, problems));
     let eject_for = table.get("eject_for");
-    let eject_for = eject_for.map(|node| values::duration(node, "`eject_for`", problems));
+    let eject_for = eject_for.map(|node| read_eject_for(node, problems));
     Ok(Passive {
         act: act?,
         failing: failing.transpose()?.unwrap_or(default.failing),
@@ -51,6 +53,16 @@ pub(super) fn read(node: &Node, problems: &mut Problems) -> Result<Passive, Repo
             .transpose()?
             .map_or(default.eject_for, |it| it.value),
     })
+}
+
+/// At least from one look to the next.
+fn read_eject_for(node: &Node, problems: &mut Problems) -> Result<Spanned<Duration>, Reported> {
+    let time = values::duration(node, "`eject_for`", problems)?;
+    if time.value >= Duration::from_secs(1) {
+        return Ok(time);
+    }
+    let finding = Finding::at(node.span, "`eject_for` is shorter than a second");
+    Err(problems.error(finding.hint("packets are looked at once a second: take `30s`, say")))
 }
 
 /// A part of the connections.

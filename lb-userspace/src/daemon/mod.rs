@@ -176,8 +176,9 @@ impl Signals {
     }
 }
 
-/// Ends of probes that changed something, taken at a time.
-const PROBES_AT_A_TIME: usize = 256;
+/// Ends of probes that changed something, taken at a time: as a daemon starts, or a rack dies, there are many, and the
+/// data path follows all of them at once as quickly as one.
+const PROBES_AT_A_TIME: usize = 65_536;
 
 /// Has the data path follow the probes that have ended.
 fn follow(engine: &mut Engine, probes: &mut mpsc::UnboundedReceiver<Event>) {
@@ -187,7 +188,7 @@ fn follow(engine: &mut Engine, probes: &mut mpsc::UnboundedReceiver<Event>) {
 
 /// Who asked for something may have left: the answer is then lost, and what was done stays.
 async fn run_loop(mut engine: Engine, mut inputs: Inputs, servers: Servers) {
-    let mut events = Vec::with_capacity(PROBES_AT_A_TIME);
+    let mut events = Vec::new();
     loop {
         tokio::select! {
             _ = inputs.probes.recv_many(&mut events, PROBES_AT_A_TIME) => {

@@ -181,7 +181,7 @@ impl Engine {
     }
 
     /// The highest tier of a service whose backends take flows.
-    fn last_tier(&self, service: &Service) -> u8 {
+    pub(super) fn last_tier(&self, service: &Service) -> u8 {
         let highest = || service.backends.iter().map(|backend| backend.tier).max();
         let in_use = self.tiers.get(&service.vip).copied();
         in_use.or_else(highest).unwrap_or(0)

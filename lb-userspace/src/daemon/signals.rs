@@ -1,10 +1,14 @@
 //! What clients' packets show of backends: who is suspected, asked at once, or gets no new flows for a time.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    net::SocketAddr,
+    sync::Arc,
+};
 
 use lb_common::counters::Signals;
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::warn;
 
 use super::engine::Engine;
 use crate::{
@@ -13,10 +17,14 @@ use crate::{
         types::{EventItem, PassiveItem},
     },
     config::model::{PassiveAct, Service},
-    desired::{InstalledService, overrides::Effective},
+    desired::{
+        InstalledService,
+        overrides::{Admin, Effective},
+    },
     health::{
         Health,
-        passive::{Look, News, Standing},
+        passive::{Look, News, Standing, Why},
+        slow_start::Rise,
     },
 };
 
@@ -25,27 +33,30 @@ impl Engine {
     pub(super) fn watch(&mut self) -> Result<(), Error> {
         let effective = Arc::clone(&self.effective);
         let services = effective.config.services.iter();
-        let watched: Vec<&Service> = services.filter(|it| is_watched(it)).collect();
-        let is_named = |name: &str| watched.iter().any(|service| service.name == name);
-        self.watched.retain(is_named);
-        let mut news = Vec::new();
+        let watched: Vec<&Service> = services.filter(|it| it.is_watched()).collect();
+        let named: HashSet<&str> = watched.iter().map(|it| it.name.as_str()).collect();
+        for (service, address) in self.watched.retain(|name| named.contains(name)) {
+            self.tell_passive(&service, address, "readmitted", Why::Rules.to_string());
+        }
+        let now = Instant::now();
         for service in watched {
-            let look = self.look(service);
-            for (address, it) in self.watched.look(look, Instant::now()) {
-                news.push((service, address, it));
+            let look = self.look(service, &effective);
+            for (address, news) in self.watched.look(&look, now) {
+                self.take_news(service, address, news, now);
             }
         }
-        let is_settled = |it: &News| matches!(it, News::Ejected(..) | News::Readmitted);
-        if news.iter().any(|(.., it)| is_settled(it)) {
-            self.settle(&effective)?;
+        if !self.watched.take_unsettled() {
+            return Ok(());
         }
-        for (service, address, it) in news {
-            self.take_news(service, address, it);
+        let settled = self.settle(&effective);
+        if settled.is_err() {
+            // The next look tries again.
+            self.watched.set_unsettled();
         }
-        Ok(())
+        settled.map(drop)
     }
 
-    fn look<'a>(&self, service: &'a Service) -> Look<'a> {
+    fn look<'a>(&self, service: &'a Service, effective: &Effective) -> Look<'a> {
         let installed = self.dataplane.installed().service(service.vip);
         let pairs = installed.map(InstalledService::pairs).unwrap_or_default();
         let counters = service.backends.iter().map(|backend| {
@@ -60,41 +71,74 @@ impl Engine {
                 is_suppressed || self.paths.judge(service, address, it.health) == Health::Down
             })
         };
-        let out = service.backends.iter().filter(|it| is_out(it.address));
-        let most = service.guards.most_out(service.backends.len());
+        let addresses = service.backends.iter().map(|it| it.address);
+        let down: BTreeSet<_> = addresses.filter(|address| is_out(*address)).collect();
+        let last_tier = self.last_tier(service);
+        let able = service.backends.iter().filter(|it| {
+            let is_ready = effective.admin(&service.name, it.address) == Admin::Ready;
+            is_ready && it.weight > 0 && it.tier <= last_tier && !down.contains(&it.address)
+        });
+        // Failures are likelier this host's own.
+        let most = if self.doubts_own_path {
+            0
+        } else {
+            service.guards.most_out(service.backends.len())
+        };
         Look {
             service: &service.name,
             rules: service.passive,
             counters: counters.collect(),
-            room: most.saturating_sub(out.count()),
+            most,
+            spare: able.count().saturating_sub(service.guards.min_up as usize),
+            down,
         }
     }
 
-    fn take_news(&self, service: &Service, address: SocketAddr, news: News) {
-        let (what, cause) = match news {
-            News::Suspected(fault) => ("suspected", fault.to_string()),
-            News::Trusted => ("trusted", "its connections do as the others'".to_owned()),
+    fn take_news(&mut self, service: &Service, address: SocketAddr, news: News, now: Instant) {
+        let name = &service.name;
+        match news {
+            News::Suspected(fault) => {
+                if service.passive.act >= PassiveAct::Probe {
+                    self.prober.ask_at_once(name, address);
+                }
+                self.tell_passive(name, address, "suspected", fault.to_string());
+            }
+            News::Trusted => {
+                let cause = "its connections do as the others'".to_owned();
+                self.tell_passive(name, address, "trusted", cause);
+            }
             News::Ejected(fault, lasts) => {
                 let lasts = humantime::format_duration(lasts);
-                ("ejected", format!("{fault}: no new flows for {lasts}"))
+                let cause = format!("{fault}: no new flows for {lasts}");
+                self.tell_passive(name, address, "ejected", cause);
             }
-            News::Readmitted => ("readmitted", "its time is over".to_owned()),
+            News::Readmitted(why) => {
+                self.tell_passive(name, address, "readmitted", why.to_string());
+                self.grow_from(service, address, (why, now));
+            }
+        }
+    }
+
+    /// Lets the share of one grow that gets new flows again, where its service says so and can do without.
+    fn grow_from(&mut self, service: &Service, address: SocketAddr, (why, at): (Why, Instant)) {
+        let (Some(slow_start), Why::TimeIsOver) = (service.recovery.slow_start, why) else {
+            return;
         };
-        if matches!(news, News::Suspected(_)) && service.passive.act >= PassiveAct::Probe {
-            self.prober.ask_at_once(&service.name, address);
-        }
-        let (backend, service) = (self.name_of(&service.name, address), &service.name);
-        match news {
-            News::Suspected(_) | News::Ejected(..) => {
-                warn!(%service, backend, cause, what, "packets show that a backend fails");
-            }
-            News::Trusted | News::Readmitted => {
-                info!(%service, backend, cause, what, "packets show nothing against a backend");
-            }
-        }
+        let rise = Rise {
+            from: Health::Down,
+            at,
+            slow_start,
+            has_others: true,
+        };
+        self.growing.rose(&(service.name.clone(), address), &rise);
+    }
+
+    fn tell_passive(&self, service: &str, address: SocketAddr, what: &str, cause: String) {
+        let backend = self.name_of(service, address);
+        warn!(%service, backend, cause, what, "what packets show of a backend");
         self.chronicle.record(EventItem {
             what: what.to_owned(),
-            service: Some(service.clone()),
+            service: Some(service.to_owned()),
             backend: backend.map(str::to_owned),
             cause,
             ..EventItem::default()
@@ -120,7 +164,7 @@ impl Engine {
         address: SocketAddr,
         pair: Option<u32>,
     ) -> Option<PassiveItem> {
-        if !is_watched(service) {
+        if !service.is_watched() {
             return None;
         }
         let Standing { fault, out_until } = self.watched.of(&service.name, address);
@@ -135,8 +179,4 @@ impl Engine {
             ejected_for_seconds: out_until.map(|until| left(until).as_secs()),
         })
     }
-}
-
-fn is_watched(service: &Service) -> bool {
-    service.passive.act != PassiveAct::Off
 }

@@ -1,6 +1,7 @@
 //! What the world tells the daemon: ends of probes, and changes of the network.
 
 use std::{
+    collections::HashMap,
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -59,10 +60,15 @@ impl Engine {
         let settled = self.settle(&effective);
         let settled_at = Instant::now();
         let took_us = settled_at.duration_since(began).as_micros();
+        let mut left = HashMap::new();
         for event in &transitions {
             let took = settled_at.duration_since(event.at);
             self.events().reaction(took);
-            self.report(event);
+            let left = left.entry(&event.service);
+            self.report(
+                event,
+                *left.or_insert_with(|| self.backends_up(&event.service)),
+            );
             self.report_damping(event);
             self.report_advice(event);
         }
@@ -152,7 +158,8 @@ impl Engine {
         Some(&backend.name)
     }
 
-    fn report(&self, event: &Event) {
+    /// Tells a transition, and how many backends are up of how many.
+    fn report(&self, event: &Event, (up, total): (usize, usize)) {
         let (Some(name), Some(transition)) = (self.backend_name(event), event.transition) else {
             return;
         };
@@ -162,7 +169,6 @@ impl Engine {
             latency,
             ..
         } = event;
-        let (up, total) = self.backends_up(service);
         let (from, to) = (transition.from, transition.to);
         let probe_us = latency.as_micros();
         info!(%service, backend = name, %from, %to, %outcome, probe_us, up, total, "backend changed state");
@@ -218,11 +224,11 @@ impl Engine {
         let Some(service) = services.find(|candidate| candidate.name == service) else {
             return (0, 0);
         };
+        let probed = self.reports.health(&service.name);
         let up = service.backends.iter().filter(|backend| {
-            let report = self.reports.of(&service.name, backend.address);
-            report.is_some_and(|report| {
-                let health = self.paths.judge(service, backend.address, report.health);
-                health == Health::Up
+            let health = probed.get(&backend.address);
+            health.is_some_and(|health| {
+                self.paths.judge(service, backend.address, *health) == Health::Up
             })
         });
         (up.count(), service.backends.len())

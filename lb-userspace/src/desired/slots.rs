@@ -105,16 +105,28 @@ fn same_but_for_takers(left: &[Member], right: &[Member]) -> bool {
     left.iter().map(identity).eq(right.iter().map(identity))
 }
 
+/// So many members are set one after the other: each costs a look at every slot, and all at once as many as there are
+/// slots away from home.
+const FEW: usize = 16;
+
 /// Slots whose owner changed.
 fn set_takers(owners: &mut Arc<Owners>, members: Vec<Member>) -> Vec<u32> {
     if owners.members == members {
         return Vec::new();
     }
     let owners = Arc::make_mut(owners);
-    let mut slots = Vec::new();
-    for (index, Member { live, part, .. }) in (0..).zip(&members) {
-        slots.extend(owners.slots.set(index, *live, *part));
-    }
+    let changed = owners.members.iter().zip(&members);
+    let changed = changed.filter(|(before, after)| before != after);
+    let takes = |member: &Member| (member.live, member.part);
+    let slots = if changed.count() > FEW {
+        owners.slots.set_all(members.iter().map(takes))
+    } else {
+        let mut slots = Vec::new();
+        for (index, (live, part)) in (0..).zip(members.iter().map(takes)) {
+            slots.extend(owners.slots.set(index, live, part));
+        }
+        slots
+    };
     owners.members = members;
     slots
 }

@@ -7,7 +7,7 @@ use lb_common::{
 };
 
 use super::{claims::shares_backends, state::State};
-use crate::config::model::{self, Config, Echo, PassiveAct, Service, WhenEmpty};
+use crate::config::model::{self, Config, Echo, Service, WhenEmpty};
 
 /// What the program must be able to do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -145,7 +145,7 @@ fn features(config: &Config) -> u32 {
             Feature::SecondChance,
         ),
         (any(refuses), Feature::Refusal),
-        (any(is_watched), Feature::Signals),
+        (any(Service::is_watched), Feature::Signals),
     ];
     let bits = used.iter().filter(|(is_used, _)| *is_used);
     bits.fold(0, |features, (_, feature)| features | *feature as u32)
@@ -153,10 +153,6 @@ fn features(config: &Config) -> u32 {
 
 fn refuses(service: &Service) -> bool {
     service.guards.when_empty == WhenEmpty::Reset
-}
-
-fn is_watched(service: &Service) -> bool {
-    service.passive.act != PassiveAct::Off
 }
 
 /// The data path's word for a mode.

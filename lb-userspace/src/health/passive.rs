@@ -7,7 +7,8 @@
 //! Pure: counters and instants are handed in.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     fmt,
     net::SocketAddr,
     time::Duration,
@@ -25,7 +26,11 @@ const MOST_TIMES: u32 = 8;
 
 /// The backends of all services that are watched.
 #[derive(Debug, Default)]
-pub struct Watch(HashMap<String, BTreeMap<SocketAddr, Backend>>);
+pub struct Watch {
+    services: HashMap<String, BTreeMap<SocketAddr, Backend>>,
+    /// Whether others get no new flows than the data path was told.
+    unsettled: bool,
+}
 
 /// What is to be seen of a service.
 #[derive(Debug)]
@@ -36,8 +41,12 @@ pub struct Look<'a> {
     pub rules: Passive,
     /// The counters of each of its backends, by pair.
     pub counters: Vec<(SocketAddr, BTreeMap<u32, Signals>)>,
-    /// How many backends may get no flows, beside those that are down.
-    pub room: usize,
+    /// Backends that get no flows for what probes say.
+    pub down: BTreeSet<SocketAddr>,
+    /// How many may get none, those included.
+    pub most: usize,
+    /// How many of those that could get flows the service can do without.
+    pub spare: usize,
 }
 
 /// What is known of a backend.
@@ -59,33 +68,71 @@ pub enum News {
     /// It gets no new flows for so long.
     Ejected(Fault, Duration),
     /// It does again.
-    Readmitted,
+    Readmitted(Why),
+}
+
+/// Why a backend gets new flows again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// To see whether it is better.
+    TimeIsOver,
+    /// The configuration does not want it out any more.
+    Rules,
+    /// Too few others are left.
+    Needed,
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::TimeIsOver => "its time is over",
+            Self::Rules => "the configuration does not eject it any more",
+            Self::Needed => "too few others are left",
+        })
+    }
 }
 
 impl Watch {
     /// Takes a look at a service; what became of its backends.
-    pub fn look(&mut self, look: Look<'_>, now: Instant) -> Vec<(SocketAddr, News)> {
-        let mut before = self.0.remove(look.service).unwrap_or_default();
+    pub fn look(&mut self, look: &Look<'_>, now: Instant) -> Vec<(SocketAddr, News)> {
+        let mut before = self.services.remove(look.service).unwrap_or_default();
         let mut backends = BTreeMap::new();
-        for (address, counters) in look.counters {
-            let mut backend = before.remove(&address).unwrap_or_default();
+        for (address, counters) in &look.counters {
+            let mut backend = before.remove(address).unwrap_or_default();
             backend.take(counters);
-            backends.insert(address, backend);
+            backends.insert(*address, backend);
         }
-        let news = judge(&mut backends, look.rules, look.room, now);
-        self.0.insert(look.service.to_owned(), backends);
+        let news = judge(&mut backends, look, now);
+        self.services.insert(look.service.to_owned(), backends);
+        let is_unsettling = |news: &News| matches!(news, News::Ejected(..) | News::Readmitted(_));
+        self.unsettled |= news.iter().any(|(_, it)| is_unsettling(it));
         news
     }
 
-    /// Forgets services that are not watched any more.
-    pub fn retain(&mut self, is_watched: impl Fn(&str) -> bool) {
-        self.0.retain(|service, _| is_watched(service));
+    /// Forgets services that are not watched any more; which of their backends got no new flows.
+    pub fn retain(&mut self, is_watched: impl Fn(&str) -> bool) -> Vec<(String, SocketAddr)> {
+        let gone = self.services.extract_if(|service, _| !is_watched(service));
+        let out = gone.flat_map(|(service, backends)| {
+            let out = backends.into_iter().filter(|(_, it)| it.ejection.is_some());
+            out.map(move |(address, _)| (service.clone(), address))
+        });
+        out.collect()
+    }
+
+    /// Whether the data path is to be told who gets no new flows; once.
+    pub const fn take_unsettled(&mut self) -> bool {
+        std::mem::replace(&mut self.unsettled, false)
+    }
+
+    /// It was not told, and is to be.
+    pub const fn set_unsettled(&mut self) {
+        self.unsettled = true;
     }
 
     /// What is known of a backend.
     #[must_use]
     pub fn of(&self, service: &str, address: SocketAddr) -> Standing {
-        let backend = self.0.get(service).and_then(|it| it.get(&address));
+        let backend = self.services.get(service).and_then(|it| it.get(&address));
         backend.map_or_else(Standing::default, |backend| Standing {
             fault: backend.fault,
             out_until: backend.ejection.map(|ejection| ejection.until),
@@ -94,7 +141,7 @@ impl Watch {
 
     /// The backends that get no new flows.
     pub fn out(&self) -> impl Iterator<Item = (&str, SocketAddr)> {
-        self.0.iter().flat_map(|(service, backends)| {
+        self.services.iter().flat_map(|(service, backends)| {
             let out = backends.iter().filter(|(_, it)| it.ejection.is_some());
             out.map(|(address, _)| (service.as_str(), *address))
         })
@@ -123,9 +170,9 @@ struct Ejection {
 
 impl Backend {
     /// Takes counters as they are now. What a pair had counted before it was this backend's is none of its own.
-    fn take(&mut self, counters: BTreeMap<u32, Signals>) {
+    fn take(&mut self, counters: &BTreeMap<u32, Signals>) {
         let mut added = Signals::default();
-        for (pair, now) in &counters {
+        for (pair, now) in counters {
             let before = self.counters.get(pair).unwrap_or(now);
             added = zip(
                 added,
@@ -133,43 +180,56 @@ impl Backend {
                 u64::saturating_add,
             );
         }
-        self.counters = counters;
+        self.counters.clone_from(counters);
         self.looks.push_back(added);
         if self.looks.len() > WINDOW {
             self.looks.pop_front();
         }
     }
 
-    /// What the last looks showed, but for connections that were begun since the one before: those may open yet.
+    /// What the last looks showed. Connections that were begun since the one before may open yet: they count as open.
     fn lately(&self) -> Signals {
-        let latest_first = self.looks.iter().rev().enumerate();
-        latest_first.fold(Signals::default(), |sum, (age, look)| {
-            let tried = if age == 0 { 0 } else { look.tried };
-            zip(sum, Signals { tried, ..*look }, u64::saturating_add)
-        })
+        let all = self.looks.iter();
+        let sum = all.fold(Signals::default(), |sum, look| {
+            zip(sum, *look, u64::saturating_add)
+        });
+        let latest = self.looks.back().copied().unwrap_or_default();
+        let waiting = latest.tried.saturating_sub(latest.opened);
+        Signals {
+            opened: sum.opened.saturating_add(waiting),
+            ..sum
+        }
     }
 
-    /// Takes it back where its time is over, to be judged by what comes then.
-    fn readmit(&mut self, rules: Passive, now: Instant) -> Option<News> {
-        let ejection = self.ejection?;
-        if now < ejection.until && rules.act == PassiveAct::Eject {
-            return None;
-        }
+    /// Takes it back, to be judged by what comes then.
+    fn readmit(&mut self, why: Why) -> News {
         self.looks.clear();
-        (self.ejection, self.before, self.fault) = (None, Some(ejection), None);
-        Some(News::Readmitted)
+        (self.before, self.ejection, self.fault) = (self.ejection, None, None);
+        News::Readmitted(why)
     }
 
-    /// Takes note of what is wrong with it now.
-    const fn suspect(&mut self, fault: Option<Fault>) -> Option<News> {
-        let before = self.fault;
-        if before.is_some() != fault.is_some() {
-            self.fault = fault;
+    /// Why it is to be taken back, if it is.
+    fn is_due(&self, rules: Passive, now: Instant) -> Option<Why> {
+        let ejection = self.ejection?;
+        if rules.act == PassiveAct::Eject {
+            (now >= ejection.until).then_some(Why::TimeIsOver)
+        } else {
+            Some(Why::Rules)
         }
-        match (before, fault) {
-            (None, Some(fault)) => Some(News::Suspected(fault)),
-            (Some(_), None) => Some(News::Trusted),
-            (None, None) | (Some(_), Some(_)) => None,
+    }
+
+    /// Takes note of what is wrong with it now. Who gets too few connections to be judged by is no better for that.
+    const fn suspect(&mut self, fault: Option<Fault>, is_judged: bool) -> Option<News> {
+        match (self.fault, fault) {
+            (None, Some(fault)) => {
+                self.fault = Some(fault);
+                Some(News::Suspected(fault))
+            }
+            (Some(_), None) if is_judged => {
+                self.fault = None;
+                Some(News::Trusted)
+            }
+            (None | Some(_), None) | (Some(_), Some(_)) => None,
         }
     }
 
@@ -187,18 +247,21 @@ impl Backend {
 /// What becomes of the backends of a service.
 fn judge(
     backends: &mut BTreeMap<SocketAddr, Backend>,
-    rules: Passive,
-    room: usize,
+    look: &Look<'_>,
     now: Instant,
 ) -> Vec<(SocketAddr, News)> {
+    let rules = look.rules;
     let mut news = Vec::new();
     for (address, backend) in &mut *backends {
-        news.extend(backend.readmit(rules, now).map(|it| (*address, it)));
+        if let Some(why) = backend.is_due(rules, now) {
+            news.push((*address, backend.readmit(why)));
+        }
     }
+    make_room(backends, look, &mut news);
     let sum = |all, (_, it): (_, &Backend)| zip(all, it.lately(), u64::saturating_add);
     let all = backends.iter().fold(Signals::default(), sum);
-    let mut out = backends.values().filter(|it| it.ejection.is_some()).count();
-    for (address, backend) in backends {
+    let mut to_go = Vec::new();
+    for (address, backend) in &mut *backends {
         // It gets no connections that it could be judged by.
         if backend.ejection.is_some() {
             continue;
@@ -206,14 +269,56 @@ fn judge(
         let own = backend.lately();
         let others = zip(all, own, u64::saturating_sub);
         let fault = fault(own, others, rules);
-        news.extend(backend.suspect(fault).map(|it| (*address, it)));
+        let is_judged = own.tried >= rules.least.into();
+        let it = backend.suspect(fault, is_judged);
+        news.extend(it.map(|it| (*address, it)));
         let is_to_go = |fault: &Fault| rules.act == PassiveAct::Eject && fault.is_certain(rules);
-        if let Some(fault) = fault.filter(is_to_go).filter(|_| out < room) {
-            out += 1;
-            news.push((*address, backend.eject(fault, rules, now)));
+        let is_down = look.down.contains(address);
+        to_go.extend(
+            fault
+                .filter(is_to_go)
+                .filter(|_| !is_down)
+                .map(|it| (*address, it)),
+        );
+    }
+    to_go.sort_by_key(|(_, fault)| Reverse(fault.own.per_mille()));
+    for (address, fault) in to_go {
+        let has_room = out(backends, look) < look.most && ejected(backends, look) < look.spare;
+        if let Some(backend) = backends.get_mut(&address).filter(|_| has_room) {
+            news.push((address, backend.eject(fault, rules, now)));
         }
     }
     news
+}
+
+/// Takes back who was ejected last, while more are out than may be.
+fn make_room(
+    backends: &mut BTreeMap<SocketAddr, Backend>,
+    look: &Look<'_>,
+    news: &mut Vec<(SocketAddr, News)>,
+) {
+    while out(backends, look) > look.most || ejected(backends, look) > look.spare {
+        let able = backends
+            .iter_mut()
+            .filter(|(address, _)| !look.down.contains(address));
+        let latest = able.max_by_key(|(_, it)| it.ejection.map(|it| it.until));
+        let Some((address, backend)) = latest.filter(|(_, it)| it.ejection.is_some()) else {
+            return;
+        };
+        news.push((*address, backend.readmit(Why::Needed)));
+    }
+}
+
+/// How many get no new flows.
+fn out(backends: &BTreeMap<SocketAddr, Backend>, look: &Look<'_>) -> usize {
+    look.down.len() + ejected(backends, look)
+}
+
+/// How many of those that are not down get no new flows.
+fn ejected(backends: &BTreeMap<SocketAddr, Backend>, look: &Look<'_>) -> usize {
+    let out = backends.iter().filter(|(_, it)| it.ejection.is_some());
+    out.filter(|(address, _)| !look.down.contains(address))
+        .count()
 }
 
 /// What is wrong with a backend.
@@ -264,6 +369,10 @@ impl Rate {
         self.bad >= 1 && self.of >= least as u64 && bad * 100 >= of * percent as u128
     }
 
+    fn per_mille(self) -> u128 {
+        u128::from(self.bad) * 1000 / u128::from(self.of.max(1))
+    }
+
     /// Whether it is at least twice another one.
     const fn is_twice(self, other: Self) -> bool {
         let own = self.bad as u128 * other.of as u128;
@@ -285,9 +394,10 @@ fn fault(own: Signals, others: Signals, rules: Passive) -> Option<Fault> {
 }
 
 impl Fault {
-    /// Whether enough is known of the others to say that they are better.
-    const fn is_certain(self, rules: Passive) -> bool {
-        self.others.of >= rules.least as u64
+    /// Whether nobody can have made it look so, and enough is known of the others to say that they are better. A client
+    /// has a backend send as many RSTs as it likes.
+    fn is_certain(self, rules: Passive) -> bool {
+        self.sign != Sign::Resets && self.others.of >= rules.least.into()
     }
 }
 
@@ -297,7 +407,10 @@ impl fmt::Display for Fault {
         let what = match sign {
             Sign::Unopened => "did not open",
             Sign::Again => "had to ask again",
-            Sign::Resets => "were reset by it",
+            Sign::Resets => {
+                write!(f, "{} RSTs with {} new connections", own.bad, own.of)?;
+                return write!(f, ", {} with {} at the others", others.bad, others.of);
+            }
         };
         write!(f, "{} of {} connections {what}", own.bad, own.of)?;
         write!(f, ", {} of {} at the others", others.bad, others.of)
@@ -348,17 +461,21 @@ mod tests {
     struct Bench {
         watch: Watch,
         rules: Passive,
-        room: usize,
+        most: usize,
+        spare: usize,
+        down: BTreeSet<SocketAddr>,
         counters: BTreeMap<SocketAddr, Signals>,
         now: Instant,
     }
 
     impl Bench {
-        fn new(rules: Passive, room: usize) -> Self {
+        fn new(rules: Passive) -> Self {
             Self {
                 watch: Watch::default(),
                 rules,
-                room,
+                most: 9,
+                spare: 9,
+                down: BTreeSet::new(),
                 counters: BTreeMap::new(),
                 now: Instant::now(),
             }
@@ -382,9 +499,11 @@ mod tests {
                 counters: counters
                     .map(|(at, it)| (*at, BTreeMap::from([(7, *it)])))
                     .collect(),
-                room: self.room,
+                down: self.down.clone(),
+                most: self.most,
+                spare: self.spare,
             };
-            let news = self.watch.look(look, self.now);
+            let news = self.watch.look(&look, self.now);
             let last = |address: SocketAddr| (1..=9).find(|it| address == self::address(*it));
             news.into_iter()
                 .map(|(at, news)| (last(at).unwrap(), news))
@@ -397,7 +516,7 @@ mod tests {
             News::Suspected(_) => "suspected",
             News::Trusted => "trusted",
             News::Ejected(..) => "ejected",
-            News::Readmitted => "readmitted",
+            News::Readmitted(_) => "readmitted",
         };
         news.iter()
             .map(|(last, news)| (*last, word(news)))
@@ -408,14 +527,14 @@ mod tests {
     fn one_whose_connections_do_not_open_is_told_from_the_others() {
         for (bad, text) in [
             (SILENT, "did not open"),
-            (RESETS, "were reset by it"),
+            (RESETS, "RSTs with"),
             (LOSSY, "had to ask again"),
         ] {
             let watch = Passive {
                 act: PassiveAct::Watch,
                 ..RULES
             };
-            let mut bench = Bench::new(watch, 9);
+            let mut bench = Bench::new(watch);
             let news = bench.run(5, &[GOOD, bad, GOOD]);
             let [(2, News::Suspected(fault))] = news[..] else {
                 panic!("{news:?}");
@@ -429,14 +548,14 @@ mod tests {
     #[test]
     fn what_all_suffer_from_is_nobodys_fault() {
         for all in [SILENT, LOSSY, RESETS] {
-            let mut bench = Bench::new(RULES, 9);
+            let mut bench = Bench::new(RULES);
             assert_eq!(bench.run(30, &[all, all, all]), []);
         }
     }
 
     #[test]
     fn connections_that_were_begun_just_now_may_open_yet() {
-        let mut bench = Bench::new(RULES, 9);
+        let mut bench = Bench::new(RULES);
         bench.run(2, &[[0; 4], [0; 4]]);
         assert_eq!(bench.second(&[[90, 0, 45, 0], [90, 0, 20, 0]]), []);
         assert_eq!(bench.second(&[[0, 0, 45, 0], [0, 0, 70, 0]]), []);
@@ -444,7 +563,7 @@ mod tests {
 
     #[test]
     fn few_connections_show_nothing() {
-        let mut bench = Bench::new(RULES, 9);
+        let mut bench = Bench::new(RULES);
         bench.run(1, &[[0; 4], [0; 4]]);
         bench.second(&[[50, 0, 50, 0], [9, 9, 0, 9]]);
         assert_eq!(bench.run(12, &[[0; 4], [0; 4]]), []);
@@ -452,7 +571,7 @@ mod tests {
 
     #[test]
     fn who_is_out_comes_back_and_goes_for_twice_as_long() {
-        let mut bench = Bench::new(RULES, 9);
+        let mut bench = Bench::new(RULES);
         let mut out = Vec::new();
         for _ in 0..600 {
             let is_out = bench.watch.out().count() == 1;
@@ -469,7 +588,7 @@ mod tests {
 
     #[test]
     fn one_that_was_good_for_long_enough_begins_anew() {
-        let mut bench = Bench::new(RULES, 9);
+        let mut bench = Bench::new(RULES);
         let out = |news: Vec<(u8, News)>| {
             news.into_iter().find_map(|(_, it)| match it {
                 News::Ejected(_, lasts) => Some(lasts.as_secs()),
@@ -485,13 +604,13 @@ mod tests {
 
     #[test]
     fn nobody_goes_who_has_nobody_to_be_compared_with() {
-        let mut bench = Bench::new(RULES, 9);
+        let mut bench = Bench::new(RULES);
         assert_eq!(words(&bench.run(9, &[SILENT])), [(1, "suspected")]);
     }
 
     #[test]
     fn rules_that_do_not_eject_any_more_readmit() {
-        let mut bench = Bench::new(RULES, 9);
+        let mut bench = Bench::new(RULES);
         bench.run(5, &[GOOD, SILENT]);
         assert_eq!(bench.watch.out().count(), 1);
         bench.rules.act = PassiveAct::Probe;
@@ -499,11 +618,72 @@ mod tests {
     }
 
     #[test]
+    fn resets_alone_take_nobody_out() {
+        let mut bench = Bench::new(RULES);
+        assert_eq!(
+            words(&bench.run(9, &[GOOD, RESETS, GOOD])),
+            [(2, "suspected")]
+        );
+    }
+
+    #[test]
+    fn who_gets_nothing_any_more_is_not_better_for_that() {
+        let mut bench = Bench::new(Passive {
+            act: PassiveAct::Probe,
+            ..RULES
+        });
+        assert_eq!(words(&bench.run(9, &[GOOD, SILENT])), [(2, "suspected")]);
+        assert_eq!(bench.run(30, &[GOOD, [0; 4]]), []);
+        assert_eq!(words(&bench.run(9, &[GOOD, GOOD])), [(2, "trusted")]);
+    }
+
+    #[test]
+    fn the_worst_goes_first_and_comes_back_where_others_die() {
+        let mut bench = Bench {
+            spare: 1,
+            ..Bench::new(RULES)
+        };
+        let bad = [20, 0, 9, 0];
+        let news = bench.run(9, &[bad, SILENT, GOOD, GOOD, GOOD]);
+        let out: Vec<_> = bench.watch.out().collect();
+        assert_eq!(out, [("web", address(2))], "{news:?}");
+        bench.spare = 0;
+        let news = bench.second(&[GOOD, [0; 4], GOOD, GOOD, GOOD]);
+        assert_eq!(
+            news.last(),
+            Some(&(2, News::Readmitted(Why::Needed))),
+            "{news:?}"
+        );
+    }
+
+    #[test]
+    fn who_is_down_already_is_not_taken_out() {
+        let mut bench = Bench::new(RULES);
+        bench.down = BTreeSet::from([address(2)]);
+        assert_eq!(words(&bench.run(9, &[GOOD, SILENT])), [(2, "suspected")]);
+        bench.down.clear();
+        bench.most = 0;
+        bench.run(9, &[GOOD, SILENT]);
+        assert_eq!(bench.watch.out().count(), 0);
+    }
+
+    #[test]
+    fn who_is_not_watched_any_more_is_told_of() {
+        let mut bench = Bench::new(RULES);
+        bench.run(5, &[GOOD, SILENT]);
+        assert_eq!(bench.watch.retain(|_| true), []);
+        assert_eq!(
+            bench.watch.retain(|_| false),
+            [("web".to_owned(), address(2))]
+        );
+    }
+
+    #[test]
     fn what_a_pair_had_counted_before_is_none_of_its_own() {
         let mut backend = Backend::default();
         let mut look = |counters: &[(u32, [u64; 4])]| {
             let counters = counters.iter().map(|(pair, it)| (*pair, signals(*it)));
-            backend.take(counters.collect());
+            backend.take(&counters.collect());
             backend.looks.back().map(|look| look.tried).unwrap()
         };
         assert_eq!(look(&[(7, [900; 4])]), 0);
@@ -518,13 +698,18 @@ mod tests {
     proptest! {
         #[test]
         fn never_more_are_out_than_may_be(
-            room in 0_usize..4,
+            most in 0_usize..4,
+            spare in 0_usize..4,
+            down in prop::collection::btree_set(1_u8..5, 0..3),
             seconds in prop::collection::vec(prop::collection::vec(prop::array::uniform4(0_u64..40), 4), 1..60),
         ) {
-            let mut bench = Bench::new(RULES, room);
+            let mut bench = Bench { most, spare, ..Bench::new(RULES) };
+            bench.down = down.iter().map(|last| address(*last)).collect();
             for added in seconds {
                 bench.second(&added);
-                prop_assert!(bench.watch.out().count() <= room);
+                let ejected = bench.watch.out().count();
+                prop_assert!(ejected == 0 || down.len() + ejected <= most);
+                prop_assert!(ejected <= spare);
             }
         }
     }

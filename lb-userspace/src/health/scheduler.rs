@@ -101,7 +101,7 @@ impl<P: Probe> Prober<P> {
         }
     }
 
-    /// Probes a target now, if it is not being probed; the next probe counts from there.
+    /// Probes a target now, or once more as soon as the probe has ended that is under way.
     pub fn ask_at_once(&self, service: &str, backend: SocketAddr) {
         let question = lock(&self.shared.registry).question(service, backend);
         if let Some(running) = question.and_then(|question| self.running.get(&question)) {

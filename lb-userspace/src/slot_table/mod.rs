@@ -147,6 +147,22 @@ impl SlotTable {
         changes.into_iter().map(|(slot, _)| slot).collect()
     }
 
+    /// The same of all members, in their order: quicker than one after the other where many change. Slots in ascending
+    /// order.
+    pub fn set_all(&mut self, takes: impl IntoIterator<Item = (bool, Part)>) -> Vec<u32> {
+        for (backend, (live, part)) in self.backends.iter_mut().zip(takes) {
+            (backend.live, backend.gate.part) = (live, part);
+        }
+        let owners = live_owners(self.keys, &self.backends, &self.configured);
+        let both = (0..).zip(self.owners.iter().zip(owners));
+        let changes = both.filter(|(_, (before, after))| **before != *after);
+        let changes: Vec<_> = changes.map(|(slot, (_, after))| (slot, after)).collect();
+        for &(slot, owner) in &changes {
+            self.hand_over(slot, owner);
+        }
+        changes.into_iter().map(|(slot, _)| slot).collect()
+    }
+
     /// The slots of a member that takes less, each with its next owner.
     fn losses(&self, member: u16) -> Vec<(u32, u16)> {
         let live = Ranking::new(&self.backends, |backend| backend.live);

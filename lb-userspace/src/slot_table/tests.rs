@@ -108,6 +108,25 @@ proptest! {
     }
 
     #[test]
+    fn so_do_many_events_at_once(members in members(), others in members()) {
+        let mut table = SlotTable::build(512, SEED, &members);
+        let before = table.clone();
+        let states = others.iter().map(|other| (other.live, other.part));
+        let moved = table.set_all(states.clone());
+        let mut after = members;
+        for (member, (live, part)) in after.iter_mut().zip(states) {
+            (member.live, member.part) = (live, part);
+        }
+        let rebuilt = SlotTable::build(512, SEED, &after);
+        prop_assert!(table.owners().eq(rebuilt.owners()));
+        prop_assert_eq!(table.checksum(), rebuilt.checksum());
+        for slot in 0..512 {
+            let is_moved = before.owner(slot) != table.owner(slot);
+            prop_assert_eq!(is_moved, moved.binary_search(&slot).is_ok());
+        }
+    }
+
+    #[test]
     fn a_flap_leaves_no_trace(members in members(), index in any::<Index>()) {
         let before = SlotTable::build(512, SEED, &members);
         let member = u16::try_from(index.index(members.len())).unwrap();

@@ -363,9 +363,10 @@ fn state(backend: &BackendItem) -> String {
         (Some(held), _) => format!("{state} ({held})"),
         (None, Some(Health::Down)) => format!("{state} (path DOWN)"),
         (None, _) if backend.recovery.is_suppressed() => format!("{state} (suppressed)"),
+        (None, _) if backend.standby => format!("{state} (standby)"),
+        (None, _) if backend.state != Health::Up => state.to_owned(),
         (None, _) if is_ejected(backend) => format!("{state} (ejected)"),
         (None, _) if is_suspected(backend) => format!("{state} (suspected)"),
-        (None, _) if backend.standby => format!("{state} (standby)"),
         (None, _) => state.to_owned(),
     }
 }
