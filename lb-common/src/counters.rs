@@ -27,7 +27,7 @@ pub struct Traffic {
 pub struct Signals {
     /// Connections that clients began to open.
     pub tried: u64,
-    /// SYNs of those that came again.
+    /// Those of them whose SYN came again.
     pub again: u64,
     /// Those that opened.
     pub opened: u64,

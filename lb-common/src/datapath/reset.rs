@@ -12,7 +12,7 @@ use crate::{
     checksum::fold,
     wire::{
         Cursor, Eth, Frame, Ip, IpAddress, Ipv4, Ipv6, Ports,
-        transport::{Segment, TCP, Tcp},
+        transport::{ACK, FIN, RST, SYN, Segment, TCP, Tcp},
     },
 };
 
@@ -57,11 +57,6 @@ pub(super) fn make<I: Ip, F: Frame>(frame: &mut F, answers: Answers) -> Option<(
     *cursor.take::<Tcp>()? = asks.rst();
     Some(())
 }
-
-const FIN: u8 = 1;
-const SYN: u8 = 2;
-const RST: u8 = 4;
-const ACK: u8 = 16;
 
 /// What a client's packet says.
 struct Asks<I: Ip> {

@@ -149,8 +149,10 @@ impl Segment {
 }
 
 /// Flags of TCP.
-const SYN: u8 = 2;
-const RST: u8 = 4;
+pub(crate) const FIN: u8 = 1;
+pub(crate) const SYN: u8 = 2;
+pub(crate) const RST: u8 = 4;
+pub(crate) const ACK: u8 = 16;
 
 impl<'p> Transport<'p> {
     /// The header behind an IP header, where `cursor` stands.
@@ -232,7 +234,6 @@ impl<'p> Transport<'p> {
     #[inline(always)]
     #[must_use]
     pub const fn opens(&self) -> bool {
-        const ACK: u8 = 16;
         self.flags() & (SYN | ACK) == SYN || self.is_initial
     }
 
@@ -254,8 +255,7 @@ impl<'p> Transport<'p> {
     #[inline(always)]
     #[must_use]
     pub const fn marks(&self) -> u32 {
-        const FIN_RST: u8 = 1 | RST;
-        if self.flags() & FIN_RST != 0 {
+        if self.flags() & (FIN | RST) != 0 {
             Flow::CLOSING
         } else if self.is_syn() {
             Flow::OPENING

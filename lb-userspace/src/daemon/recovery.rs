@@ -162,9 +162,19 @@ impl Engine {
     fn tell_recovery(&self, (service, address): &Id, what: &str, cause: &str) {
         let backend = self.name_of(service, *address);
         info!(%service, backend, cause, what, "a backend comes back");
+        self.note_backend((service, backend), what, cause);
+    }
+
+    /// Takes down what became of a backend.
+    pub(super) fn note_backend(
+        &self,
+        (service, backend): (&str, Option<&str>),
+        what: &str,
+        cause: &str,
+    ) {
         self.chronicle.record(EventItem {
             what: what.to_owned(),
-            service: Some(service.clone()),
+            service: Some(service.to_owned()),
             backend: backend.map(str::to_owned),
             cause: cause.to_owned(),
             ..EventItem::default()
@@ -185,8 +195,8 @@ fn advised(backends: Vec<(SocketAddr, Report)>) -> impl Iterator<Item = (SocketA
     let all = backends.iter().map(|(_, report)| used(report));
     let most = all.max().unwrap_or(Part::WHOLE);
     backends.into_iter().map(move |(address, report)| {
-        let is_kept_out = report.penalty.is_some_and(|it| it.is_suppressed());
         let part = relative(used(&report), most);
+        let is_kept_out = report.is_suppressed();
         (address, if is_kept_out { Part::NONE } else { part })
     })
 }

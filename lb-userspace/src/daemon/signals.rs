@@ -12,10 +12,7 @@ use tracing::warn;
 
 use super::engine::Engine;
 use crate::{
-    api::{
-        Error,
-        types::{EventItem, PassiveItem},
-    },
+    api::{Error, types::PassiveItem},
     config::model::{PassiveAct, Service},
     desired::{
         InstalledService,
@@ -36,7 +33,7 @@ impl Engine {
         let watched: Vec<&Service> = services.filter(|it| it.is_watched()).collect();
         let named: HashSet<&str> = watched.iter().map(|it| it.name.as_str()).collect();
         for (service, address) in self.watched.retain(|name| named.contains(name)) {
-            self.tell_passive(&service, address, "readmitted", Why::Rules.to_string());
+            self.tell_passive(&service, address, "readmitted", &Why::Rules.to_string());
         }
         let now = Instant::now();
         for service in watched {
@@ -67,8 +64,8 @@ impl Engine {
         let is_out = |address| {
             let report = self.reports.of(&service.name, address);
             report.is_some_and(|it| {
-                let is_suppressed = it.penalty.is_some_and(|it| it.is_suppressed());
-                is_suppressed || self.paths.judge(service, address, it.health) == Health::Down
+                let health = self.paths.judge(service, address, it.health);
+                it.is_suppressed() || health == Health::Down
             })
         };
         let addresses = service.backends.iter().map(|it| it.address);
@@ -101,19 +98,19 @@ impl Engine {
                 if service.passive.act >= PassiveAct::Probe {
                     self.prober.ask_at_once(name, address);
                 }
-                self.tell_passive(name, address, "suspected", fault.to_string());
+                self.tell_passive(name, address, "suspected", &fault.to_string());
             }
             News::Trusted => {
-                let cause = "its connections do as the others'".to_owned();
+                let cause = "its connections do as the others'";
                 self.tell_passive(name, address, "trusted", cause);
             }
             News::Ejected(fault, lasts) => {
                 let lasts = humantime::format_duration(lasts);
                 let cause = format!("{fault}: no new flows for {lasts}");
-                self.tell_passive(name, address, "ejected", cause);
+                self.tell_passive(name, address, "ejected", &cause);
             }
             News::Readmitted(why) => {
-                self.tell_passive(name, address, "readmitted", why.to_string());
+                self.tell_passive(name, address, "readmitted", &why.to_string());
                 self.grow_from(service, address, (why, now));
             }
         }
@@ -133,16 +130,10 @@ impl Engine {
         self.growing.rose(&(service.name.clone(), address), &rise);
     }
 
-    fn tell_passive(&self, service: &str, address: SocketAddr, what: &str, cause: String) {
+    fn tell_passive(&self, service: &str, address: SocketAddr, what: &str, cause: &str) {
         let backend = self.name_of(service, address);
         warn!(%service, backend, cause, what, "what packets show of a backend");
-        self.chronicle.record(EventItem {
-            what: what.to_owned(),
-            service: Some(service.to_owned()),
-            backend: backend.map(str::to_owned),
-            cause,
-            ..EventItem::default()
-        });
+        self.note_backend((service, backend), what, cause);
     }
 
     /// Backends that get no new flows for what packets show.

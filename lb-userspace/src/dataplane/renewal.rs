@@ -18,7 +18,7 @@
 //! |---|---|
 //! | `STATS` | the new one begins at zero; in step 4 the sum of the former one is added to `CARRIED`, which is added to what is read |
 //! | `TIMES`, `PATHS` | words that differ: the later one stays |
-//! | `SIGNALS` | what was counted since it was copied is: a second of it is looked at, and none is kept |
+//! | `SIGNALS` | what was counted since it was copied is lost: ten seconds are looked back |
 //! | `FLOWS` | `both` |
 //! | `TRACKED`, `ATTEMPTS`, `FRAGMENTS`, `ALLOWANCE`, `REASONS` | always the same maps |
 //!

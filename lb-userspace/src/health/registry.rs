@@ -121,6 +121,14 @@ pub struct Report {
     pub last: Option<Last>,
 }
 
+impl Report {
+    /// Whether it is kept out because it fell too often.
+    #[must_use]
+    pub fn is_suppressed(&self) -> bool {
+        self.penalty.is_some_and(|penalty| penalty.is_suppressed())
+    }
+}
+
 /// The last probe of a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Last {
