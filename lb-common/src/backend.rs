@@ -94,6 +94,18 @@ impl Mode {
     /// Every mode, in the order of the numbers.
     pub const ALL: [Self; 5] = [Self::Nat, Self::FullNat, Self::L2Dsr, Self::Ipip, Self::Gue];
 
+    /// Modes whose packets the plain program does not send ([`maps::PLAIN_PROGRAM`](crate::maps::PLAIN_PROGRAM)).
+    pub const NOT_PLAIN: u32 = Self::FullNat.bit();
+    /// In the place of a mode's number: there is more than one.
+    pub const ANY: u8 = u8::MAX;
+
+    /// The number of the only mode of such bits, or [`Self::ANY`].
+    #[must_use]
+    pub fn only(modes: u32) -> u8 {
+        let only = Self::ALL.into_iter().find(|mode| mode.bit() == modes);
+        only.map_or(Self::ANY, |mode| mode as u8)
+    }
+
     /// Its bit in [`Constants::modes`](crate::maps::Constants::modes).
     #[must_use]
     pub const fn bit(self) -> u32 {

@@ -33,7 +33,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::directory::Filter;
+use crate::{backend::Mode, directory::Filter};
 
 /// Control words.
 pub const CONTROL: &str = "CONTROL";
@@ -88,6 +88,8 @@ pub const META: &str = "META";
 
 /// Name of the XDP program.
 pub const PROGRAM: &str = "xlb";
+/// The same for configurations that use nothing out of the ordinary ([`Constants::are_plain`]).
+pub const PLAIN_PROGRAM: &str = "xlb_plain";
 
 /// The one value of `CONTROL`: words that switch between prepared tables, each by one store.
 #[derive(
@@ -161,6 +163,16 @@ pub struct Constants {
     pub bucket_mask: u32,
 }
 
+impl Constants {
+    /// Whether packets want only what the plain program does ([`PLAIN_PROGRAM`]).
+    #[must_use]
+    pub const fn are_plain(&self) -> bool {
+        self.features & Feature::NOT_PLAIN == 0
+            && self.modes & Mode::NOT_PLAIN == 0
+            && self.probe_port == 0
+    }
+}
+
 /// What a configuration may use or not: bits of [`Constants::features`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
@@ -187,4 +199,15 @@ pub enum Feature {
     Signals = 512,
     /// `FLOWS` is about to be replaced by a larger map, `NEXT_FLOWS`: what is claimed stands in both.
     Growing = 1 << 31,
+}
+
+impl Feature {
+    /// What the plain program leaves out: each costs packets some instructions to find out that it is not used.
+    pub const NOT_PLAIN: u32 = Self::Ranges as u32
+        | Self::Mss as u32
+        | Self::Shared as u32
+        | Self::Affinity as u32
+        | Self::Quic as u32
+        | Self::SecondChance as u32
+        | Self::Signals as u32;
 }

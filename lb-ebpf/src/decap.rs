@@ -38,7 +38,7 @@ pub fn xlb_decap(ctx: XdpContext) -> u32 {
         ctx: &ctx,
         settings: DECAP_SETTINGS.get(0).copied().unwrap_or_default(),
     };
-    let outcome = decap::decapsulate(&mut XdpFrame::new(&ctx), &rules);
+    let outcome = decap::decapsulate(&mut XdpFrame::<false>::new(&ctx), &rules);
     count(outcome);
     match outcome.fate() {
         Fate::Left | Fate::Taken => xdp_action::XDP_PASS,

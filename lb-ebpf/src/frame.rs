@@ -9,10 +9,11 @@ use lb_common::wire::{Cursor, Frame, Header, MAX_POSITION};
 
 use crate::maps;
 
-/// The frame of a context.
-pub struct XdpFrame<'a>(&'a XdpContext);
+/// The frame of a context. Where it is `PLAIN`, all that is read of it stands at places that the compiler knows: no
+/// header has a length of its own.
+pub struct XdpFrame<'a, const PLAIN: bool = false>(&'a XdpContext);
 
-impl<'a> XdpFrame<'a> {
+impl<'a, const PLAIN: bool> XdpFrame<'a, PLAIN> {
     /// The frame of `ctx`.
     #[inline(always)]
     pub const fn new(ctx: &'a XdpContext) -> Self {
@@ -32,14 +33,14 @@ impl<'a> XdpFrame<'a> {
     }
 }
 
-impl Frame for XdpFrame<'_> {
+impl<const PLAIN: bool> Frame for XdpFrame<'_, PLAIN> {
     type Cursor<'p>
-        = XdpCursor
+        = XdpCursor<PLAIN>
     where
         Self: 'p;
 
     #[inline(always)]
-    fn cursor(&mut self) -> XdpCursor {
+    fn cursor(&mut self) -> XdpCursor<PLAIN> {
         XdpCursor::new(self.0)
     }
 
@@ -66,35 +67,54 @@ impl Frame for XdpFrame<'_> {
 
 /// Advances a scalar, never a packet pointer: the verifier then sees one sum checked and used
 /// (otherwise it refuses variable header lengths on every kernel).
-pub struct XdpCursor {
-    data: usize,
-    end: usize,
+///
+/// Where places are known there is one pointer, and each header is a constant more: one register holds them all.
+pub struct XdpCursor<const PLAIN: bool> {
+    data: *mut u8,
+    end: *mut u8,
     offset: usize,
 }
 
-impl XdpCursor {
+impl<const PLAIN: bool> XdpCursor<PLAIN> {
     /// Stands at the front of the frame.
     #[inline(always)]
     pub fn new(ctx: &XdpContext) -> Self {
         Self {
-            data: ctx.data(),
-            end: ctx.data_end(),
+            data: ctx.data() as *mut u8,
+            end: ctx.data_end() as *mut u8,
             offset: 0,
+        }
+    }
+
+    /// Where it stands.
+    #[inline(always)]
+    fn place(&self) -> *mut u8 {
+        if PLAIN {
+            self.data.wrapping_add(self.offset)
+        } else {
+            (self.data as usize + self.offset) as *mut u8
         }
     }
 }
 
-impl<'p> Cursor<'p> for XdpCursor {
+impl<'p, const PLAIN: bool> Cursor<'p> for XdpCursor<PLAIN> {
     #[inline(always)]
     fn take<T: Header>(&mut self) -> Option<&'p mut T> {
-        let start = self.data + self.offset;
-        if start + size_of::<T>() > self.end {
+        let start = self.place();
+        let behind = if PLAIN {
+            start.wrapping_add(size_of::<T>())
+        } else {
+            (start as usize + size_of::<T>()) as *mut u8
+        };
+        if behind > self.end {
             return None;
         }
         self.offset += size_of::<T>();
+        // SAFETY: no frame is at address 0.
+        unsafe { core::hint::assert_unchecked(!start.is_null()) };
         // SAFETY: the bytes lie in the frame by the check above; `Header` allows any address and
         // any bits; the offset moves on, so that no two headers overlap.
-        Some(unsafe { &mut *(start as *mut T) })
+        Some(unsafe { &mut *start.cast::<T>() })
     }
 
     #[inline(always)]
@@ -128,11 +148,11 @@ impl<'p> Cursor<'p> for XdpCursor {
 
     #[inline(always)]
     fn frame_len(&self) -> usize {
-        self.end - self.data
+        self.end as usize - self.data as usize
     }
 
     #[inline(always)]
     fn rest(&self) -> usize {
-        self.end - (self.data + self.offset)
+        self.end as usize - self.place() as usize
     }
 }

@@ -34,114 +34,101 @@ use lb_common::{
 
 use crate::{frame::XdpFrame, maps::Maps};
 
+/// Runs a program over the maps, and does what it came to. No function: the compiler would not have it inline.
+macro_rules! run {
+    ($ctx:ident, $program:path, $frame:ty) => {
+        run!($ctx, $program, $frame, Maps::<false>)
+    };
+    ($ctx:ident, $program:path, $frame:ty, $maps:ty) => {
+        match <$maps>::new(&$ctx) {
+            Some(maps) => finish(&$ctx, $program(&mut <$frame>::new(&$ctx), &maps)),
+            None => finish(&$ctx, DropReason::TableError.into()),
+        }
+    };
+}
+
 /// The data path. Attached to every configured interface.
 #[xdp]
 #[inline(always)]
 pub fn xlb(ctx: XdpContext) -> u32 {
-    finish(
-        &ctx,
-        datapath::common(&mut XdpFrame::new(&ctx), &Maps::new(&ctx)),
-    )
+    run!(ctx, datapath::common, XdpFrame::<true>)
+}
+
+/// The data path, for configurations that use nothing out of the ordinary.
+#[xdp]
+#[inline(always)]
+pub fn xlb_plain(ctx: XdpContext) -> u32 {
+    run!(ctx, datapath::common, XdpFrame::<true>, Maps::<true>)
 }
 
 /// Frames with VLAN tags.
 #[xdp]
 #[inline(always)]
 pub fn xlb_tagged(ctx: XdpContext) -> u32 {
-    finish(
-        &ctx,
-        datapath::tagged(&mut XdpFrame::new(&ctx), &Maps::new(&ctx)),
-    )
+    run!(ctx, datapath::tagged, XdpFrame::<true>)
 }
 
 /// ICMP.
 #[xdp]
 #[inline(always)]
 pub fn xlb_icmp(ctx: XdpContext) -> u32 {
-    finish(
-        &ctx,
-        datapath::icmp(&mut XdpFrame::new(&ctx), &Maps::new(&ctx)),
-    )
+    run!(ctx, datapath::icmp, XdpFrame::<false>)
 }
 
 /// `ICMPv6`.
 #[xdp]
 #[inline(always)]
 pub fn xlb_icmp6(ctx: XdpContext) -> u32 {
-    finish(
-        &ctx,
-        datapath::icmp6(&mut XdpFrame::new(&ctx), &Maps::new(&ctx)),
-    )
+    run!(ctx, datapath::icmp6, XdpFrame::<false>)
 }
 
 /// Fragments.
 #[xdp]
 #[inline(always)]
 pub fn xlb_fragment(ctx: XdpContext) -> u32 {
-    finish(
-        &ctx,
-        datapath::fragment(&mut XdpFrame::new(&ctx), &Maps::new(&ctx)),
-    )
+    run!(ctx, datapath::fragment, XdpFrame::<false>)
 }
 
 /// Flows to be remembered.
 #[xdp]
 #[inline(always)]
 pub fn xlb_flow(ctx: XdpContext) -> u32 {
-    finish(
-        &ctx,
-        datapath::flow(&mut XdpFrame::new(&ctx), &Maps::new(&ctx)),
-    )
+    run!(ctx, datapath::flow, XdpFrame::<false>)
 }
 
 /// SYNs whose segment size is limited.
 #[xdp]
 #[inline(always)]
 pub fn xlb_syn(ctx: XdpContext) -> u32 {
-    finish(
-        &ctx,
-        datapath::syn(&mut XdpFrame::new(&ctx), &Maps::new(&ctx)),
-    )
+    run!(ctx, datapath::syn, XdpFrame::<false>)
 }
 
 /// ICMP errors to be made.
 #[xdp]
 #[inline(always)]
 pub fn xlb_answer(ctx: XdpContext) -> u32 {
-    finish(
-        &ctx,
-        datapath::answer(&mut XdpFrame::new(&ctx), &Maps::new(&ctx)),
-    )
+    run!(ctx, datapath::answer, XdpFrame::<false>)
 }
 
 /// Flows whose row moves.
 #[xdp]
 #[inline(always)]
 pub fn xlb_moving(ctx: XdpContext) -> u32 {
-    finish(
-        &ctx,
-        datapath::moving(&mut XdpFrame::new(&ctx), &Maps::new(&ctx)),
-    )
+    run!(ctx, datapath::moving, XdpFrame::<false>)
 }
 
 /// Connections whose backend died.
 #[xdp]
 #[inline(always)]
 pub fn xlb_reset(ctx: XdpContext) -> u32 {
-    finish(
-        &ctx,
-        datapath::reset(&mut XdpFrame::new(&ctx), &Maps::new(&ctx)),
-    )
+    run!(ctx, datapath::reset, XdpFrame::<false>)
 }
 
 /// Packets that no backend takes.
 #[xdp]
 #[inline(always)]
 pub fn xlb_refuse(ctx: XdpContext) -> u32 {
-    finish(
-        &ctx,
-        datapath::refuse(&mut XdpFrame::new(&ctx), &Maps::new(&ctx)),
-    )
+    run!(ctx, datapath::refuse, XdpFrame::<false>)
 }
 
 /// Does what a program came to, and counts its reason.

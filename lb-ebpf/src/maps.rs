@@ -16,7 +16,7 @@ use aya_ebpf::{
 };
 use lb_common::{
     attempt::{self, Attempt, Signal},
-    backend::Backend,
+    backend::{Backend, Mode},
     counters::{Allowance, Signals, Traffic},
     datapath::{Claim, Detour, Direction, Draft, Entries, Fib, Note, Question, Tables},
     directory::{Filter, Front, Key, Seed, Set, WAYS, Way},
@@ -107,6 +107,10 @@ static CONSTANTS: Constants = Constants {
     bucket_mask: 0,
 };
 
+/// The only mode that backends have, or [`Mode::ANY`]; likewise.
+#[unsafe(no_mangle)]
+static ONLY_MODE: u8 = Mode::Nat as u8;
+
 /// Reads a field of [`CONSTANTS`].
 macro_rules! constant {
     ($($field:tt)+) => {
@@ -141,48 +145,30 @@ pub fn unlearned(number: u64) -> u64 {
     unsafe { place.read_volatile() }
 }
 
-/// The maps, as one packet sees them.
-pub struct Maps<'a> {
+/// The maps, as one packet sees them. Where they are `PLAIN` the compiler knows what is not used. Control words are
+/// read where they are asked for: each of them is right at any time, with what others said before.
+pub struct Maps<'a, const PLAIN: bool = false> {
     ctx: &'a XdpContext,
     ingress: u32,
     interface: Interface,
-    /// The words of `control`, read once: a packet sees one state of the tables.
-    words: Words,
-    control: Option<&'a Control>,
+    control: &'a Control,
 }
 
-#[derive(Default)]
-struct Words {
-    directory: u64,
-    routes: u64,
-    front: u64,
-    clock: u64,
-}
-
-impl<'a> Maps<'a> {
-    /// For the packet of `ctx`.
+impl<'a, const PLAIN: bool> Maps<'a, PLAIN> {
+    /// For the packet of `ctx`; `None` where the kernel has no control words, which it always has.
     #[inline(always)]
     #[expect(
         clippy::cast_possible_truncation,
         reason = "the kernel's index of an interface has 32 bits, which the context widens"
     )]
-    pub fn new(ctx: &'a XdpContext) -> Self {
+    pub fn new(ctx: &'a XdpContext) -> Option<Self> {
         let ingress = ctx.ingress_ifindex() as u32;
-        let interface = INTERFACES.get(ingress).copied().unwrap_or_default();
-        let control = CONTROL.get(0);
-        let words = control.map_or_else(Words::default, |control| Words {
-            directory: control.directory,
-            routes: control.routes,
-            front: control.front,
-            clock: control.clock,
-        });
-        Self {
+        Some(Self {
             ctx,
             ingress,
-            interface,
-            words,
-            control,
-        }
+            interface: INTERFACES.get(ingress).copied().unwrap_or_default(),
+            control: CONTROL.get(0)?,
+        })
     }
 }
 
@@ -218,7 +204,7 @@ fn call(ctx: &XdpContext, program: u32, apart: impl Fn()) {
     apart();
 }
 
-impl Tables for Maps<'_> {
+impl<const PLAIN: bool> Tables for Maps<'_, PLAIN> {
     #[inline(always)]
     fn ingress(&self) -> u32 {
         self.ingress
@@ -240,7 +226,19 @@ impl Tables for Maps<'_> {
 
     #[inline(always)]
     fn modes(&self) -> u32 {
-        constant!(modes)
+        let known = if PLAIN { !Mode::NOT_PLAIN } else { u32::MAX };
+        constant!(modes) & known
+    }
+
+    #[inline(always)]
+    fn mode(&self, backend: &Backend) -> u8 {
+        // SAFETY: as of `constant`.
+        let only = unsafe { ptr::read_volatile(&raw const ONLY_MODE) };
+        if only != Mode::ANY {
+            return only;
+        }
+        // SAFETY: a reference is readable; volatile, as it would be read in vain before the branch.
+        unsafe { ptr::read_volatile(&raw const backend.mode) }
     }
 
     #[inline(always)]
@@ -250,7 +248,8 @@ impl Tables for Maps<'_> {
 
     #[inline(always)]
     fn uses_any(&self, features: u32) -> bool {
-        constant!(features) & features != 0
+        let known = if PLAIN { !Feature::NOT_PLAIN } else { u32::MAX };
+        features & known != 0 && constant!(features) & features & known != 0
     }
 
     #[inline(always)]
@@ -260,6 +259,9 @@ impl Tables for Maps<'_> {
 
     #[inline(always)]
     fn probe_link(&self) -> Option<ProbeLink> {
+        if PLAIN {
+            return None;
+        }
         ProbeLink::of_constants(constant!(probe_link), constant!(probe_port))
     }
 
@@ -269,8 +271,8 @@ impl Tables for Maps<'_> {
     }
 
     #[inline(always)]
-    fn addresses(&self) -> Option<&Filter> {
-        self.control.map(|control| &control.addresses)
+    fn addresses(&self) -> &Filter {
+        &self.control.addresses
     }
 
     #[inline(always)]
@@ -280,14 +282,14 @@ impl Tables for Maps<'_> {
         reason = "ways are numbered in 32 bits; a remainder by the length is below it"
     )]
     fn front(&self, tag: u64) -> Option<&Way> {
-        let front = Front(self.words.front).way(tag)?;
+        let front = Front(self.control.front).way(tag)?;
         let set = DIRECTORY.get(front / WAYS as u32)?;
         Some(&set.ways[front as usize % WAYS])
     }
 
     #[inline(always)]
     fn find(&self, key: &Key, v6: bool) -> Option<u64> {
-        let seed = Seed(self.words.directory);
+        let seed = Seed(self.control.directory);
         DIRECTORY
             .get(seed.set(key.tag, constant!(set_shift)))?
             .find(key, v6)
@@ -319,7 +321,7 @@ impl Tables for Maps<'_> {
         reason = "the lowest bit is what is asked for"
     )]
     fn routes(&self, v6: bool) -> Option<&Routes> {
-        ROUTES.get(route::list(self.words.routes as u32 & 1, v6))
+        ROUTES.get(route::list(self.control.routes as u32 & 1, v6))
     }
 
     #[inline(always)]
@@ -461,7 +463,7 @@ impl Tables for Maps<'_> {
         reason = "seconds since the system started: 32 bits are 136 years"
     )]
     fn clock(&self) -> u32 {
-        self.words.clock as u32
+        self.control.clock as u32
     }
 
     #[inline(always)]

@@ -9,7 +9,7 @@ use std::{
 use lb_common::{
     Verdict,
     attempt::{Attempt, Signal},
-    backend::Backend,
+    backend::{Backend, Mode},
     counters::{Allowance, Signals, Traffic},
     datapath::{self, Claim, Direction, Draft, Entries, Fib, Note, Question, Tables},
     directory::{Filter, Front, Key, Seed, Set, WAYS, Way},
@@ -293,6 +293,13 @@ impl Tables for HostTables<'_> {
         self.image.constants.modes
     }
 
+    fn mode(&self, backend: &Backend) -> u8 {
+        match Mode::only(self.modes()) {
+            Mode::ANY => backend.mode,
+            only => only,
+        }
+    }
+
     fn uses(&self, feature: Feature) -> bool {
         self.uses_any(feature as u32)
     }
@@ -314,8 +321,8 @@ impl Tables for HostTables<'_> {
         self.image.constants.hash_key
     }
 
-    fn addresses(&self) -> Option<&Filter> {
-        Some(&self.image.control.addresses)
+    fn addresses(&self) -> &Filter {
+        &self.image.control.addresses
     }
 
     fn front(&self, tag: u64) -> Option<&Way> {

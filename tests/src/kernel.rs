@@ -9,6 +9,7 @@ use aya::{
 };
 use lb_common::{
     AnswerReason, DropReason, PassReason, Verdict,
+    backend::Mode,
     counters::{Signals, Traffic},
     datapath::Detour,
     flow::{Flow, FlowKey},
@@ -39,6 +40,8 @@ pub struct Kernel {
     pub ebpf: Ebpf,
     /// The kernel empties such an array when nobody holds it any more.
     _detours: ProgramArray<MapData>,
+    /// The name of the program that is attached.
+    program: &'static str,
 }
 
 impl std::fmt::Debug for Kernel {
@@ -87,8 +90,10 @@ impl Kernel {
         let constants = Value::<{ size_of::<maps::Constants>() }>(
             image.constants.as_bytes().try_into().expect("a size"),
         );
+        let only_mode = Mode::only(image.constants.modes);
         let mut ebpf = EbpfLoader::new()
             .override_global("CONSTANTS", &constants.0, true)
+            .override_global("ONLY_MODE", &only_mode, true)
             .map_max_entries(maps::DIRECTORY, image.directory.len() as u32)
             .map_max_entries(maps::SLOTS, image.slots.len().max(1) as u32)
             .map_max_entries(maps::BACKENDS, image.backends.len().max(1) as u32)
@@ -108,6 +113,7 @@ impl Kernel {
         let mut kernel = Self {
             ebpf,
             _detours: detours,
+            program: Detour::Common.program(&image.constants),
         };
         kernel.fill(image);
         kernel
@@ -148,14 +154,9 @@ impl Kernel {
     /// Runs the program on a frame.
     #[must_use]
     pub fn run(&self, frame: &[u8]) -> Outcome {
-        let program: &Xdp = self
-            .ebpf
-            .program(maps::PROGRAM)
-            .expect("a program")
-            .try_into()
-            .expect("XDP");
         let mut out = vec![0; frame.len() + 256];
-        let result = program
+        let result = self
+            .program()
             .test_run(TestRunOptions {
                 data_in: Some(frame),
                 data_out: Some(&mut out),
@@ -173,7 +174,7 @@ impl Kernel {
     #[must_use]
     pub fn program(&self) -> &Xdp {
         self.ebpf
-            .program(maps::PROGRAM)
+            .program(self.program)
             .expect("a program")
             .try_into()
             .expect("XDP")
@@ -304,7 +305,8 @@ fn load_programs(ebpf: &mut Ebpf, constants: &maps::Constants) -> ProgramArray<M
     let mut detours = ProgramArray::try_from(map).expect("an array of programs");
     let used = |detour: &Detour| detour.is_used(constants);
     for detour in Detour::ALL.into_iter().filter(used) {
-        let program = ebpf.program_mut(detour.program()).expect("a program");
+        let name = detour.program(constants);
+        let program = ebpf.program_mut(name).expect("a program");
         let program: &mut Xdp = program.try_into().expect("XDP");
         program.load().unwrap_or_else(|error| panic!("{error:#?}"));
         let fd = program.fd().expect("it is loaded");

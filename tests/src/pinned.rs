@@ -17,7 +17,7 @@ use aya::{
 };
 use lb_common::{
     datapath::Detour,
-    maps::{CONTROL, Control, DETOURS, META, Meta},
+    maps::{CONTROL, Control, DETOURS, META, Meta, PROGRAM},
 };
 use lb_userspace::{
     dataplane::{self, memory::MapValue},
@@ -138,15 +138,20 @@ pub fn run_program(
     let mut object = loader.load(object)?;
     let detours = object.take_map(DETOURS).context("the map of detours")?;
     let mut detours = ProgramArray::try_from(detours)?;
+    // Former objects have one program for every configuration.
+    let name = |detour: Detour| match detour {
+        Detour::Common => PROGRAM,
+        other => other.program(&constants),
+    };
     for detour in Detour::ALL {
-        let Some(part) = object.program_mut(detour.program()) else {
+        let Some(part) = object.program_mut(name(detour)) else {
             continue;
         };
         let part: &mut Xdp = part.try_into()?;
         dataplane::load(part)?;
         detours.set(detour as u32, part.fd()?, 0)?;
     }
-    let program = object.program_mut(Detour::Common.program());
+    let program = object.program_mut(name(Detour::Common));
     let program: &mut Xdp = program.context("the program")?.try_into()?;
     detours.pin(pins.join(format!("detours_{}", program.info()?.id())))?;
     for interface in interfaces {

@@ -81,7 +81,7 @@ fn load_all(variant: &str, mut constants: Constants, first: bool) {
 fn is_loaded(name: &str, constants: &Constants, first: bool) -> bool {
     let mut detours = Detour::ALL.into_iter();
     detours
-        .find(|detour| detour.program() == name)
+        .find(|detour| detour.program(constants) == name)
         .map_or(first, |detour| detour.is_used(constants))
 }
 
@@ -148,6 +148,7 @@ fn load(constants: Constants) -> Ebpf {
     let bytes: [u8; size_of::<Constants>()] = constants.as_bytes().try_into().expect("its size");
     EbpfLoader::new()
         .override_global("CONSTANTS", &bytes, true)
+        .override_global("ONLY_MODE", &Mode::only(constants.modes), true)
         .verifier_log_level(VerifierLogLevel::STATS)
         .load(&object("xlb"))
         .expect("the object loads")

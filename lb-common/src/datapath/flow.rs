@@ -8,7 +8,7 @@ use super::{
     other,
     select::{self, Selector, Tuple},
     shared,
-    to_backend::{self, FULL_NAT},
+    to_backend::FULL_NAT,
     transport,
 };
 use crate::{
@@ -86,7 +86,7 @@ impl Pass for Remember {
         let asks = Asks {
             client: ip.source(),
             vip: ip.destination(),
-            ports: *transport.ports,
+            ports: transport.ports(),
             protocol: transport.protocol,
             marks: transport.marks(),
         };
@@ -129,9 +129,9 @@ fn try_remember<A: IpAddress, T: Tables>(
     service: u64,
     tables: &T,
 ) -> Result<(), Step> {
-    let pair = select::owner(selector, service, tables)?.pair();
+    let pair = select::owner(selector, service, tables)?.pair;
     let backend = tables.backend(pair).ok_or(DropReason::TableError)?;
-    if to_backend::mode(backend, tables) == FULL_NAT {
+    if tables.mode(backend) == FULL_NAT {
         full_nat::remember(asks, selector.flow, pair, backend, tables)?;
     } else {
         shared::remember(asks, pair, selector.hash, service, tables)?;

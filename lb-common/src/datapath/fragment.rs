@@ -131,7 +131,7 @@ fn forward<'t, I: Ip, T: Tables>(
     backend: &'t Backend,
     tables: &'t T,
 ) -> Fate<'t> {
-    let mode = to_backend::mode(backend, tables);
+    let mode = tables.mode(backend);
     to_backend::may_go(ip, mode, backend, tables).map_err(Obstacle::quiet)?;
     match mode {
         NAT | FULL_NAT | L2_DSR => {

@@ -71,7 +71,7 @@ pub(super) fn send<'t, I: Ip, T: Tables>(
 #[inline(always)]
 fn current<'t, T: Tables>(flow: &Flow, owner: u32, tables: &'t T) -> Option<&'t Backend> {
     let backend = tables.backend(flow.pair)?;
-    let is_same = to_backend::mode(backend, tables) == FULL_NAT
+    let is_same = tables.mode(backend) == FULL_NAT
         && backend.address == flow.destination
         && (!backend.standing.is(State::Down) || flow.pair == owner);
     is_same.then_some(backend)

@@ -58,7 +58,7 @@ use crate::{
     maps::Feature,
     wire::{
         Cursor, Eth, Frame, Ip, IpAddress, Ipv4, Ipv6, Portless, Transport, ip::Payload,
-        transport::UDP,
+        transport::UDP, vlan::is_tag,
     },
 };
 
@@ -86,6 +86,12 @@ trait Pass {
         cursor: C,
         tables: &'t T,
     ) -> Decision<'t>;
+
+    /// What becomes of a frame that carries no IP.
+    #[inline(always)]
+    fn other(_ether_type: u16) -> Step {
+        PassReason::NotIp.into()
+    }
 }
 
 /// Decides what becomes of a frame, and rewrites it where that is called for: all programs in a row.
@@ -119,11 +125,7 @@ pub fn forward<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Verdict {
 /// The common path.
 #[inline(always)]
 pub fn common<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Step {
-    let step = Packets::<Whole<true>>::run(frame, tables);
-    if step == PassReason::NotIp.into() && vlan::is_tagged(frame) {
-        return Detour::Tagged.into();
-    }
-    step
+    Packets::<Whole<true>>::run(frame, tables)
 }
 
 /// The same for frames with VLAN tags.
@@ -229,7 +231,7 @@ fn decide<'p, 't, P: Pass, C: Cursor<'p>, T: Tables>(mut cursor: C, tables: &'t 
         Eth::IPV4 if tables.serves(Ipv4::V6) => packet::<P, Ipv4, _, _>(eth, cursor, tables),
         Eth::IPV6 if tables.serves(Ipv6::V6) => packet::<P, Ipv6, _, _>(eth, cursor, tables),
         Eth::IPV4 | Eth::IPV6 => PassReason::NotVip.into(),
-        _ => PassReason::NotIp.into(),
+        other => P::other(other).into(),
     }
 }
 
@@ -268,6 +270,14 @@ impl<const V6: bool, P: Pass> Pass for Only<V6, P> {
 struct Whole<const FRONT: bool>;
 
 impl<const FRONT: bool> Pass for Whole<FRONT> {
+    #[inline(always)]
+    fn other(ether_type: u16) -> Step {
+        if FRONT && is_tag(ether_type) {
+            return Detour::Tagged.into();
+        }
+        PassReason::NotIp.into()
+    }
+
     #[inline(always)]
     fn packet<'p, 't, I: Ip + 'p, C: Cursor<'p>, T: Tables>(
         eth: &'p mut Eth,
@@ -321,7 +331,7 @@ fn transport<'p, C: Cursor<'p>, T: Tables>(
 #[inline(always)]
 fn balance<'t, I: Ip, T: Tables>(mut packet: Packet<'_, I>, tables: &'t T) -> Fate<'t> {
     let destination = packet.ip.destination();
-    let ports = *packet.transport.ports;
+    let ports = packet.transport.ports();
     let protocol = packet.transport.protocol;
     let may_be_ours = may_be_ours(destination, tables);
     if may_be_ours {
@@ -349,9 +359,7 @@ fn balance<'t, I: Ip, T: Tables>(mut packet: Packet<'_, I>, tables: &'t T) -> Fa
 #[inline(always)]
 fn may_be_ours<A: IpAddress, T: Tables>(address: A, tables: &T) -> bool {
     let key = address.key(Kind::Address, [0; 2], 0);
-    tables
-        .addresses()
-        .is_some_and(|addresses| addresses.may_hold(key.tag))
+    tables.addresses().may_hold(key.tag)
 }
 
 /// What an address is: [`VIP`](crate::directory::VIP), [`LOCAL`](crate::directory::LOCAL) and

@@ -79,7 +79,7 @@ impl<I: Ip> Packet<'_, I> {
         let tuple = Tuple {
             client: self.ip.source(),
             vip: self.ip.destination(),
-            ports: *self.transport.ports,
+            ports: self.transport.ports(),
             protocol: self.transport.protocol,
         };
         let (flow, hash) = tuple.hashes(service, tables);
@@ -104,7 +104,7 @@ impl<I: Ip> Packet<'_, I> {
             side,
             self.ip.source().to_table(),
             self.ip.destination().to_table(),
-            *self.transport.ports,
+            self.transport.ports(),
             self.transport.protocol,
         )
     }

@@ -17,7 +17,7 @@ pub(super) fn pair<T: Tables>(transport: Option<&Transport<'_>>, tables: &T) -> 
     if tables.ingress() != link.ifindex {
         return None;
     }
-    link.pair(transport?.ports.source)
+    link.pair(transport?.ports().source)
 }
 
 /// The way back to who probes; `None` where that is not whom a packet is for.
@@ -39,7 +39,7 @@ pub(super) fn answered<I: Ip, T: Tables>(
     packet: &mut Packet<'_, I>,
     tables: &T,
 ) -> Option<Verdict> {
-    let ports = *packet.transport.ports;
+    let ports = packet.transport.ports();
     let way = way_back(packet.ip.destination(), ports.destination, tables)?;
     if owner(packet.ip.source(), tables) & VIP == 0 {
         return None;

@@ -16,7 +16,7 @@ pub(super) fn towards_backend<I: Ip>(mut packet: Packet<'_, I>, backend: &Backen
     packet
         .ip
         .set_destination(I::Address::from_table(&backend.address));
-    let ports = &mut *packet.transport.ports;
+    let ports = packet.transport.ports_mut();
     ports.destination = backend.port_for(ports.destination);
     packet.ip.spend_hop(Delta(backend.ip_delta));
     packet.transport.update_checksum(Delta(backend.l4_delta));
@@ -42,7 +42,7 @@ pub(super) fn by_flow<I: Ip>(mut packet: Packet<'_, I>, flow: &Flow, exit: Exit)
     packet
         .ip
         .set_destination(I::Address::from_table(&flow.destination));
-    *packet.transport.ports = flow.ports();
+    *packet.transport.ports_mut() = flow.ports();
     packet.transport.update_checksum(Delta(flow.l4_delta));
 }
 
@@ -76,7 +76,7 @@ pub(super) fn leave<I: Ip>(eth: &mut Eth, ip: &mut I, delta: Delta, exit: Exit) 
 #[inline(always)]
 fn set_sender<I: Ip>(mut packet: Packet<'_, I>, backend: &Backend) {
     packet.ip.set_source(I::Address::from_table(&backend.vip));
-    let ports = &mut *packet.transport.ports;
+    let ports = packet.transport.ports_mut();
     ports.source = backend.vip_port_for(ports.source);
     packet
         .transport

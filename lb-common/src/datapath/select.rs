@@ -34,11 +34,11 @@ pub(super) fn service<A: IpAddress, T: Tables>(
 /// all that comes before it.
 #[inline(always)]
 pub(super) fn front<I: Ip, T: Tables>(packet: &Packet<'_, I>, tables: &T) -> Option<u64> {
-    let Transport {
-        ports, protocol, ..
-    } = &packet.transport;
-    let address = packet.ip.destination();
-    let key = address.key(Kind::Service, ports.destination, *protocol);
+    let Packet { ip, transport, .. } = packet;
+    let port = transport.ports().destination;
+    let key = ip
+        .destination()
+        .key(Kind::Service, port, transport.protocol);
     let way = tables.front(key.tag)?;
     way.is(&key, I::V6).then_some(way.value)
 }
@@ -161,25 +161,18 @@ impl Selector<'_> {
 
 /// The pair that has a flow, and in a moving row the other one that may have it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Choice(u64);
+pub(super) struct Choice {
+    /// The pair that has the flow.
+    pub(super) pair: u32,
+    /// The other one; 0, which is a header's: none.
+    pub(super) second: u32,
+}
 
 impl Choice {
     /// There is no other.
     #[inline(always)]
     pub(super) const fn only(pair: u32) -> Self {
-        Self(pair as u64)
-    }
-
-    /// The pair that has the flow.
-    #[inline(always)]
-    pub(super) const fn pair(self) -> u32 {
-        bits::low_half(self.0)
-    }
-
-    /// The other one; 0, which is a header's: none.
-    #[inline(always)]
-    pub(super) const fn second(self) -> u32 {
-        bits::low_half(self.0 >> 32)
+        Self { pair, second: 0 }
     }
 }
 
@@ -207,9 +200,10 @@ pub(super) fn owner<T: Tables>(
         Err(DropReason::TableError.into())
     } else {
         let (owner, other) = moving::owner(&packet.question(service), tables)?;
-        let second = other.map_or(0, |other| extent.wrapping_add(other));
-        let pair = extent.wrapping_add(owner);
-        Ok(Choice(u64::from(pair) | u64::from(second) << 32))
+        Ok(Choice {
+            pair: extent.wrapping_add(owner),
+            second: other.map_or(0, |other| extent.wrapping_add(other)),
+        })
     }
 }
 

@@ -43,15 +43,19 @@ pub(super) fn send<'t, I: Ip, T: Tables>(
     let asks = Asks {
         client: packet.ip.source(),
         vip: packet.ip.destination(),
-        ports: *packet.transport.ports,
+        ports: packet.transport.ports(),
         protocol: packet.transport.protocol,
         marks: packet.transport.marks(),
     };
     let refresh = Some(asks.marks);
     match choose(&asks, refresh, owner, hash, service, tables)? {
-        (pair, backend, Standing::Apart) => {
-            to_backend::deliver(packet, hash, Choice::only(pair), backend, tables)
-        }
+        (pair, backend, Standing::Apart) => to_backend::deliver(
+            packet,
+            hash,
+            Choice::only(pair),
+            (tables.mode(backend), backend),
+            tables,
+        ),
         (_, _, Standing::Unknown) => Err(Detour::Flow.into()),
     }
 }

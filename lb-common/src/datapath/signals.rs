@@ -48,7 +48,7 @@ impl<I: Ip> Packet<'_, I> {
             return None;
         }
         let (source, destination) = (self.ip.source(), self.ip.destination());
-        let ports = *self.transport.ports;
+        let ports = self.transport.ports();
         let flow = hash::flow(tables.hash_key(), source, destination, ports, TCP);
         let before = tables.attempt(flow);
         let (after, signal) = before.after(Step {

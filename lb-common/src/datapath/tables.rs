@@ -37,6 +37,9 @@ pub trait Tables {
     /// Modes that backends have, [`Mode::bit`](crate::backend::Mode::bit)s: a load-time constant.
     fn modes(&self) -> u32;
 
+    /// A backend's mode, as number. Where the configuration has only one, it is a load-time constant.
+    fn mode(&self, backend: &Backend) -> u8;
+
     /// Whether the configuration uses something: a load-time constant.
     fn uses(&self, feature: Feature) -> bool;
 
@@ -52,8 +55,8 @@ pub trait Tables {
     /// The key of the flow hash: a load-time constant.
     fn hash_key(&self) -> [u64; 2];
 
-    /// Which addresses the directory may hold; `None`: none.
-    fn addresses(&self) -> Option<&Filter>;
+    /// Which addresses the directory may hold.
+    fn addresses(&self) -> &Filter;
 
     /// The way of the directory that is looked at first for a service, where it may have this tag.
     fn front(&self, tag: u64) -> Option<&Way>;

@@ -46,15 +46,14 @@ fn try_send<'t, I: Ip, T: Tables>(packet: Packet<'_, I>, service: u64, tables: &
     let selector = packet.selector(service, tables);
     let Selector { hash, flow, .. } = selector;
     let choice = select::owner(&selector, service, tables)?;
-    let pair = choice.pair();
-    let backend = tables.backend(pair).ok_or(DropReason::TableError)?;
-    if full_nat::is_used(tables) && mode(backend, tables) == FULL_NAT {
-        return full_nat::send(packet, pair, tables);
+    let backend = tables.backend(choice.pair).ok_or(DropReason::TableError)?;
+    match tables.mode(backend) {
+        FULL_NAT if full_nat::is_used(tables) => full_nat::send(packet, choice.pair, tables),
+        NAT if shared::is(backend, tables) => {
+            shared::send(packet, choice.pair, hash, service, tables)
+        }
+        mode => deliver(packet, flow, choice, (mode, backend), tables),
     }
-    if shared::is(backend, tables) {
-        return shared::send(packet, pair, hash, service, tables);
-    }
-    deliver(packet, flow, choice, backend, tables)
 }
 
 /// A client is no group, not everybody, not nobody, and no VIP (a land attack, for one).
@@ -67,65 +66,61 @@ pub(super) fn may_ask<A: IpAddress, T: Tables>(source: A, tables: &T) -> Result<
     Ok(())
 }
 
-/// Sends a packet to the backend that was chosen, in the backend's mode.
+/// Sends a packet to the backend that was chosen, in the backend's mode: written out for each, which is asked for once.
 #[inline(always)]
 pub(super) fn deliver<'t, I: Ip, T: Tables>(
     packet: Packet<'_, I>,
     hash: u64,
     choice: Choice,
+    (mode, backend): (u8, &'t Backend),
+    tables: &'t T,
+) -> Fate<'t> {
+    match mode {
+        NAT => deliver_by::<NAT, _, _>(packet, hash, choice, backend, tables),
+        L2_DSR => deliver_by::<L2_DSR, _, _>(packet, hash, choice, backend, tables),
+        IPIP | GUE => deliver_by::<IPIP, _, _>(packet, hash, choice, backend, tables),
+        // In the place of a shared backend where the flow cannot be: it would need a place of its own.
+        FULL_NAT if full_nat::is_used(tables) => Err(DropReason::NatCollision.into()),
+        _ => Err(DropReason::ModeUnknown.into()),
+    }
+}
+
+/// In this mode: [`NAT`], [`L2_DSR`], or [`IPIP`] for both tunnels.
+#[inline(always)]
+fn deliver_by<'t, const MODE: u8, I: Ip, T: Tables>(
+    mut packet: Packet<'_, I>,
+    hash: u64,
+    choice: Choice,
     backend: &'t Backend,
     tables: &'t T,
 ) -> Fate<'t> {
-    let pair = choice.pair();
-    let mode = mode(backend, tables);
-    may_go(packet.ip, mode, backend, tables)
+    may_go(packet.ip, MODE, backend, tables)
         .map_err(|it| it.told(packet.ip.destination(), tables))?;
     let mut destination = packet.ip.destination();
-    match mode {
-        NAT => {
-            may_translate(&packet, backend)?;
-            destination = I::Address::from_table(&backend.address);
-        }
-        L2_DSR | IPIP | GUE => {}
-        // In the place of a shared backend where the flow cannot be: it would need a place of its own.
-        FULL_NAT if full_nat::is_used(tables) => return Err(DropReason::NatCollision.into()),
-        _ => return Err(DropReason::ModeUnknown.into()),
+    if MODE == NAT {
+        may_translate(&packet, backend)?;
+        destination = I::Address::from_table(&backend.address);
     }
-    packet.count(pair, Direction::Forward, backend.mss, tables)?;
+    packet.count(choice.pair, Direction::Forward, backend.mss, tables)?;
     let ends = (packet.ip.source(), destination);
     packet.remember(
         ends,
-        pair,
+        choice.pair,
         Direction::Forward,
         tunnel::entropy(hash),
         tables,
     );
-    Ok(rewrite_for(packet, hash, (mode, backend, choice), tables))
-}
-
-#[inline(always)]
-fn rewrite_for<'t, I: Ip, T: Tables>(
-    mut packet: Packet<'_, I>,
-    hash: u64,
-    (mode, backend, choice): (u8, &'t Backend, Choice),
-    tables: &'t T,
-) -> Decision<'t> {
-    match mode {
-        IPIP | GUE => {
-            let inner = tunnel::Inner::of_packet(&mut packet, backend, hash, tables);
-            Decision::Encapsulate(inner.or_by(choice.second()))
-        }
-        NAT => {
-            rewrite::leave_by(packet.eth, backend.next_hop, tables);
-            rewrite::towards_backend(packet, backend);
-            rewrite::emit(backend.next_hop.ifindex(), tables).into()
-        }
-        _ => {
-            rewrite::leave_by(packet.eth, backend.next_hop, tables);
-            packet.ip.spend_hop(Delta::NONE);
-            rewrite::emit(backend.next_hop.ifindex(), tables).into()
-        }
+    if MODE == IPIP {
+        let inner = tunnel::Inner::of_packet(&mut packet, backend, hash, tables);
+        return Ok(Decision::Encapsulate(inner.or_by(choice.second)));
     }
+    rewrite::leave_by(packet.eth, backend.next_hop, tables);
+    if MODE == NAT {
+        rewrite::towards_backend(packet, backend);
+    } else {
+        packet.ip.spend_hop(Delta::NONE);
+    }
+    Ok(rewrite::emit(backend.next_hop.ifindex(), tables).into())
 }
 
 /// The receiver that a packet gets must not be its sender: the answer would not cross xlb.
@@ -172,17 +167,4 @@ fn limit<T: Tables>(mode: u8, backend: &Backend, tables: &T) -> usize {
         0 => mtu,
         path => mtu.min(path),
     }
-}
-
-/// The backend's mode. Where the configuration has only one, it is a constant, and the verifier
-/// removes the others' code.
-#[inline(always)]
-pub(super) fn mode<T: Tables>(backend: &Backend, tables: &T) -> u8 {
-    let modes = tables.modes();
-    for only in Mode::ALL {
-        if modes == only.bit() {
-            return only as u8;
-        }
-    }
-    backend.mode
 }

@@ -42,7 +42,7 @@ pub(super) fn send<'t, I: Ip, T: Tables>(
     tables: &'t T,
 ) -> Fate<'t> {
     let client = packet.ip.destination();
-    let port = packet.transport.ports.destination;
+    let port = packet.transport.ports().destination;
     let (action, gateway) = if !may_be_ours {
         route(client, tables)
     } else if let Some(way) = probe::way_back(client, port, tables) {

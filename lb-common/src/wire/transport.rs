@@ -9,7 +9,6 @@ use super::{
     quic::Start,
 };
 use crate::{
-    bits,
     checksum::{Delta, fold},
     flow::Flow,
 };
@@ -108,17 +107,17 @@ pub const UDP: u8 = IpProto::Udp as u8;
 /// What a TCP and a UDP header have in common.
 #[derive(Debug)]
 pub struct Transport<'p> {
-    /// Ports.
-    pub ports: &'p mut Ports,
-    checksum: &'p mut [u8; 2],
     /// IP protocol number: TCP or UDP.
     pub protocol: u8,
-    /// Of TCP. Read where it is asked for, which few packets are.
-    segment: Option<&'p Segment>,
-    /// Whether it is a datagram that opens a QUIC connection.
-    is_initial: bool,
-    /// Bytes that the checksum covers, network byte order: of UDP by its own account.
-    covered: [u8; 2],
+    header: Layer<'p>,
+}
+
+/// Fields are read where they are asked for, which many never are.
+#[derive(Debug)]
+enum Layer<'p> {
+    Tcp(&'p mut Tcp),
+    /// And whether it opens a QUIC connection.
+    Udp(&'p mut Udp, bool),
 }
 
 impl Tcp {
@@ -164,25 +163,31 @@ impl<'p> Transport<'p> {
     #[inline(always)]
     pub fn take<C: Cursor<'p>>(payload: Payload, cursor: &mut C) -> Result<Self, Portless> {
         let protocol = payload.protocol;
-        let (ports, checksum, segment, covered) = if protocol == TCP {
-            let tcp = header::<Tcp, _>(payload.len, cursor)?;
-            let covered = bits::length(payload.len).to_be_bytes();
-            let segment = Some(&tcp.segment);
-            (&mut tcp.ports, &mut tcp.checksum, segment, covered)
-        } else if protocol == UDP {
-            let udp = header::<Udp, _>(payload.len, cursor)?;
-            (&mut udp.ports, &mut udp.checksum, None, udp.length)
-        } else {
-            return Err(Portless::Other(protocol));
+        let header = match protocol {
+            TCP => Layer::Tcp(header(payload.len, cursor)?),
+            UDP => Layer::Udp(header(payload.len, cursor)?, false),
+            other => return Err(Portless::Other(other)),
         };
-        Ok(Self {
-            ports,
-            checksum,
-            protocol,
-            segment,
-            is_initial: false,
-            covered,
-        })
+        Ok(Self { protocol, header })
+    }
+
+    /// Ports.
+    #[inline(always)]
+    #[must_use]
+    pub const fn ports(&self) -> Ports {
+        match &self.header {
+            Layer::Tcp(tcp) => tcp.ports,
+            Layer::Udp(udp, _) => udp.ports,
+        }
+    }
+
+    /// Its ports, to be written.
+    #[inline(always)]
+    pub const fn ports_mut(&mut self) -> &mut Ports {
+        match &mut self.header {
+            Layer::Tcp(tcp) => &mut tcp.ports,
+            Layer::Udp(udp, _) => &mut udp.ports,
+        }
     }
 
     /// Takes a datagram of `len` bytes, behind whose header `cursor` stands, for one of QUIC: it may open a
@@ -192,15 +197,17 @@ impl<'p> Transport<'p> {
         if len < size_of::<Udp>() + Start::LEAST {
             return;
         }
-        if cursor.peek::<Start>().is_some_and(Start::is_initial) {
-            self.is_initial = true;
+        if let Layer::Udp(_, is_initial) = &mut self.header {
+            *is_initial = cursor.peek::<Start>().is_some_and(Start::is_initial);
         }
     }
 
     /// Stays as it is, of QUIC or not: as [`Cursor::settle`].
     #[inline(always)]
     pub fn settle<C: Cursor<'p>>(&mut self) {
-        self.is_initial = C::settled(self.is_initial.into()) & 1 != 0;
+        if let Layer::Udp(_, is_initial) = &mut self.header {
+            *is_initial = C::settled((*is_initial).into()) & 1 != 0;
+        }
     }
 
     /// Whether its checksum covers an IP payload of `len` bytes, all of it: a datagram may end before
@@ -208,25 +215,28 @@ impl<'p> Transport<'p> {
     #[inline(always)]
     #[must_use]
     pub const fn covers(&self, len: usize) -> bool {
-        u16::from_be_bytes(self.covered) as usize == len
+        match &self.header {
+            Layer::Tcp(_) => true,
+            Layer::Udp(udp, _) => u16::from_be_bytes(udp.length) as usize == len,
+        }
     }
 
     /// TCP's sequence number; 0 of UDP.
     #[inline(always)]
     #[must_use]
     pub const fn sequence(&self) -> u32 {
-        match self.segment {
-            Some(segment) => segment.sequence(),
-            None => 0,
+        match &self.header {
+            Layer::Tcp(tcp) => tcp.segment.sequence(),
+            Layer::Udp(..) => 0,
         }
     }
 
     /// TCP's flags; 0 of UDP.
     #[inline(always)]
     const fn flags(&self) -> u8 {
-        match self.segment {
-            Some(segment) => segment.flags(),
-            None => 0,
+        match &self.header {
+            Layer::Tcp(tcp) => tcp.segment.flags(),
+            Layer::Udp(..) => 0,
         }
     }
 
@@ -234,7 +244,10 @@ impl<'p> Transport<'p> {
     #[inline(always)]
     #[must_use]
     pub const fn opens(&self) -> bool {
-        self.flags() & (SYN | ACK) == SYN || self.is_initial
+        match &self.header {
+            Layer::Tcp(tcp) => tcp.segment.flags() & (SYN | ACK) == SYN,
+            Layer::Udp(_, is_initial) => *is_initial,
+        }
     }
 
     /// Whether it opens a connection or answers to that.
@@ -268,7 +281,10 @@ impl<'p> Transport<'p> {
     #[inline(always)]
     #[must_use]
     pub const fn has_checksum(&self) -> bool {
-        self.protocol == TCP || u16::from_ne_bytes(*self.checksum) != 0
+        match &self.header {
+            Layer::Tcp(_) => true,
+            Layer::Udp(udp, _) => u16::from_ne_bytes(udp.checksum) != 0,
+        }
     }
 
     /// Brings the checksum up to date.
@@ -277,13 +293,13 @@ impl<'p> Transport<'p> {
     /// all ones (RFC 768).
     #[inline(always)]
     pub const fn update_checksum(&mut self, delta: Delta) {
-        *self.checksum = if self.protocol == UDP {
-            udp_checksum(*self.checksum, delta)
-        } else {
-            delta
-                .update(u16::from_ne_bytes(*self.checksum))
-                .to_ne_bytes()
-        };
+        match &mut self.header {
+            Layer::Tcp(tcp) => {
+                let old = u16::from_ne_bytes(tcp.checksum);
+                tcp.checksum = delta.update(old).to_ne_bytes();
+            }
+            Layer::Udp(udp, _) => udp.update_checksum(delta),
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use aya::{
 };
 use aya_obj::programs::XdpAttachType;
 use lb_common::{
+    backend::Mode,
     datapath::Detour,
     maps::{self, Constants, DETOURS, Feature},
 };
@@ -60,6 +61,7 @@ pub fn digest() -> u64 {
 /// A loaded program that passed its self-test.
 pub(super) struct Program {
     object: Ebpf,
+    constants: Constants,
     /// The array that [`Detour`]s are found in, until it is pinned.
     detours: Option<ProgramArray<MapData>>,
 }
@@ -81,8 +83,10 @@ impl Program {
         constants: Constants,
     ) -> Result<Self, Error> {
         let value = MapValue(constants);
+        let only_mode = Mode::only(constants.modes);
         let mut loader = EbpfLoader::new();
         loader.override_global("CONSTANTS", &value, true);
+        loader.override_global("ONLY_MODE", &only_mode, true);
         // The length of the routes is the program's own.
         for region in Region::ALL
             .into_iter()
@@ -105,6 +109,7 @@ impl Program {
         let parts: Vec<Detour> = Detour::ALL.into_iter().filter(used).collect();
         let mut program = Self {
             object,
+            constants,
             detours: None,
         };
         for &detour in &parts {
@@ -121,7 +126,7 @@ impl Program {
     }
 
     fn program(&mut self, detour: Detour) -> Result<&mut Xdp, Error> {
-        let name = detour.program();
+        let name = detour.program(&self.constants);
         let program = self.object.program_mut(name);
         let program = program.ok_or_else(|| Error::Load {
             reason: format!("the object has no program {name}"),

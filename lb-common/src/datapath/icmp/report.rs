@@ -160,9 +160,9 @@ impl<I: Ip> Report<'_, I> {
             turn: Turn::Ask,
             program: Detour::icmp::<I>(),
         };
-        let pair = select::owner(&selector, service, tables)?.pair();
+        let pair = select::owner(&selector, service, tables)?.pair;
         let backend = tables.backend(pair).ok_or(DropReason::TableError)?;
-        if full_nat::is_used(tables) && to_backend::mode(backend, tables) == FULL_NAT {
+        if full_nat::is_used(tables) && tables.mode(backend) == FULL_NAT {
             let key = self.turned_key(Side::Client);
             let flow = full_nat::asked(&key, tables).ok_or(DropReason::IcmpUnmatched)?;
             let backend = tables.backend(flow.pair).ok_or(DropReason::TableError)?;
@@ -190,7 +190,7 @@ impl<I: Ip> Report<'_, I> {
         backend: &'t Backend,
         tables: &'t T,
     ) -> Fate<'t> {
-        let mode = to_backend::mode(backend, tables);
+        let mode = tables.mode(backend);
         let decision = match mode {
             NAT => return self.towards_nat(pair, backend, tables),
             L2_DSR => {

@@ -2,6 +2,7 @@
 
 use lb_common::{Verdict, backend::Mode, datapath::Fib, maps::Feature};
 use lb_tests::{
+    frame::Frame,
     image::{Host, Image},
     kernel::{self, INGRESS, Kernel},
     packet::{self, TCP, UDP},
@@ -35,6 +36,8 @@ pub(crate) fn print() {
             way,
         );
     }
+    let image = edge::world(INGRESS, Mode::Nat).image();
+    measure(&mut front, &image, &awkward(), "same interface");
     for mode in [Mode::L2Dsr, Mode::Ipip, Mode::Gue, Mode::FullNat] {
         let image = edge::world(INGRESS, mode).image();
         measure(
@@ -120,6 +123,34 @@ fn templates() -> Vec<(String, Template)> {
         ),
     ]);
     templates
+}
+
+/// Packets that take a detour.
+fn awkward() -> Vec<(String, Template)> {
+    let frame = |protocol, port, payload| Frame {
+        payload: vec![0; payload],
+        ..Frame::new(
+            protocol,
+            sock(CLIENT),
+            sock(&format!("203.0.113.10:{port}")),
+        )
+    };
+    let tagged = Frame {
+        tags: vec![7],
+        ..frame(TCP, 80, 6)
+    };
+    let first = Frame {
+        fragment: (0, true),
+        ..frame(UDP, 53, 22)
+    };
+    let options = frame(TCP, 80, 2).with_options();
+    [
+        ("IPv4 TCP nat, a VLAN tag", tagged, 30, 38),
+        ("IPv4 TCP nat, options", options, 26, 42),
+        ("IPv4 UDP nat, first fragment", first, 26, 34),
+    ]
+    .map(|(name, frame, address, port)| (name.to_owned(), template(frame.bytes(), address, port)))
+    .to_vec()
 }
 
 const CLIENT: &str = "198.51.100.7:40000";
