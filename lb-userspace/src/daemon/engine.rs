@@ -128,8 +128,7 @@ impl Engine {
         let services: HashMap<Vip, _> = services.map(|it| (it.vip, (it, known(it)))).collect();
         let health = |vip, address| match services.get(&vip) {
             Some((service, known)) => {
-                let probed = known.get(&address).copied();
-                self.health_if(effective, service, address, probed)
+                self.health_if(effective, service, address, known.of(address))
             }
             None => Health::Unknown,
         };

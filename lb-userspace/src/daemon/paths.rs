@@ -214,7 +214,7 @@ impl Paths {
     /// Takes note of how a probe ended.
     pub(super) fn take(&mut self, event: &Event, mode: Mode, host: &Host, dataplane: &Dataplane) {
         let cause = self.cause(event, mode, host, dataplane);
-        let key = (event.service.clone(), event.backend);
+        let key = (event.service.to_string(), event.backend);
         let known = self.known.entry(key).or_default();
         known.cause = cause;
         *known.probes.counter(event.outcome) += 1;

@@ -50,7 +50,7 @@ impl Engine {
 
     /// Has the share of a backend grow that came back, and tells so. To be asked before the data path follows.
     pub(super) fn follow_recovery(&mut self, event: &Event) {
-        let id = (event.service.clone(), event.backend);
+        let id = (event.service.to_string(), event.backend);
         if !event.rises {
             let falls = event.transition.is_some() || event.suppressed == Some(true);
             if falls {
@@ -94,14 +94,18 @@ impl Engine {
             _ => format!("its penalty is {points}"),
         };
         let what = if suppressed { "suppressed" } else { "reused" };
-        self.tell_recovery(&(event.service.clone(), event.backend), what, &cause);
+        self.tell_recovery(&(event.service.to_string(), event.backend), what, &cause);
     }
 
     /// Says that a backend takes more or less, as it advised.
     pub(super) fn report_advice(&self, event: &Event) {
         if let Some(part) = event.advised {
             let cause = format!("it says that it is good for {}%", part.percent());
-            self.tell_recovery(&(event.service.clone(), event.backend), "weighed", &cause);
+            self.tell_recovery(
+                &(event.service.to_string(), event.backend),
+                "weighed",
+                &cause,
+            );
         }
     }
 

@@ -81,7 +81,7 @@ impl Engine {
     /// Takes the end of a probe by way of a VIP; the data path follows where it is to.
     pub(super) fn path_probed(&mut self, event: &Event) {
         let mut services = self.effective.config.services.iter();
-        let service = services.find(|service| service.name == event.service);
+        let service = services.find(|service| *service.name == *event.service);
         let ejects = service.is_some_and(|service| paths::path(service) == Path::Eject);
         let backend = service.and_then(|service| {
             let mut backends = service.backends.iter();
@@ -208,7 +208,7 @@ impl Engine {
         let count = |count: usize| u32::try_from(count).ok();
         self.chronicle.record(EventItem {
             what: what.to_owned(),
-            service: Some(event.service.clone()),
+            service: Some(event.service.to_string()),
             backend: Some(name.to_owned()),
             cause: cause.to_owned(),
             lasted_ms: u64::try_from(event.lasted.as_millis()).ok(),
@@ -226,9 +226,9 @@ impl Engine {
         };
         let probed = self.reports.health(&service.name);
         let up = service.backends.iter().filter(|backend| {
-            let health = probed.get(&backend.address);
+            let health = probed.of(backend.address);
             health.is_some_and(|health| {
-                self.paths.judge(service, backend.address, *health) == Health::Up
+                self.paths.judge(service, backend.address, health) == Health::Up
             })
         });
         (up.count(), service.backends.len())

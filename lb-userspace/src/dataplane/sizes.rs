@@ -1,5 +1,5 @@
-//! How large the maps are: twice of what the configuration needs, so that it may grow without a gap
-//! in forwarding.
+//! How large the maps are: twice of what the configuration needs, so that it may grow without being copied; of slots, which
+//! take the most, what is needed and room for one more table.
 
 use std::collections::BTreeSet;
 
@@ -121,17 +121,15 @@ impl Sizes {
             .iter()
             .map(|service| extent_length(count(&service.backends)))
             .sum();
-        let elements: u32 = services
-            .iter()
-            .map(|service| elements(service.slots()))
-            .sum();
+        let tables = || services.iter().map(|service| elements(service.slots()));
         let vips: BTreeSet<_> = services.iter().map(|service| service.vip.address).collect();
         let (lists, pools, paths) = (lists(services), pools(services), paths(services));
         let addresses = count_of(vips.len()) + host.addresses + pools * ADDRESSES;
         let keys = count(services) + backends + addresses + lists + paths;
         Self {
             sets: (keys * SETS_PER_KEY).max(LEAST_SETS).next_power_of_two(),
-            elements: elements * HEADROOM + SPARE,
+            // One that takes another size stands beside the one before until that is at rest.
+            elements: tables().sum::<u32>() + tables().max().unwrap_or(0) + SPARE,
             backends: extents * HEADROOM + SPARE,
             interfaces: (host.highest_ifindex * HEADROOM).max(INTERFACES),
             lists: lists * HEADROOM + SPARE,

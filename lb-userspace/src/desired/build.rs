@@ -1,7 +1,7 @@
 //! Configuration, overrides, health and the host's network → [`State`].
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     time::Duration,
 };
@@ -23,7 +23,6 @@ use super::{
 };
 use crate::{
     config::model::{self, Mode, OnDown, Protocol, Role, Vip, WhenEmpty},
-    dataplane::sizes,
     health::Health,
     net::{client_routes::TooManyDirect, portal},
     slot_table::Part,
@@ -120,7 +119,6 @@ where
     let config = &inputs.effective.config;
     let mut builder = Builder {
         inputs,
-        shared: claims::shared(config),
         pools: Vec::new(),
     };
     let services = config.services.iter();
@@ -132,12 +130,12 @@ where
         pools,
         interfaces: BTreeMap::new(),
         routes: inputs.network.client_routes(&config.direct)?,
-        flows: sizes::flows(config),
+        flows: inputs.effective.flows,
         tracks: inputs.tracks,
         cut: None,
         specialisation: Specialisation {
             probe_link: inputs.probe_link,
-            ..Specialisation::of(config, inputs.tracks)
+            ..inputs.effective.specialisation.tracking(inputs.tracks)
         },
     };
     state.interfaces = interfaces(config, &state, inputs.network);
@@ -146,7 +144,6 @@ where
 
 struct Builder<'a, 'b, H, N> {
     inputs: &'b Inputs<'a, H, N>,
-    shared: HashSet<Claim>,
     /// Each once.
     pools: Vec<Pool>,
 }
@@ -236,7 +233,7 @@ where
         Backend {
             address,
             forwarding,
-            shared: forwarding == Forwarding::Nat && self.shared.contains(&claim),
+            shared: forwarding == Forwarding::Nat && self.inputs.effective.shared.contains(&claim),
             weight: backend.weight,
             health,
             live: health == Health::Up && admin == Admin::Ready && backend.weight > 0,

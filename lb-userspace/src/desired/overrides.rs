@@ -1,14 +1,21 @@
 //! What operators set by hand, over the configuration: it survives reload and restart.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     net::SocketAddr,
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::model::{Backend, Config, Service};
+use super::{
+    claims::{self, Claim},
+    specialisation::Specialisation,
+};
+use crate::{
+    config::model::{Backend, Config, Service},
+    dataplane::sizes,
+};
 
 /// What the operator wants of a backend.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -119,9 +126,23 @@ pub struct Effective {
     /// The configuration, with backends added and removed, and weights as set by hand.
     pub config: Config,
     admin: BTreeMap<String, BTreeMap<SocketAddr, Admin>>,
+    /// What follows from the configuration alone, worked out once: every change of a backend's health asks for it.
+    pub(super) shared: HashSet<Claim>,
+    pub(super) flows: u32,
+    pub(super) specialisation: Specialisation,
 }
 
 impl Effective {
+    fn new(config: Config, admin: BTreeMap<String, BTreeMap<SocketAddr, Admin>>) -> Self {
+        Self {
+            shared: claims::shared(&config),
+            flows: sizes::flows(&config),
+            specialisation: Specialisation::of(&config, true),
+            config,
+            admin,
+        }
+    }
+
     /// What the operator wants of a service's backend.
     #[must_use]
     pub fn admin(&self, service: &str, backend: SocketAddr) -> Admin {
@@ -194,7 +215,7 @@ impl Overrides {
                 override_backends(service, backends);
             }
         }
-        Effective { config, admin }
+        Effective::new(config, admin)
     }
 }
 

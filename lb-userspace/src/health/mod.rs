@@ -35,5 +35,5 @@ pub mod slow_start;
 pub use guards::Held;
 pub use machine::{Health, Machine, Streak, Transition};
 pub use outcome::Outcome;
-pub use registry::{Event, Last, Report, Target, Via};
+pub use registry::{Event, Last, Report, ServiceHealth, Target, Via};
 pub use scheduler::{Prober, Reports};

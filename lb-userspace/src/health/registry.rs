@@ -6,7 +6,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     hash::{Hash, Hasher},
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
@@ -59,8 +59,8 @@ pub struct Via {
 /// The end of a probe, as one service sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// The service's name.
-    pub service: String,
+    /// The service's name: that of all its targets.
+    pub service: Arc<str>,
     /// Where the backend listens.
     pub backend: SocketAddr,
     /// The change that it made.
@@ -142,6 +142,21 @@ pub struct Last {
     pub at: Instant,
 }
 
+/// The states of the targets of a service, in the order of their addresses.
+#[derive(Clone, Debug, Default)]
+pub struct ServiceHealth(Vec<(SocketAddr, Health)>);
+
+impl ServiceHealth {
+    /// The state of a target; `None` where there is none.
+    #[must_use]
+    pub fn of(&self, backend: SocketAddr) -> Option<Health> {
+        let Self(states) = self;
+        let place = states.binary_search_by_key(&backend, |(backend, _)| *backend);
+        let (_, health) = states.get(place.ok()?)?;
+        Some(*health)
+    }
+}
+
 /// What is asked once for all targets that want it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Question {
@@ -205,17 +220,8 @@ pub(super) struct Changes {
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct TargetId {
-    service: String,
+    service: Arc<str>,
     backend: SocketAddr,
-}
-
-impl TargetId {
-    fn new(service: &str, backend: SocketAddr) -> Self {
-        Self {
-            service: service.to_owned(),
-            backend,
-        }
-    }
 }
 
 #[derive(Clone, Debug)]
@@ -231,14 +237,16 @@ struct Entry {
 
 #[derive(Debug, Default)]
 struct Subscription {
-    targets: Vec<TargetId>,
+    /// Places of its targets.
+    targets: Vec<usize>,
     last: Option<Last>,
 }
 
 /// All targets and questions.
 #[derive(Debug, Default)]
 pub(super) struct Registry {
-    targets: BTreeMap<TargetId, Entry>,
+    /// In order. With every probe some are looked at: by their place, which they keep until the set changes.
+    targets: Vec<(TargetId, Entry)>,
     questions: HashMap<Question, Subscription>,
     guards: Guards,
 }
@@ -246,21 +254,19 @@ pub(super) struct Registry {
 impl Registry {
     /// Makes `targets` the whole set. Those that stay keep state and streak, whatever else changes.
     pub(super) fn set_targets(&mut self, targets: Vec<Target>, now: Instant) -> Changes {
-        let mut before = std::mem::take(&mut self.targets);
-        let mut new = Vec::new();
-        for target in targets {
-            let (id, entry) = entry_for(target, &mut before, now);
-            if entry.probes.last().is_none() {
-                new.push(id.clone());
-            }
-            self.targets.insert(id, entry);
-        }
+        let mut before: BTreeMap<_, _> = std::mem::take(&mut self.targets).into_iter().collect();
+        let mut names = HashMap::new();
+        let targets = targets
+            .into_iter()
+            .map(|target| entry_for(target, &mut names, &mut before, now));
+        let targets: BTreeMap<_, _> = targets.collect();
+        self.targets = targets.into_iter().collect();
         let mut changes = self.resubscribe();
         let cut_off = self.guards.take_cut_off();
         self.guards = self.guards(cut_off);
-        changes.events = new
-            .into_iter()
-            .filter_map(|id| self.answer_from_memory(&id))
+        let places = 0..self.targets.len();
+        changes.events = places
+            .filter_map(|place| self.answer_from_memory(place))
             .collect();
         changes
     }
@@ -270,7 +276,7 @@ impl Registry {
         let mut services = BTreeMap::<&str, Guarded>::new();
         for (id, entry) in &self.targets {
             let service = services.entry(&id.service).or_insert_with(|| Guarded {
-                name: id.service.clone(),
+                name: id.service.to_string(),
                 most: entry.most_out,
                 out: 0,
                 hosts: Vec::new(),
@@ -319,16 +325,17 @@ impl Registry {
         };
         subscription.last = Some(last);
         let targets = &mut self.targets;
-        for id in &subscription.targets {
-            let was_silent = targets.get(id).is_some_and(Entry::is_silent);
-            if was_silent != outcome.is_silence() {
-                guards.set_silent(&id.service, !was_silent);
+        for place in &subscription.targets {
+            if let Some((id, entry)) = targets.get(*place)
+                && entry.is_silent() != outcome.is_silence()
+            {
+                guards.set_silent(&id.service, !entry.is_silent());
             }
         }
         let mut events = Vec::with_capacity(subscription.targets.len());
         let mut pace = None;
-        for id in &subscription.targets {
-            if let Some(entry) = targets.get_mut(id) {
+        for place in &subscription.targets {
+            if let Some((id, entry)) = targets.get_mut(*place) {
                 events.push(entry.observe(id, last, guards));
                 pace = pace.max(Some(entry.machine.pace()));
             }
@@ -337,40 +344,50 @@ impl Registry {
     }
 
     pub(super) fn report(&self, service: &str, backend: SocketAddr) -> Option<Report> {
-        let id = TargetId::new(service, backend);
-        self.targets.get(&id).map(|entry| entry.report(&id))
+        let (id, entry) = self.target(service, backend)?;
+        Some(entry.report(id))
+    }
+
+    fn target(&self, service: &str, backend: SocketAddr) -> Option<&(TargetId, Entry)> {
+        let place = self.targets.binary_search_by(|(id, _)| {
+            let by_service = id.service.as_ref().cmp(service);
+            by_service.then_with(|| id.backend.cmp(&backend))
+        });
+        self.targets.get(place.ok()?)
     }
 
     /// The states of the targets of a service.
-    pub(super) fn health(&self, service: &str) -> HashMap<SocketAddr, Health> {
-        let first = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
-        let theirs = self.targets.range(TargetId::new(service, first)..);
-        let theirs = theirs.take_while(|(id, _)| id.service == service);
+    pub(super) fn health(&self, service: &str) -> ServiceHealth {
+        let first = self
+            .targets
+            .partition_point(|(id, _)| *id.service < *service);
+        let theirs = self.targets.iter().skip(first);
+        let theirs = theirs.take_while(|(id, _)| *id.service == *service);
         let states = theirs.map(|(id, entry)| (id.backend, entry.machine.health()));
-        states.collect()
+        ServiceHealth(states.collect())
     }
 
     /// What is asked on behalf of a target.
     pub(super) fn question(&self, service: &str, backend: SocketAddr) -> Option<Question> {
-        let entry = self.targets.get(&TargetId::new(service, backend));
-        entry.map(|entry| entry.question.clone())
+        let (_, entry) = self.target(service, backend)?;
+        Some(entry.question.clone())
     }
 
     /// The last probes of a target, the very last one first.
     pub(super) fn probes(&self, service: &str, backend: SocketAddr) -> Vec<Last> {
-        let entry = self.targets.get(&TargetId::new(service, backend));
-        entry.map_or_else(Vec::new, |entry| entry.probes.latest_first())
+        let target = self.target(service, backend);
+        target.map_or_else(Vec::new, |(_, entry)| entry.probes.latest_first())
     }
 
     pub(super) fn reports(&self) -> Vec<Report> {
-        let report = |(id, entry): (_, &Entry)| entry.report(id);
-        self.targets.iter().map(report).collect()
+        let targets = self.targets.iter();
+        targets.map(|(id, entry)| entry.report(id)).collect()
     }
 
     fn resubscribe(&mut self) -> Changes {
         let mut before = std::mem::take(&mut self.questions);
         let mut changes = Changes::default();
-        for (id, entry) in &self.targets {
+        for (place, (_, entry)) in self.targets.iter().enumerate() {
             let question = entry.question.clone();
             let subscription = self.questions.entry(question).or_insert_with(|| {
                 let last = before.remove(&entry.question).map(|known| known.last);
@@ -382,14 +399,18 @@ impl Registry {
                     last: last.flatten(),
                 }
             });
-            subscription.targets.push(id.clone());
+            subscription.targets.push(place);
         }
         changes.stopped = before.into_keys().collect();
         changes
     }
 
-    fn answer_from_memory(&mut self, id: &TargetId) -> Option<Event> {
-        let entry = self.targets.get_mut(id)?;
+    /// What a target without a probe of its own makes of the last answer to its question.
+    fn answer_from_memory(&mut self, place: usize) -> Option<Event> {
+        let (id, entry) = self.targets.get_mut(place)?;
+        if entry.probes.last().is_some() {
+            return None;
+        }
         let last = self.questions.get(&entry.question)?.last?;
         if last.outcome.is_silence() {
             self.guards.set_silent(&id.service, true);
@@ -400,13 +421,16 @@ impl Registry {
 
 fn entry_for(
     target: Target,
+    names: &mut HashMap<String, Arc<str>>,
     before: &mut BTreeMap<TargetId, Entry>,
     now: Instant,
 ) -> (TargetId, Entry) {
     let question = Question::from(&target);
     let thresholds = Thresholds::new(target.probe.rise, target.probe.fall);
+    let name = names.entry(target.service);
+    let name = name.or_insert_with_key(|name| Arc::from(name.as_str()));
     let id = TargetId {
-        service: target.service,
+        service: Arc::clone(name),
         backend: target.backend,
     };
     let mut entry = before.remove(&id).unwrap_or_else(|| Entry {
@@ -521,7 +545,7 @@ impl Entry {
 
     fn report(&self, id: &TargetId) -> Report {
         Report {
-            service: id.service.clone(),
+            service: id.service.to_string(),
             backend: id.backend,
             health: self.machine.health(),
             held: self.machine.held(),

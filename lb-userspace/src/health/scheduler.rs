@@ -23,9 +23,9 @@ use tokio::{
 };
 
 use super::{
-    machine::{Health, Pace},
+    machine::Pace,
     probe::{Answer, Kinds, Probe},
-    registry::{Event, Last, Question, Registry, Report, Target},
+    registry::{Event, Last, Question, Registry, Report, ServiceHealth, Target},
     schedule::Schedule,
 };
 
@@ -140,7 +140,7 @@ impl Reports {
 
     /// The states of all that are probed of a service.
     #[must_use]
-    pub fn health(&self, service: &str) -> HashMap<SocketAddr, Health> {
+    pub fn health(&self, service: &str) -> ServiceHealth {
         lock(&self.0).health(service)
     }
 

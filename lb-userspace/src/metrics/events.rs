@@ -25,7 +25,15 @@ pub struct Events {
     lateness: Histogram,
     reaction: Histogram,
     reloads: IntCounterVec,
-    backends: HashMap<String, HashMap<SocketAddr, BackendEvents>>,
+    services: HashMap<String, ServiceEvents>,
+}
+
+/// What is counted of a service.
+#[derive(Debug)]
+struct ServiceEvents {
+    /// Its member of `probe_duration`: to look for it by its label costs more than to count.
+    probe_duration: Histogram,
+    backends: HashMap<SocketAddr, BackendEvents>,
 }
 
 /// Upper bounds of the probe histogram in seconds: from a neighbour to the longest timeout.
@@ -87,7 +95,7 @@ impl Events {
             lateness,
             reaction,
             reloads,
-            backends: HashMap::new(),
+            services: HashMap::new(),
         })
     }
 
@@ -96,16 +104,19 @@ impl Events {
         &mut self,
         services: impl IntoIterator<Item = (S, HashSet<SocketAddr>)>,
     ) {
-        let mut before = std::mem::take(&mut self.backends);
-        for (service, addresses) in services {
-            let service = service.as_ref();
-            self.probe_duration.with_label_values(&[service]);
-            let mut backends = before.remove(service).unwrap_or_default();
+        let mut before = std::mem::take(&mut self.services);
+        for (name, addresses) in services {
+            let name = name.as_ref();
+            let mut service = before.remove(name).unwrap_or_else(|| ServiceEvents {
+                probe_duration: self.probe_duration.with_label_values(&[name]),
+                backends: HashMap::new(),
+            });
+            let backends = &mut service.backends;
             backends.retain(|address, _| addresses.contains(address));
             for address in addresses {
                 backends.entry(address).or_default();
             }
-            self.backends.insert(service.to_owned(), backends);
+            self.services.insert(name.to_owned(), service);
         }
         for service in before.keys() {
             // An error says that it is gone already.
@@ -116,23 +127,22 @@ impl Events {
     /// What was counted of a backend.
     #[must_use]
     pub fn of(&self, service: &str, backend: SocketAddr) -> BackendEvents {
-        let backends = self.backends.get(service);
-        let events = backends.and_then(|backends| backends.get(&backend));
+        let service = self.services.get(service);
+        let events = service.and_then(|service| service.backends.get(&backend));
         events.copied().unwrap_or_default()
     }
 
     /// Counts a probe.
     pub fn probe(&mut self, event: &Event) {
-        let Event {
-            service, backend, ..
-        } = event;
-        let Some(events) = self.backend(service, *backend) else {
+        let Some(service) = self.services.get_mut(&*event.service) else {
+            return;
+        };
+        let Some(events) = service.backends.get_mut(&event.backend) else {
             return;
         };
         *events.probes.counter(event.outcome) += 1;
-        self.probe_duration
-            .with_label_values(&[service])
-            .observe(event.latency.as_secs_f64());
+        let latency = event.latency.as_secs_f64();
+        service.probe_duration.observe(latency);
         self.lateness.observe(event.late.as_secs_f64());
     }
 
@@ -154,7 +164,8 @@ impl Events {
     }
 
     fn backend(&mut self, service: &str, backend: SocketAddr) -> Option<&mut BackendEvents> {
-        self.backends.get_mut(service)?.get_mut(&backend)
+        let service = self.services.get_mut(service)?;
+        service.backends.get_mut(&backend)
     }
 
     /// Counts a reload.

@@ -30,7 +30,7 @@ fn ended(backend: SocketAddr, outcome: Outcome, latency: Duration) -> Event {
         advised: None,
         rises: false,
         suppressed: None,
-        service: "web".to_owned(),
+        service: "web".into(),
         backend,
         transition: None,
         held: None,

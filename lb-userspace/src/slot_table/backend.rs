@@ -68,6 +68,11 @@ impl Backend {
         self.live.then_some(self.gate.part)
     }
 
+    /// Whether it takes all that is its own.
+    pub(super) fn takes_all(&self) -> bool {
+        self.takes() == Some(Part::WHOLE)
+    }
+
     pub(super) const fn score(&self, slot_key: u64) -> Score {
         Score::new(self.draw.lot(slot_key), self.weight)
     }

@@ -179,10 +179,17 @@ impl SlotTable {
 
     /// The slots that a member takes when it takes more.
     fn gains(&self, member: u16) -> Vec<(u32, u16)> {
+        let whole: Vec<bool> = self.backends.iter().map(Backend::takes_all).collect();
+        // Nobody takes a slot of whoever has it by configuration and takes all: that is nearly every slot.
+        let is_at_rest = |home: u16, owner: u16| {
+            home == owner && whole.get(usize::from(owner)).copied().unwrap_or(false)
+        };
         (0..)
             .zip(self.configured.iter().zip(&self.owners))
             .filter(|&(slot, (&home, &owner))| {
-                owner != member && self.prefers(slot, home, member, owner)
+                owner != member
+                    && !is_at_rest(home, owner)
+                    && self.prefers(slot, home, member, owner)
             })
             .map(|(slot, _)| (slot, member))
             .collect()

@@ -112,9 +112,9 @@ async fn services_share_a_question_and_judge_it_apart() {
 
     network.answer(1, Outcome::Refused);
     let asked = network.asked(1);
-    assert_eq!(next_transition(&mut events).await.service, "web");
+    assert_eq!(next_transition(&mut events).await.service, "web".into());
     assert_eq!(network.asked(1) - asked, 2);
-    assert_eq!(next_transition(&mut events).await.service, "patient");
+    assert_eq!(next_transition(&mut events).await.service, "patient".into());
     assert_eq!(network.asked(1) - asked, 5);
 }
 
@@ -129,7 +129,7 @@ async fn a_newcomer_takes_the_known_answer() {
     let asked = network.asked(1);
     prober.set_targets(vec![first, target("api", 1, Health::Unknown)]);
     let event = next_transition(&mut events).await;
-    assert_eq!((event.service.as_str(), network.asked(1)), ("api", asked));
+    assert_eq!((&*event.service, network.asked(1)), ("api", asked));
 }
 
 #[tokio::test(start_paused = true)]
@@ -311,7 +311,7 @@ async fn who_falls_again_and_again_is_kept_out_for_a_while() {
         for (outcome, to) in [(Outcome::Refused, Health::Down), (Outcome::Ok, Health::Up)] {
             network.answer(1, outcome);
             let mut changed = next_transition(&mut events).await;
-            while changed.service != "web" {
+            while *changed.service != *"web" {
                 changed = next_transition(&mut events).await;
             }
             assert_eq!(changed.transition.unwrap().to, to);
