@@ -3,6 +3,7 @@
 use std::{fs, path::Path};
 
 use anyhow::{Context as _, Result};
+use object::{build::elf, elf::SHT_STRTAB};
 
 use crate::{
     setup,
@@ -26,13 +27,34 @@ pub(crate) fn ebpf() -> Result<()> {
     )
 }
 
-/// Keeps the modification time of an unchanged object, so that nothing that embeds it is rebuilt.
+/// Keeps an object without what is for debuggers alone, which is five sixths of it: `xlb` carries it, and reads all of it
+/// at its start. And keeps the modification time of an unchanged object, so that nothing that embeds it is rebuilt.
 fn copy_if_changed(from: &Path, to: &Path) -> Result<()> {
     let new = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
+    let new = stripped(&new).with_context(|| format!("cannot strip {}", from.display()))?;
     if fs::read(to).is_ok_and(|old| old == new) {
         return Ok(());
     }
     fs::write(to, new).with_context(|| format!("cannot write {}", to.display()))
+}
+
+/// The same ELF file without the sections of DWARF. BTF stays.
+fn stripped(elf: &[u8]) -> Result<Vec<u8>> {
+    let mut builder = elf::Builder::read(elf)?;
+    for section in &mut builder.sections {
+        let name = section.name.as_slice();
+        let name = name.strip_prefix(b".rel").unwrap_or(name);
+        section.delete |= name.starts_with(b".debug_");
+    }
+    builder.delete_orphans();
+    // LLVM has one table of names for sections and symbols, the builder two.
+    let names = builder.sections.add();
+    names.name = b".shstrtab".as_slice().into();
+    names.sh_type = SHT_STRTAB;
+    names.data = elf::SectionData::SectionString;
+    let mut stripped = Vec::new();
+    builder.write(&mut stripped)?;
+    Ok(stripped)
 }
 
 /// Builds the eBPF object and the binary `xlb` around it.

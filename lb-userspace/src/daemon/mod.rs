@@ -188,8 +188,9 @@ fn follow(engine: &mut Engine, probes: &mut mpsc::UnboundedReceiver<Event>) {
 
 /// Who asked for something may have left: the answer is then lost, and what was done stays.
 async fn run_loop(mut engine: Engine, mut inputs: Inputs, servers: Servers) {
-    let mut events = Vec::new();
     loop {
+        // Anew each time: at the start there are as many as there are backends.
+        let mut events = Vec::new();
         tokio::select! {
             _ = inputs.probes.recv_many(&mut events, PROBES_AT_A_TIME) => {
                 engine.probed(&mut events);

@@ -69,6 +69,15 @@ impl Maps {
         self.cpus
     }
 
+    /// Lets go of what is looked at while rows move, until that is again.
+    pub(super) fn rows_are_at_rest(&mut self) {
+        for region in [Region::Times, Region::Tracked, Region::Origins] {
+            if let Some(mapped) = self.regions.get_mut(&region) {
+                mapped.let_go();
+            }
+        }
+    }
+
     fn region(&mut self, region: Region, offset: usize) -> Result<&mut Mapped, StoreError> {
         self.regions
             .get_mut(&region)

@@ -5,8 +5,11 @@
 
 use std::{
     fs, io,
-    os::fd::{AsFd, AsRawFd as _},
-    sync::atomic::{AtomicU32, AtomicU64, Ordering},
+    os::fd::{AsFd, AsRawFd as _, OwnedFd},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+    },
 };
 
 use memmap2::{MmapOptions, MmapRaw};
@@ -21,10 +24,12 @@ pub struct MapValue<T>(pub T);
 // padding.
 unsafe impl<T: FromBytes + IntoBytes + Immutable + Copy + 'static> aya::Pod for MapValue<T> {}
 
-/// A memory-mapped array.
+/// A memory-mapped array. Mapped, it counts as this process's memory, all of it.
 #[derive(Debug)]
 pub struct Mapped {
-    memory: MmapRaw,
+    map: OwnedFd,
+    bytes: usize,
+    memory: OnceLock<MmapRaw>,
 }
 
 impl Mapped {
@@ -33,14 +38,28 @@ impl Mapped {
     /// # Errors
     /// Where the kernel refuses, as it does for maps without `BPF_F_MMAPABLE`.
     pub fn new(map: &impl AsFd, bytes: usize) -> io::Result<Self> {
-        let fd = map.as_fd().as_raw_fd();
-        let memory = MmapOptions::new().len(bytes).map_raw(fd)?;
-        Ok(Self { memory })
+        let map = map.as_fd().try_clone_to_owned()?;
+        let memory = OnceLock::from(mapped(&map, bytes)?);
+        Ok(Self { map, bytes, memory })
+    }
+
+    /// Until it is asked for again it takes no memory of this process.
+    pub fn let_go(&mut self) {
+        drop(self.memory.take());
+    }
+
+    /// `None` where the kernel refuses what it did before.
+    fn memory(&self) -> Option<&MmapRaw> {
+        if let Some(memory) = self.memory.get() {
+            return Some(memory);
+        }
+        let memory = mapped(&self.map, self.bytes).ok()?;
+        Some(self.memory.get_or_init(|| memory))
     }
 
     /// Offsets of its words.
     pub fn offsets(&self) -> impl Iterator<Item = usize> + use<> {
-        (0..self.memory.len()).step_by(size_of::<u64>())
+        (0..self.bytes).step_by(size_of::<u64>())
     }
 
     /// The word at an offset in bytes that is a multiple of 8; `None` outside of the map.
@@ -88,9 +107,14 @@ impl Mapped {
     /// Where a `T` stands: aligned, and inside as a whole.
     fn place<T>(&self, offset: usize) -> Option<*mut T> {
         let end = offset.checked_add(size_of::<T>())?;
-        let inside = end <= self.memory.len() && offset.is_multiple_of(size_of::<T>());
-        inside.then(|| self.memory.as_mut_ptr().wrapping_add(offset).cast())
+        let inside = end <= self.bytes && offset.is_multiple_of(size_of::<T>());
+        let memory = self.memory().filter(|_| inside)?;
+        Some(memory.as_mut_ptr().wrapping_add(offset).cast())
     }
+}
+
+fn mapped(map: &OwnedFd, bytes: usize) -> io::Result<MmapRaw> {
+    MmapOptions::new().len(bytes).map_raw(map.as_raw_fd())
 }
 
 /// Bytes of memory that can be had without swapping, as the kernel estimates (`MemAvailable` in

@@ -22,9 +22,7 @@ use super::{
     sizes::Sizes,
 };
 use crate::desired::Region;
-
-/// The object with the program and its maps.
-pub const OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/xlb.o"));
+pub use crate::object::OBJECT;
 
 /// The maps that are pinned: not a program's constants, nor what its parts tell each other.
 pub(super) const PINNED: [&str; 21] = [

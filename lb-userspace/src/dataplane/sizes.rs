@@ -1,7 +1,7 @@
 //! How large the maps are: twice of what the configuration needs, so that it may grow without being copied; of slots, which
 //! take the most, what is needed and room for one more table.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, iter};
 
 use lb_common::{
     attempt::{ATTEMPTS, Attempt},
@@ -71,9 +71,8 @@ pub struct MapSize {
 const HEADROOM: u32 = 2;
 /// The least length of `INTERFACES`: indices of namespaces that come and go grow without end.
 const INTERFACES: u32 = 4096;
-/// Entries that a set is meant to hold when the configuration has grown by [`HEADROOM`] are 1 in 2:
-/// four ways overflow then in 1 of 6,000 sets, which another seed mends.
-const SETS_PER_KEY: u32 = 4;
+/// Sets that overflow on an average, at most: one seed in seven is right then.
+const OVERFLOWS: u128 = 2;
 const LEAST_SETS: u32 = 64;
 const SPARE: u32 = 16;
 /// Pools that a service has at most: its backends are behind few interfaces.
@@ -127,7 +126,7 @@ impl Sizes {
         let addresses = count_of(vips.len()) + host.addresses + pools * ADDRESSES;
         let keys = count(services) + backends + addresses + lists + paths;
         Self {
-            sets: (keys * SETS_PER_KEY).max(LEAST_SETS).next_power_of_two(),
+            sets: sets(keys),
             // One that takes another size stands beside the one before until that is at rest.
             elements: tables().sum::<u32>() + tables().max().unwrap_or(0) + SPARE,
             backends: extents * HEADROOM + SPARE,
@@ -215,6 +214,15 @@ impl Sizes {
         ];
         mapped.into_iter().chain(others).collect()
     }
+}
+
+/// Sets for so many keys, as few as do: of `n` keys in `s` sets about `s * (n / s)^5 / 5!` sets would hold five (Poisson).
+fn sets(keys: u32) -> u32 {
+    const FACTORIAL: u128 = 120;
+    let keys = u128::from(keys).pow(5);
+    let do_they = |sets: &u32| keys <= FACTORIAL * OVERFLOWS * u128::from(*sets).pow(4);
+    let mut powers = iter::successors(Some(LEAST_SETS), |sets| sets.checked_mul(2));
+    powers.find(do_they).unwrap_or(1 << 31)
 }
 
 /// A length that is enough, and where it must grow a power of two.
@@ -325,6 +333,12 @@ const _: () = assert!(size_of::<Backend>() == 64 && WAYS == 4);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_directory_has_as_few_sets_as_do() {
+        let sizes = [1, 30, 300, 10_000, 100_000].map(sets);
+        assert_eq!(sizes, [64, 64, 512, 32_768, 524_288]);
+    }
 
     #[test]
     fn an_extent_has_room_for_more_backends() {

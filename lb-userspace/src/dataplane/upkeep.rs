@@ -120,6 +120,9 @@ impl Dataplane {
             peering.note(is_moving);
         }
         if !is_moving {
+            if self.tracks.is_empty() {
+                self.maps.rows_are_at_rest();
+            }
             return Ok(lingers);
         }
         let Rested {
