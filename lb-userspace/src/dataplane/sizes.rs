@@ -1,5 +1,5 @@
 //! How large the maps are: twice of what the configuration needs, so that it may grow without being copied; of slots, which
-//! take the most, what is needed and room for one more table.
+//! take the most, what is needed and room for two more tables.
 
 use std::{collections::BTreeSet, iter};
 
@@ -127,8 +127,8 @@ impl Sizes {
         let keys = count(services) + backends + addresses + lists + paths;
         Self {
             sets: sets(keys),
-            // One that takes another size stands beside the one before until that is at rest.
-            elements: tables().sum::<u32>() + tables().max().unwrap_or(0) + SPARE,
+            // One that takes another size stands beside the one before until that is at rest; and there may be a new one.
+            elements: tables().sum::<u32>() + tables().max().unwrap_or(0) * HEADROOM + SPARE,
             backends: extents * HEADROOM + SPARE,
             interfaces: (host.highest_ifindex * HEADROOM).max(INTERFACES),
             lists: lists * HEADROOM + SPARE,

@@ -84,8 +84,11 @@ impl Directory {
     }
 
     /// The same entries under the same seed, in maps with more sets: each set becomes a few, as one more
-    /// bit of the hash tells them apart.
+    /// bit of the hash tells them apart. In as many sets, which are copied as they are, all stay where they are.
     pub(super) fn with_sets(&self, sets: u32) -> Self {
+        if sets == self.sets {
+            return self.clone();
+        }
         let mut grown = Self::with_seed(self.seed, sets);
         for (&key, entry) in &self.entries {
             let _entered = grown.put(key, entry.value);
@@ -190,8 +193,10 @@ impl Directory {
     fn give_back(&mut self, place: Place) {
         if let Some(used) = self.used.get_mut(&place.set) {
             *used &= !(1 << place.way);
+            if *used == 0 {
+                self.used.remove(&place.set);
+            }
         }
-        self.used.retain(|_, used| *used != 0);
     }
 
     fn rebuild(&mut self, wanted: &BTreeMap<Key, u64>) -> Result<Steps, Full> {
@@ -293,6 +298,18 @@ mod tests {
                 );
             }
         }
+    }
+
+    /// Ways are taken as entries come, not in the order of keys; the maps are copied as they are.
+    #[test]
+    fn as_many_sets_hold_everything_where_it_was() {
+        let mut directory = Directory::new(8);
+        let mut wanted = BTreeMap::new();
+        for (key, value) in keys(12).into_iter().rev() {
+            wanted.insert(key, value);
+            directory.sync(&wanted).unwrap();
+        }
+        assert_eq!(directory.with_sets(8), directory);
     }
 
     #[test]

@@ -153,6 +153,47 @@ fn a_reload_leaves_other_services_alone() {
     assert!(datagrams.failed.is_empty(), "{:?}", datagrams.failed);
 }
 
+/// Where maps have become too small, larger ones take their place under whatever goes through them, and what changes
+/// later changes at its place.
+#[test]
+fn services_that_come_one_by_one_leave_others_alone() {
+    const NAMES: [&str; 8] = ["o0", "o1", "o2", "o3", "o4", "o5", "o6", "o7"];
+    let topology = Topology::two_armed(routed()).unwrap();
+    let _fleet = Fleet::start(&topology).unwrap();
+    let xlb = start(&topology, &[Service::WEB, Service::NAMES]);
+    let client = &topology.client.namespace;
+    let held = Held::open(client, Service::WEB.vip(&topology), 40).unwrap();
+    let datagrams = Datagrams::new(client, Service::NAMES.vip(&topology), 30).unwrap();
+    let pause = Duration::from_millis(1);
+    let held = Load::start(client, held, pause).unwrap();
+    let datagrams = Load::start(client, datagrams, pause).unwrap();
+    let maps = bytes_of_maps(&xlb);
+    let other = |name, port, backend_port| Service {
+        name,
+        port,
+        backend_port,
+        ..UNPROBED
+    };
+    let mut services = vec![Service::WEB, Service::NAMES];
+    for (name, port) in NAMES.into_iter().zip(8100..) {
+        services.push(other(name, port, port));
+        services.insert(0, other("moves", port + 100, 8081));
+        write(&xlb, &config::yaml(&topology, &services));
+        assert_eq!(apply(&xlb)["changed"], true);
+        services.remove(0);
+    }
+    assert!(bytes_of_maps(&xlb) > maps, "the maps grew");
+    let (held, datagrams) = (held.stop().unwrap(), datagrams.stop().unwrap());
+    assert!(held.broken.is_empty(), "{:?}", held.broken);
+    assert!(datagrams.failed.is_empty(), "{:?}", datagrams.failed);
+}
+
+fn bytes_of_maps(xlb: &Xlb<'_>) -> u64 {
+    let status = xlb.json(&["status"]).unwrap();
+    let maps = status["maps"].as_array().unwrap().iter();
+    maps.map(|map| map["bytes"].as_u64().unwrap()).sum()
+}
+
 #[test]
 fn every_backend_owns_its_quota() {
     let topology = Topology::two_armed(routed()).unwrap();

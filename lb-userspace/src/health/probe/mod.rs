@@ -161,8 +161,7 @@ impl Kinds {
         }
     }
 
-    /// What comes with a good answer. What takes much room is made for the time that it takes: there is a task for each
-    /// backend, and most sleep.
+    /// What comes with a good answer. What takes much more room than a connection has room of its own.
     async fn ask(&self, asked: &Asked) -> Result<Option<Advice>, Outcome> {
         let way = &self.way(asked)?;
         let answer = match &*asked.check {
@@ -170,7 +169,7 @@ impl Kinds {
                 let adviser = asked.adviser.as_ref();
                 return Box::pin(http::ask(way, check, adviser, &self.tls)).await;
             }
-            Check::Tcp(check) => Box::pin(talk::over_tcp(way, check)).await,
+            Check::Tcp(check) => talk::over_tcp(way, check).await,
             Check::Udp(check) => Box::pin(talk::over_udp(way, check)).await,
             Check::Dns(check) => Box::pin(dns::ask(way, check)).await,
             Check::Grpc(check) => Box::pin(grpc::ask(way, check, &self.tls)).await,
