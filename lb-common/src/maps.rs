@@ -173,6 +173,34 @@ impl Constants {
     }
 }
 
+/// What the program is told before it is loaded.
+#[derive(Debug)]
+pub struct Globals {
+    constants: Constants,
+    only_mode: u8,
+}
+
+impl Globals {
+    /// These constants, and what follows from them.
+    #[must_use]
+    pub fn of(constants: Constants) -> Self {
+        let only_mode = Mode::only(constants.modes);
+        Self {
+            constants,
+            only_mode,
+        }
+    }
+
+    /// The bytes of each, by the name that the object has for it.
+    #[must_use]
+    pub fn by_name(&self) -> [(&'static str, &[u8]); 2] {
+        [
+            ("CONSTANTS", self.constants.as_bytes()),
+            ("ONLY_MODE", self.only_mode.as_bytes()),
+        ]
+    }
+}
+
 /// What a configuration may use or not: bits of [`Constants::features`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]

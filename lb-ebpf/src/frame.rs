@@ -11,7 +11,7 @@ use crate::maps;
 
 /// The frame of a context. Where it is `PLAIN`, all that is read of it stands at places that the compiler knows: no
 /// header has a length of its own.
-pub struct XdpFrame<'a, const PLAIN: bool = false>(&'a XdpContext);
+pub struct XdpFrame<'a, const PLAIN: bool>(&'a XdpContext);
 
 impl<'a, const PLAIN: bool> XdpFrame<'a, PLAIN> {
     /// The frame of `ctx`.

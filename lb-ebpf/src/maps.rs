@@ -147,7 +147,7 @@ pub fn unlearned(number: u64) -> u64 {
 
 /// The maps, as one packet sees them. Where they are `PLAIN` the compiler knows what is not used. Control words are
 /// read where they are asked for: each of them is right at any time, with what others said before.
-pub struct Maps<'a, const PLAIN: bool = false> {
+pub struct Maps<'a, const PLAIN: bool> {
     ctx: &'a XdpContext,
     ingress: u32,
     interface: Interface,

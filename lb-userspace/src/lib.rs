@@ -33,4 +33,5 @@ pub mod net;
 pub mod notify;
 pub mod object;
 pub mod peers;
+mod rare;
 pub mod slot_table;

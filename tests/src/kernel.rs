@@ -9,11 +9,10 @@ use aya::{
 };
 use lb_common::{
     AnswerReason, DropReason, PassReason, Verdict,
-    backend::Mode,
     counters::{Signals, Traffic},
     datapath::Detour,
     flow::{Flow, FlowKey},
-    maps,
+    maps::{self, Globals},
     path::Path,
     pool::Pool,
     range::Ranges,
@@ -59,10 +58,6 @@ pub struct Outcome {
     pub frame: Vec<u8>,
 }
 
-#[derive(Clone, Copy)]
-#[repr(transparent)]
-struct Value<const N: usize>([u8; N]);
-
 /// The embedded object.
 ///
 /// # Panics
@@ -87,13 +82,12 @@ impl Kernel {
     /// Where the kernel refuses.
     #[must_use]
     pub fn load(image: &Image) -> Self {
-        let constants = Value::<{ size_of::<maps::Constants>() }>(
-            image.constants.as_bytes().try_into().expect("a size"),
-        );
-        let only_mode = Mode::only(image.constants.modes);
-        let mut ebpf = EbpfLoader::new()
-            .override_global("CONSTANTS", &constants.0, true)
-            .override_global("ONLY_MODE", &only_mode, true)
+        let globals = Globals::of(image.constants);
+        let mut loader = EbpfLoader::new();
+        for (name, value) in globals.by_name() {
+            loader.override_global(name, value, true);
+        }
+        let mut ebpf = loader
             .map_max_entries(maps::DIRECTORY, image.directory.len() as u32)
             .map_max_entries(maps::SLOTS, image.slots.len().max(1) as u32)
             .map_max_entries(maps::BACKENDS, image.backends.len().max(1) as u32)

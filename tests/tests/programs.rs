@@ -23,12 +23,12 @@ use aya::{
 use lb_common::{
     backend::Mode,
     datapath::Detour,
-    maps::{Constants, Feature},
+    maps::{Constants, Feature, Globals},
 };
 use lb_tests::kernel::object;
 use lb_userspace::dataplane::tracks_flows;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use zerocopy::{FromZeros as _, IntoBytes as _};
+use zerocopy::FromZeros as _;
 
 /// Three quarters of what the kernel takes (`BPF_COMPLEXITY_LIMIT_INSNS` of Linux 5.2 and later): what one
 /// kernel walks in less another may in more.
@@ -145,10 +145,12 @@ const FEATURES: [(u32, &str); 9] = [
 ];
 
 fn load(constants: Constants) -> Ebpf {
-    let bytes: [u8; size_of::<Constants>()] = constants.as_bytes().try_into().expect("its size");
-    EbpfLoader::new()
-        .override_global("CONSTANTS", &bytes, true)
-        .override_global("ONLY_MODE", &Mode::only(constants.modes), true)
+    let globals = Globals::of(constants);
+    let mut loader = EbpfLoader::new();
+    for (name, value) in globals.by_name() {
+        loader.override_global(name, value, true);
+    }
+    loader
         .verifier_log_level(VerifierLogLevel::STATS)
         .load(&object("xlb"))
         .expect("the object loads")

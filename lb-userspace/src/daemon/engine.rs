@@ -108,6 +108,10 @@ pub(super) struct SourceInfo {
     pub(super) last_reload_successful: bool,
 }
 
+/// Rows of a change that builds much. What a smaller one took is kept for the next one: pages that went back to the
+/// kernel would cost it a fifth of its time.
+const MANY: usize = 1 << 15;
+
 impl Engine {
     /// Makes the maps say what `effective`, probes and network amount to; the number of slots that
     /// got another owner.
@@ -121,7 +125,6 @@ impl Engine {
         effective: &Effective,
         cut: Option<SocketAddr>,
     ) -> Result<u32, Error> {
-        self.untidy = true;
         self.paths.choose(effective, &self.reports);
         let services = effective.config.services.iter();
         let known = |it: &Service| self.reports.health(&it.name);
@@ -161,6 +164,7 @@ impl Engine {
         if rows > 0 {
             self.generation += 1;
         }
+        self.untidy |= rows >= MANY;
         Ok(u32::try_from(rows).unwrap_or(u32::MAX))
     }
 
@@ -322,6 +326,7 @@ impl Engine {
         self.paths.follow(&effective, &self.host, &self.dataplane);
         self.paths.tidy(&effective.config);
         self.effective = Arc::new(effective);
+        self.untidy = true;
         self.follow_growing();
         self.keep_neighbours();
         self.look_at_own_links();

@@ -92,6 +92,7 @@ pub struct Options {
 /// # Errors
 /// Where it cannot start. The data path is then what it was.
 pub fn run(options: Options) -> Result<(), Error> {
+    heap::keep();
     logging::start(options.paints)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)

@@ -9,15 +9,13 @@ use aya::{
 };
 use aya_obj::programs::XdpAttachType;
 use lb_common::{
-    backend::Mode,
     datapath::Detour,
-    maps::{self, Constants, DETOURS, Feature},
+    maps::{self, Constants, DETOURS, Feature, Globals},
 };
 use sha2::{Digest as _, Sha256};
 
 use super::{
     error::Error,
-    memory::MapValue,
     pins::{self, Pins},
     sizes::Sizes,
 };
@@ -80,11 +78,11 @@ impl Program {
         sizes: &Sizes,
         constants: Constants,
     ) -> Result<Self, Error> {
-        let value = MapValue(constants);
-        let only_mode = Mode::only(constants.modes);
+        let globals = Globals::of(constants);
         let mut loader = EbpfLoader::new();
-        loader.override_global("CONSTANTS", &value, true);
-        loader.override_global("ONLY_MODE", &only_mode, true);
+        for (name, value) in globals.by_name() {
+            loader.override_global(name, value, true);
+        }
         // The length of the routes is the program's own.
         for region in Region::ALL
             .into_iter()

@@ -29,6 +29,7 @@ use crate::{
     config::model::Vip,
     dataplane::sizes::Sizes,
     health::Health,
+    rare,
     slot_table::{Member, Part, SlotTable},
 };
 
@@ -299,8 +300,7 @@ impl Service {
 
     /// Slots whose rows move, and these.
     pub(super) fn moving(&self) -> impl Iterator<Item = (u32, Row)> {
-        let rows = (0..).zip(self.rows.iter().copied());
-        rows.filter(|(_, row)| row.is_moving())
+        rare::items(&self.rows, Row::is_moving)
     }
 
     /// Those of them whose older flows are with another backend than the new ones.
@@ -318,11 +318,7 @@ impl Service {
     /// counters.
     #[must_use]
     pub fn leaving_shares(&self) -> HashMap<u32, u32> {
-        let mut shares = HashMap::new();
-        for (_, row) in self.split() {
-            *shares.entry(self.extent + row.old()).or_insert(0) += 1;
-        }
-        shares
+        self.by_pair(self.split().map(|(_, row)| row.old()))
     }
 
     /// About how many flows each backend has in slots that others own now, by the index of its counters:
@@ -344,12 +340,19 @@ impl Service {
     /// Slots that each backend owns, by the index of its counters.
     #[must_use]
     pub fn shares(&self) -> HashMap<u32, u32> {
-        let mut shares = HashMap::new();
-        let is_owned = |row: &&Row| row.primary() != u32::from(Row::NONE);
-        for row in self.rows.iter().filter(is_owned) {
-            *shares.entry(self.extent + row.primary()).or_insert(0) += 1;
+        self.by_pair(self.rows.iter().map(|row| row.primary()))
+    }
+
+    /// How often each entry comes among distances from the header, by the index of its counters. [`Row::NONE`] is nobody's.
+    fn by_pair(&self, distances: impl Iterator<Item = u32>) -> HashMap<u32, u32> {
+        let mut counts = vec![0; self.entries.len()];
+        for distance in distances {
+            if let Some(count) = counts.get_mut(distance as usize) {
+                *count += 1;
+            }
         }
-        shares
+        let counted = (self.extent..).zip(counts).skip(1);
+        counted.filter(|(_, count)| *count > 0).collect()
     }
 
     pub(super) const fn way(&self) -> u64 {

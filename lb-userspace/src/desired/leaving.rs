@@ -113,7 +113,7 @@ fn successor<'a>(entry: &Entry, service: &'a state::Service) -> Option<&'a state
 }
 
 /// The backends that are to stay, and not for their flows' sake alone: where, and how they are reached.
-fn wanted_ones(service: &state::Service) -> HashSet<(SocketAddr, Mode)> {
+fn wanted_ones(service: &state::Service) -> foldhash::HashSet<(SocketAddr, Mode)> {
     let staying = service.backends.iter().filter(|backend| !backend.leaving);
     staying
         .map(|backend| (backend.address, backend.forwarding.mode()))

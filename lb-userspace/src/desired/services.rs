@@ -2,11 +2,12 @@
 
 use std::{
     cell::RefCell,
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::SocketAddr,
     sync::Arc,
 };
 
+use foldhash::{HashMapExt as _, HashSet};
 use lb_common::{backend::Backend, directory::Table, row::Row};
 
 use super::{
@@ -55,29 +56,39 @@ impl<'m> Planner<'m> {
             self.place_table(&mut service, wanted.slots, is_new)?;
         }
         self.set_patience(&mut service, wanted, is_new);
-        let entries = self.entries(&service, wanted);
-        let are_new = self.place_backends(&mut service, vip, &entries)?;
+        let before = service.offsets();
+        let entries = self.entries(&service, &before, wanted);
+        let are_new = self.place_backends(&mut service, vip, &entries, &before)?;
+        let offsets = if are_new { service.offsets() } else { before };
         let touched = match service.assign_slots(wanted, self.next.seed) {
             // A backend may have another entry and the same slots.
             _ if are_new => Touched::All,
             touched => touched,
         };
-        let keeping = self.keeping(&service, &entries, wanted, extent);
-        let staying: Vec<Entry> = staying(&entries, wanted).collect();
+        let kept: HashSet<u32> = entries
+            .iter()
+            .filter_map(|entry| offsets.get(&entry.identity()).copied())
+            .collect();
+        let keeping = self.keeping(&service, &entries, wanted, &offsets, &kept, extent);
+        let members = service.member_offsets(staying(&entries, wanted), &offsets);
         if fresh_table {
-            self.fill_table(&mut service, &staying, &keeping);
+            self.fill_table(&mut service, &members, &keeping);
         } else {
-            self.move_rows(&mut service, &staying, touched, &keeping);
+            self.move_rows(&mut service, &members, touched, &keeping);
         }
-        self.remove_backends(&mut service, &entries);
+        self.remove_backends(&mut service, &kept);
         service.note_lingering(wanted, self.moment.now);
         self.next.services.insert(vip, service);
         Ok(())
     }
 
     /// The entries of a service's backends, pools and paths by their indices.
-    fn entries(&self, installed: &Service, service: &state::Service) -> Vec<Entry> {
-        let offsets = installed.offsets();
+    fn entries(
+        &self,
+        installed: &Service,
+        offsets: &Offsets,
+        service: &state::Service,
+    ) -> Vec<Entry> {
         let entry = |backend: &state::Backend| {
             let end = far_end(backend.address.ip(), backend.forwarding);
             let path = end.and_then(|end| self.next.paths.index(&end));
@@ -110,21 +121,21 @@ impl<'m> Planner<'m> {
         service: &Service,
         entries: &[Entry],
         wanted: &state::Service,
+        offsets: &Offsets,
+        kept: &HashSet<u32>,
         extent: u32,
     ) -> Keeping<'m> {
-        let offsets = service.offsets();
         let backends = entries.iter().zip(&wanted.backends);
         let keeping = backends.filter(|(_, backend)| self.tracks && backend.keeps);
         let offset = |(entry, _): (&Entry, _)| {
             let offset = offsets.get(&entry.identity())?;
             u16::try_from(*offset).ok()
         };
-        let known: HashSet<Identity> = entries.iter().map(Entry::identity).collect();
-        let is_replaced = |entry: &Entry| {
-            let is_gone = !known.contains(&entry.identity());
+        let is_replaced = |(offset, entry): &(u16, Entry)| {
+            let is_gone = !kept.contains(&u32::from(*offset));
             is_gone && entries.iter().any(|other| other.address == entry.address)
         };
-        let replaced = service.by_offset().filter(|(_, entry)| is_replaced(entry));
+        let replaced = service.by_offset().filter(is_replaced);
         Keeping {
             owners: keeping.filter_map(offset).collect(),
             replaced: replaced.map(|(offset, _)| offset).collect(),
@@ -187,8 +198,8 @@ impl<'m> Planner<'m> {
         service: &mut Service,
         vip: Vip,
         wanted: &[Entry],
+        offsets: &Offsets,
     ) -> Result<bool, Refused> {
-        let offsets = service.offsets();
         let (known, new): (Vec<Entry>, Vec<Entry>) = wanted
             .iter()
             .partition(|entry| offsets.contains_key(&entry.identity()));
@@ -309,8 +320,8 @@ impl<'m> Planner<'m> {
 
     /// Fills a table that nothing names. What had another size had its flows where the row of the same
     /// hash says.
-    fn fill_table(&mut self, service: &mut Service, wanted: &[Entry], keeping: &Keeping<'_>) {
-        let owners: Vec<u16> = service.wanted_owners(wanted).collect();
+    fn fill_table(&mut self, service: &mut Service, members: &[u16], keeping: &Keeping<'_>) {
+        let owners: Vec<u16> = service.wanted_owners(members).collect();
         let flows = |owner| keeping.flows(owner);
         let row = |(slot, owner): (usize, &u16)| {
             let before = service.rows.get(slot * service.rows.len() / owners.len());
@@ -327,19 +338,18 @@ impl<'m> Planner<'m> {
     fn move_rows(
         &mut self,
         service: &mut Service,
-        wanted: &[Entry],
+        members: &[u16],
         touched: Touched,
         keeping: &Keeping<'_>,
     ) {
         let flows = |owner| keeping.flows(owner);
         let rows = match touched {
             Touched::Some(slots) if !service.is_astray(flows) => {
-                let offsets = service.member_offsets(wanted);
-                let owner = |slot: u32| (slot, service.wanted_owner(slot, &offsets));
+                let owner = |slot: u32| (slot, service.wanted_owner(slot, members));
                 service.changed_rows(slots.into_iter().map(owner), flows)
             }
             Touched::All | Touched::Some(_) => {
-                service.changed_rows((0..).zip(service.wanted_owners(wanted)), flows)
+                service.changed_rows((0..).zip(service.wanted_owners(members)), flows)
             }
         };
         if rows.is_empty() {
@@ -352,22 +362,26 @@ impl<'m> Planner<'m> {
         });
     }
 
-    fn remove_backends(&mut self, service: &mut Service, wanted: &[Entry]) {
-        let kept: HashSet<Identity> = wanted.iter().map(Entry::identity).collect();
-        for (pair, place) in (service.extent..).zip(&mut service.entries) {
-            if place.is_some_and(|entry| !kept.contains(&entry.identity())) {
+    fn remove_backends(&mut self, service: &mut Service, kept: &HashSet<u32>) {
+        for (offset, place) in (0..).zip(&mut service.entries) {
+            if place.is_some() && !kept.contains(&offset) {
                 *place = None;
                 self.structural = true;
+                let pair = service.extent + offset;
                 self.release.push(Change::Free { pair });
             }
         }
     }
 }
 
-/// The entries of backends that may own slots. Another one of the same address, on its way out, may not.
-fn staying(entries: &[Entry], wanted: &state::Service) -> impl Iterator<Item = Entry> {
+/// Backends with their distances from the header.
+pub(super) type Offsets = foldhash::HashMap<Identity, u32>;
+
+/// The backends that may own slots. Another one of the same address, on its way out, may not.
+fn staying(entries: &[Entry], wanted: &state::Service) -> impl Iterator<Item = Identity> {
     let backends = entries.iter().zip(&wanted.backends);
-    backends.filter_map(|(entry, backend)| (!backend.leaving).then_some(*entry))
+    let staying = backends.filter(|(_, backend)| !backend.leaving);
+    staying.map(|(entry, _)| entry.identity())
 }
 
 /// Who keeps the flows that there are.
@@ -381,7 +395,7 @@ struct Keeping<'a> {
     extent: u32,
     has_traffic: &'a dyn Fn(u32) -> bool,
     /// Whether owners ever had any.
-    known: RefCell<HashMap<u16, bool>>,
+    known: RefCell<foldhash::HashMap<u16, bool>>,
 }
 
 impl Keeping<'_> {
@@ -460,12 +474,14 @@ impl Service {
         }
     }
 
-    /// Backends with their distances from the header.
-    pub(super) fn offsets(&self) -> HashMap<Identity, u32> {
+    /// Where its backends are.
+    fn offsets(&self) -> Offsets {
         let entries = (0..).zip(&self.entries);
         let identified =
             |(offset, entry): (u32, &Option<Entry>)| Some(((*entry)?.identity(), offset));
-        entries.filter_map(identified).collect()
+        let mut offsets = Offsets::with_capacity(self.entries.len());
+        offsets.extend(entries.filter_map(identified));
+        offsets
     }
 
     /// The pair of a NAT backend.

@@ -1,12 +1,14 @@
 //! Who owns the slots of a service, and the rows that say so.
 
-use std::{collections::HashMap, net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc};
 
+use foldhash::HashMap;
 use lb_common::row::Row;
 
 use super::{
-    entry::Entry,
+    entry::Identity,
     installed::{Owners, Service},
+    services::Offsets,
     state,
     transition::{self, Flows},
 };
@@ -38,10 +40,13 @@ impl Service {
     }
 
     /// Distances from the header of the slot table's members.
-    pub(super) fn member_offsets(&self, wanted: &[Entry]) -> Vec<u16> {
-        let places = self.offsets();
-        let place = |entry: &Entry| Some((entry.address, *places.get(&entry.identity())?));
-        let offsets: HashMap<SocketAddr, u32> = wanted.iter().filter_map(place).collect();
+    pub(super) fn member_offsets(
+        &self,
+        wanted: impl Iterator<Item = Identity>,
+        places: &Offsets,
+    ) -> Vec<u16> {
+        let place = |identity: Identity| Some((identity.0, *places.get(&identity)?));
+        let offsets: HashMap<SocketAddr, u32> = wanted.filter_map(place).collect();
         let offset = |member: &Member| {
             let offset = offsets.get(&member.address);
             offset
@@ -53,10 +58,9 @@ impl Service {
     }
 
     /// Who is to own each slot, as rows name them.
-    pub(super) fn wanted_owners(&self, wanted: &[Entry]) -> impl Iterator<Item = u16> + use<'_> {
-        let offsets = self.member_offsets(wanted);
+    pub(super) fn wanted_owners(&self, offsets: &[u16]) -> impl Iterator<Item = u16> {
         let owners = self.owners.iter().flat_map(|owners| owners.slots.owners());
-        owners.map(move |owner| offset(owner, &offsets))
+        owners.map(move |owner| offset(owner, offsets))
     }
 
     /// The same of one slot.

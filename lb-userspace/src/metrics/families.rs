@@ -1,66 +1,35 @@
 //! What the maps and the daemon say at the moment of a scrape.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
-use prometheus::{
-    Opts,
-    core::{Collector, Desc},
-    proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType},
-};
-
+use super::family::{Family, counter, gauge};
 use crate::api::types::{
     BackendItem, Health, Observation, PeersItem, ProbeCounts, ReceiverItem, ServiceItem, Status,
     TransitionCounts,
 };
 
-/// A collector of one observation.
-#[derive(Debug)]
-pub struct Scrape {
-    observation: Observation,
-    descriptions: Vec<Desc>,
+/// The families of an observation.
+pub(super) fn of(observation: &Observation) -> Vec<Family> {
+    let Observation { status, backends } = observation;
+    let mut families = instance(status);
+    families.extend(data_path(status));
+    families.push(announced(status));
+    families.extend(services(&status.services));
+    families.push(service_backends(&status.services, backends));
+    families.extend(traffic(backends));
+    families.extend(states(backends));
+    families.extend(recovery(backends));
+    families.extend(feedback(backends));
+    families.extend(events(backends));
+    families.extend(paths(backends));
+    families.extend(passive(backends));
+    families.extend(full_nat(backends));
+    families.extend(peers(&status.peers));
+    families.extend(notifications(&status.notify));
+    families
 }
 
-impl Scrape {
-    /// A collector of this observation.
-    #[must_use]
-    pub fn new(observation: Observation) -> Self {
-        // The registry wants one description at least; it goes by it only to find collisions.
-        let opts = Opts::new("xlb_scrape", "One observation of the data path.");
-        let description = Desc::new(opts.fq_name(), opts.help, Vec::new(), opts.const_labels);
-        Self {
-            observation,
-            descriptions: description.into_iter().collect(),
-        }
-    }
-}
-
-impl Collector for Scrape {
-    fn desc(&self) -> Vec<&Desc> {
-        self.descriptions.iter().collect()
-    }
-
-    fn collect(&self) -> Vec<MetricFamily> {
-        let Observation { status, backends } = &self.observation;
-        let mut families = instance(status);
-        families.extend(data_path(status));
-        families.extend(announced(status));
-        families.extend(services(&status.services));
-        families.push(service_backends(&status.services, backends));
-        families.extend(traffic(backends));
-        families.extend(states(backends));
-        families.extend(recovery(backends));
-        families.extend(feedback(backends));
-        families.extend(events(backends));
-        families.extend(paths(backends));
-        families.extend(passive(backends));
-        families.extend(full_nat(backends));
-        families.extend(peers(&status.peers));
-        families.extend(notifications(&status.notify));
-        families
-    }
-}
-
-fn instance(status: &Status) -> Vec<MetricFamily> {
+fn instance(status: &Status) -> Vec<Family> {
     let config = &status.config;
     let revision = status.revision.to_string();
     vec![
@@ -85,11 +54,10 @@ fn instance(status: &Status) -> Vec<MetricFamily> {
         .sample(&[], status.generation),
     ]
     .into_iter()
-    .map(Family::finish)
     .collect()
 }
 
-fn data_path(status: &Status) -> Vec<MetricFamily> {
+fn data_path(status: &Status) -> Vec<Family> {
     let mut attached = gauge("xlb_xdp_attached", "1 where the program is attached.");
     for interface in &status.interfaces {
         attached.add(
@@ -138,24 +106,22 @@ fn data_path(status: &Status) -> Vec<MetricFamily> {
     [
         attached, dropped, passed, answered, entries, bytes, supported, flows, tracked,
     ]
-    .map(Family::finish)
     .into()
 }
 
-/// Nothing where the configuration announces nothing: a family without samples is malformed.
-fn announced(status: &Status) -> Option<MetricFamily> {
-    let vips = &status.announcement.as_ref()?.vips;
+fn announced(status: &Status) -> Family {
     let mut announced = gauge(
         "xlb_vip_announced",
         "Whether routing software is told to announce a VIP.",
     );
+    let vips = status.announcement.iter().flat_map(|it| &it.vips);
     for vip in vips {
         announced.add(&[("vip", &vip.address.to_string())], vip.announced);
     }
-    (!vips.is_empty()).then(|| announced.finish())
+    announced
 }
 
-fn services(services: &[ServiceItem]) -> [MetricFamily; 7] {
+fn services(services: &[ServiceItem]) -> [Family; 7] {
     let mut info = gauge("xlb_service_info", "1; what a service is.");
     let mut up = gauge("xlb_service_up", "Whether a backend takes the flows.");
     let mut dropped = counter(
@@ -193,31 +159,34 @@ fn services(services: &[ServiceItem]) -> [MetricFamily; 7] {
         dropped.add(&name, service.dropped_packets);
         slots.add(&name, service.slots);
     }
-    [info, up, tier, dropped, slots, moving, rehashed].map(Family::finish)
+    [info, up, tier, dropped, slots, moving, rehashed]
 }
 
-fn service_backends(services: &[ServiceItem], backends: &[BackendItem]) -> MetricFamily {
+fn service_backends(services: &[ServiceItem], backends: &[BackendItem]) -> Family {
     let mut family = gauge("xlb_service_backends", "Backends of a service by state.");
+    let mut counts = HashMap::<_, u32>::new();
+    for backend in backends {
+        *counts
+            .entry((backend.service.as_str(), backend.state.word()))
+            .or_default() += 1;
+    }
     for service in services {
-        for &state in Health::ALL {
-            let count = backends
-                .iter()
-                .filter(|backend| backend.service == service.name && backend.state == state)
-                .count();
-            let labels = [("service", service.name.as_str()), ("state", state.word())];
-            family.add(&labels, u32::try_from(count).unwrap_or(u32::MAX));
+        for state in Health::ALL.iter().map(|state| state.word()) {
+            let count = counts.get(&(service.name.as_str(), state));
+            let labels = [("service", service.name.as_str()), ("state", state)];
+            family.add(&labels, count.copied().unwrap_or(0));
         }
     }
-    family.finish()
+    family
 }
 
-fn traffic(backends: &[BackendItem]) -> [MetricFamily; 4] {
+fn traffic(backends: &[BackendItem]) -> [Family; 4] {
     let each = |name, help, value: fn(&BackendItem) -> u64| {
         let mut family = counter(name, help);
         for backend in backends {
             family.add(&labels(backend), value(backend));
         }
-        family.finish()
+        family
     };
     [
         each(
@@ -243,7 +212,7 @@ fn traffic(backends: &[BackendItem]) -> [MetricFamily; 4] {
     ]
 }
 
-fn states(backends: &[BackendItem]) -> [MetricFamily; 6] {
+fn states(backends: &[BackendItem]) -> [Family; 6] {
     let mut up = gauge("xlb_backend_up", "Whether probes reach a backend.");
     let mut held = gauge(
         "xlb_backend_held",
@@ -266,10 +235,10 @@ fn states(backends: &[BackendItem]) -> [MetricFamily; 6] {
         let [service, name] = pair;
         admin.add(&[service, name, ("state", backend.admin.word())], 1);
     }
-    [up, held, standby, admin, weight, slots].map(Family::finish)
+    [up, held, standby, admin, weight, slots]
 }
 
-fn paths(backends: &[BackendItem]) -> [MetricFamily; 2] {
+fn paths(backends: &[BackendItem]) -> [Family; 2] {
     let mut up = gauge(
         "xlb_path_up",
         "Whether probes by way of the VIP reach a backend.",
@@ -282,12 +251,12 @@ fn paths(backends: &[BackendItem]) -> [MetricFamily; 2] {
         let Some(path) = &backend.path else { continue };
         let pair = labels(backend);
         up.add(&pair, path.state == Health::Up);
-        attempts.add_ends(&pair, path.probes);
+        add_ends(&mut attempts, pair, path.probes);
     }
-    [up, attempts].map(Family::finish)
+    [up, attempts]
 }
 
-fn passive(backends: &[BackendItem]) -> [MetricFamily; 6] {
+fn passive(backends: &[BackendItem]) -> [Family; 6] {
     let mut tried = counter(
         "xlb_backend_connections_tried_total",
         "Connections to a backend that clients began, and that were watched.",
@@ -321,10 +290,10 @@ fn passive(backends: &[BackendItem]) -> [MetricFamily; 6] {
         suspected.add(&pair, passive.suspected.is_some());
         ejected.add(&pair, passive.ejected_for_seconds.is_some());
     }
-    [tried, opened, again, resets, suspected, ejected].map(Family::finish)
+    [tried, opened, again, resets, suspected, ejected]
 }
 
-fn recovery(backends: &[BackendItem]) -> [MetricFamily; 3] {
+fn recovery(backends: &[BackendItem]) -> [Family; 3] {
     let mut percent = gauge(
         "xlb_backend_weight_percent",
         "How much of what its weight amounts to a backend takes.",
@@ -344,11 +313,10 @@ fn recovery(backends: &[BackendItem]) -> [MetricFamily; 3] {
         penalty.add(&pair, recovery.damping.map_or(0, |it| it.penalty));
         suppressed.add(&pair, recovery.is_suppressed());
     }
-    [percent, penalty, suppressed].map(Family::finish)
+    [percent, penalty, suppressed]
 }
 
-/// Nothing where no backend is asked: a family without samples is malformed.
-fn feedback(backends: &[BackendItem]) -> Vec<MetricFamily> {
+fn feedback(backends: &[BackendItem]) -> [Family; 2] {
     let mut advised = gauge(
         "xlb_backend_advised_percent",
         "How much of its weight a backend says that it is good for.",
@@ -357,23 +325,19 @@ fn feedback(backends: &[BackendItem]) -> Vec<MetricFamily> {
         "xlb_backend_invalid_advice_total",
         "Times that a backend said nothing that could be understood of that.",
     );
-    let (mut any, mut any_valid) = (false, false);
     for backend in backends {
         let Some(feedback) = &backend.recovery.feedback else {
             continue;
         };
-        any = true;
         invalid.add(&labels(backend), feedback.invalid);
         if let Some(percent) = feedback.advised_percent {
-            any_valid = true;
             advised.add(&labels(backend), u16::from(percent));
         }
     }
-    let families = [any_valid.then_some(advised), any.then_some(invalid)];
-    families.into_iter().flatten().map(Family::finish).collect()
+    [advised, invalid]
 }
 
-fn events(backends: &[BackendItem]) -> [MetricFamily; 2] {
+fn events(backends: &[BackendItem]) -> [Family; 2] {
     let mut attempts = counter("xlb_probe_attempts_total", "Probes that ended.");
     let mut transitions = counter(
         "xlb_backend_transitions_total",
@@ -381,17 +345,16 @@ fn events(backends: &[BackendItem]) -> [MetricFamily; 2] {
     );
     for backend in backends {
         let [service, name] = labels(backend);
-        attempts.add_ends(&[service, name], backend.events.probes);
+        add_ends(&mut attempts, [service, name], backend.events.probes);
         let TransitionCounts { up, down } = backend.events.transitions;
         for (to, count) in [("up", up), ("down", down)] {
             transitions.add(&[service, name, ("to", to)], count);
         }
     }
-    [attempts, transitions].map(Family::finish)
+    [attempts, transitions]
 }
 
-/// Nothing where no backend is reached by full NAT: a family without samples is malformed.
-fn full_nat(backends: &[BackendItem]) -> Vec<MetricFamily> {
+fn full_nat(backends: &[BackendItem]) -> [Family; 2] {
     let mut total = gauge(
         "xlb_full_nat_places",
         "Source addresses and ports that flows to a backend can have.",
@@ -400,20 +363,17 @@ fn full_nat(backends: &[BackendItem]) -> Vec<MetricFamily> {
         "xlb_full_nat_places_used",
         "Source addresses and ports that flows to a backend have.",
     );
-    let mut any = false;
     for backend in backends {
         if let Some(places) = backend.places {
             total.add(&labels(backend), places.total);
             used.add(&labels(backend), places.used);
-            any = true;
         }
     }
-    let families = any.then(|| [total, used].map(Family::finish));
-    families.into_iter().flatten().collect()
+    [total, used]
 }
 
 /// Nothing where there are no other balancers.
-fn peers(peers: &PeersItem) -> Vec<MetricFamily> {
+fn peers(peers: &PeersItem) -> Vec<Family> {
     if peers.items.is_empty() {
         return Vec::new();
     }
@@ -455,16 +415,11 @@ fn peers(peers: &PeersItem) -> Vec<MetricFamily> {
     for item in &peers.not_taken {
         not_taken.add(&[("reason", &item.reason)], item.count);
     }
-    let mut families = vec![connected, entries, differ, refused, not_taken];
-    families.extend(peer_lags(peers));
-    families.into_iter().map(Family::finish).collect()
+    let lags = peer_lags(peers);
+    vec![connected, entries, differ, refused, not_taken, lags]
 }
 
-/// Nothing where nobody is told of events.
-fn notifications(receivers: &[ReceiverItem]) -> Vec<MetricFamily> {
-    if receivers.is_empty() {
-        return Vec::new();
-    }
+fn notifications(receivers: &[ReceiverItem]) -> [Family; 2] {
     let mut waiting = gauge(
         "xlb_notifications_waiting",
         "Events that a receiver is still to be told.",
@@ -484,142 +439,40 @@ fn notifications(receivers: &[ReceiverItem]) -> Vec<MetricFamily> {
             results.add(&[name, ("result", result)], count);
         }
     }
-    [waiting, results].map(Family::finish).into()
+    [waiting, results]
 }
 
-/// Nothing where no other balancer is told anything.
-fn peer_lags(peers: &PeersItem) -> Option<Family> {
+fn peer_lags(peers: &PeersItem) -> Family {
     let mut family = gauge(
         "xlb_peer_lag_seconds",
         "Flows that came up here so long ago are known to another balancer.",
     );
-    let mut is_known = false;
     for peer in &peers.items {
         if let Some(lag) = peer.lag_us {
-            is_known = true;
             family.add(&[("peer", &peer.address)], Duration::from_micros(lag));
         }
     }
-    is_known.then_some(family)
+    family
 }
 
 fn labels(backend: &BackendItem) -> [(&'static str, &str); 2] {
     [("service", &backend.service), ("backend", &backend.name)]
 }
 
-/// A family in the making.
-struct Family {
-    family: MetricFamily,
-    kind: MetricType,
-}
-
-fn gauge(name: &str, help: &str) -> Family {
-    Family::new(name, help, MetricType::GAUGE)
-}
-
-fn counter(name: &str, help: &str) -> Family {
-    Family::new(name, help, MetricType::COUNTER)
-}
-
-impl Family {
-    fn new(name: &str, help: &str, kind: MetricType) -> Self {
-        let mut family = MetricFamily::default();
-        family.set_name(name.to_owned());
-        family.set_help(help.to_owned());
-        family.set_field_type(kind);
-        Self { family, kind }
-    }
-
-    fn add(&mut self, labels: &[(&str, &str)], value: impl Value) {
-        let mut metric = Metric::from_label(labels.iter().map(label).collect());
-        if self.kind == MetricType::COUNTER {
-            let mut counter = Counter::default();
-            counter.set_value(value.into_f64());
-            metric.set_counter(counter);
-        } else {
-            let mut gauge = Gauge::default();
-            gauge.set_value(value.into_f64());
-            metric.set_gauge(gauge);
-        }
-        self.family.mut_metric().push(metric);
-    }
-
-    /// How probes of a backend ended.
-    fn add_ends(&mut self, [service, name]: &[(&str, &str); 2], ends: ProbeCounts) {
-        let ProbeCounts {
-            ok,
-            failed,
-            timeout,
-            not_made,
-        } = ends;
-        for (result, count) in [
-            ("ok", ok),
-            ("failed", failed),
-            ("timeout", timeout),
-            ("not_made", not_made),
-        ] {
-            self.add(&[*service, *name, ("result", result)], count);
-        }
-    }
-
-    fn sample(mut self, labels: &[(&str, &str)], value: impl Value) -> Self {
-        self.add(labels, value);
-        self
-    }
-
-    fn finish(self) -> MetricFamily {
-        self.family
-    }
-}
-
-fn label((name, value): &(&str, &str)) -> LabelPair {
-    let mut pair = LabelPair::default();
-    pair.set_name((*name).to_owned());
-    pair.set_value((*value).to_owned());
-    pair
-}
-
-/// What Prometheus holds as a float.
-trait Value {
-    fn into_f64(self) -> f64;
-}
-
-impl Value for u64 {
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "Prometheus counts in floats: exact to 2^53 packets"
-    )]
-    fn into_f64(self) -> f64 {
-        self as f64
-    }
-}
-
-impl Value for Duration {
-    fn into_f64(self) -> f64 {
-        self.as_secs_f64()
-    }
-}
-
-impl Value for u32 {
-    fn into_f64(self) -> f64 {
-        f64::from(self)
-    }
-}
-
-impl Value for u16 {
-    fn into_f64(self) -> f64 {
-        f64::from(self)
-    }
-}
-
-impl Value for i32 {
-    fn into_f64(self) -> f64 {
-        f64::from(self)
-    }
-}
-
-impl Value for bool {
-    fn into_f64(self) -> f64 {
-        f64::from(u8::from(self))
+/// How probes of a backend ended.
+fn add_ends(family: &mut Family, [service, name]: [(&str, &str); 2], ends: ProbeCounts) {
+    let ProbeCounts {
+        ok,
+        failed,
+        timeout,
+        not_made,
+    } = ends;
+    for (result, count) in [
+        ("ok", ok),
+        ("failed", failed),
+        ("timeout", timeout),
+        ("not_made", not_made),
+    ] {
+        family.add(&[service, name, ("result", result)], count);
     }
 }

@@ -69,7 +69,8 @@ async fn metrics(State((handle, events)): State<Sources>) -> Response {
         .gather();
     // With many backends it is long: probes do not wait for it.
     let page = spawn_blocking(move || {
-        let page = page(counted, observation);
+        let page = page(&counted, &observation);
+        drop((counted, observation));
         heap::trim();
         page
     });

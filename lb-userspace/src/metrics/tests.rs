@@ -48,7 +48,7 @@ fn text() -> String {
     events.follow([("web", HashSet::from([b1]))]);
     events.probe(&ended(b1, Outcome::Ok, Duration::from_micros(300)));
     events.reaction(Duration::from_micros(900));
-    page(events.gather(), samples::observation()).unwrap()
+    page(&events.gather(), &samples::observation()).unwrap()
 }
 
 /// Family → its type.
@@ -173,7 +173,7 @@ fn what_is_gone_is_forgotten_and_what_stays_counts_on() {
     };
     assert_eq!(events.of("web", b1), counted);
     assert_eq!(events.of("web", b2), BackendEvents::default());
-    let text = page(events.gather(), samples::observation()).unwrap();
+    let text = page(&events.gather(), &samples::observation()).unwrap();
     assert!(text.contains("xlb_probe_duration_seconds_count{service=\"web\"} 3"));
     assert!(!text.contains("xlb_probe_duration_seconds_count{service=\"dns\"}"));
 }
@@ -190,7 +190,7 @@ fn receivers_have_families_where_there_are_any() {
         dropped: 4,
         ..ReceiverItem::default()
     }];
-    let text = page(Events::try_new().unwrap().gather(), observation).unwrap();
+    let text = page(&Events::try_new().unwrap().gather(), &observation).unwrap();
     for line in [
         "xlb_notifications_waiting{receiver=\"page\"} 1",
         "xlb_notifications_total{receiver=\"page\",result=\"sent\"} 2",
@@ -220,7 +220,7 @@ fn peers_have_families_where_there_are_any() {
     }];
     observation.status.peers.refused = vec![count("key")];
     observation.status.peers.not_taken = vec![count("no_room")];
-    let text = page(Events::try_new().unwrap().gather(), observation).unwrap();
+    let text = page(&Events::try_new().unwrap().gather(), &observation).unwrap();
     for line in [
         "xlb_peer_connected{peer=\"10.0.0.2:7472\",direction=\"sent\"} 1",
         "xlb_peer_connected{peer=\"10.0.0.2:7472\",direction=\"received\"} 0",

@@ -34,6 +34,7 @@ mod tests;
 pub use backend::Member;
 pub use part::Part;
 
+use crate::rare;
 use backend::Backend;
 use checksum::Checksum;
 use identity::SlotKeys;
@@ -166,10 +167,8 @@ impl SlotTable {
     /// The slots of a member that takes less, each with its next owner.
     fn losses(&self, member: u16) -> Vec<(u32, u16)> {
         let live = Ranking::new(&self.backends, |backend| backend.live);
-        (0..)
-            .zip(self.configured.iter().zip(&self.owners))
-            .filter(|&(_, (_, &owner))| owner == member)
-            .map(|(slot, (&home, _))| {
+        rare::pairs(&self.configured, &self.owners, |_, owner| owner == member)
+            .map(|(slot, (home, _))| {
                 let key = self.keys.key(slot);
                 (slot, owner_of(key, home, &self.backends, &live))
             })
@@ -180,19 +179,23 @@ impl SlotTable {
     /// The slots that a member takes when it takes more.
     fn gains(&self, member: u16) -> Vec<(u32, u16)> {
         let whole: Vec<bool> = self.backends.iter().map(Backend::takes_all).collect();
-        // Nobody takes a slot of whoever has it by configuration and takes all: that is nearly every slot.
-        let is_at_rest = |home: u16, owner: u16| {
-            home == owner && whole.get(usize::from(owner)).copied().unwrap_or(false)
+        let takes_all = |owner: u16| whole.get(usize::from(owner)).copied().unwrap_or(false);
+        let takes = |&(slot, (home, owner)): &(u32, (u16, u16))| {
+            owner != member && self.prefers(slot, home, member, owner)
         };
-        (0..)
-            .zip(self.configured.iter().zip(&self.owners))
-            .filter(|&(slot, (&home, &owner))| {
-                owner != member
-                    && !is_at_rest(home, owner)
-                    && self.prefers(slot, home, member, owner)
-            })
-            .map(|(slot, _)| (slot, member))
-            .collect()
+        let slot = |(slot, _)| (slot, member);
+        // Nobody takes a slot of whoever has it by configuration and takes all: that is nearly every slot.
+        let mut others = (0..)
+            .zip(&self.backends)
+            .filter(|(index, _)| *index != member);
+        if others.all(|(_, other)| !other.live || other.takes_all()) {
+            let away = rare::pairs(&self.configured, &self.owners, |home, owner| home != owner);
+            return away.filter(takes).map(slot).collect();
+        }
+        let away = rare::pairs(&self.configured, &self.owners, |home, owner| {
+            home != owner || !takes_all(owner)
+        });
+        away.filter(takes).map(slot).collect()
     }
 
     /// Whether `slot`, of which `home` is the configured owner, prefers `member` to its current owner.

@@ -125,9 +125,8 @@ fn a_hangup_reads_the_file_again() {
     .unwrap();
 }
 
-/// Services that a reload does not name keep every connection.
-#[test]
-fn a_reload_leaves_other_services_alone() {
+/// Connections and datagrams go on while files are applied to an instance that has these two services.
+fn others_go_on_while(change: impl FnOnce(&Topology, &Xlb<'_>)) {
     let topology = Topology::two_armed(routed()).unwrap();
     let _fleet = Fleet::start(&topology).unwrap();
     let xlb = start(&topology, &[Service::WEB, Service::NAMES]);
@@ -137,20 +136,28 @@ fn a_reload_leaves_other_services_alone() {
     let pause = Duration::from_millis(1);
     let held = Load::start(client, held, pause).unwrap();
     let datagrams = Load::start(client, datagrams, pause).unwrap();
-    for port in 100..110 {
-        let other = Service {
-            name: "other",
-            port,
-            backend_port: 8081,
-            ..UNPROBED
-        };
-        let services = [other, Service::WEB, Service::NAMES];
-        write(&xlb, &config::yaml(&topology, &services));
-        assert_eq!(apply(&xlb)["changed"], true);
-    }
+    change(&topology, &xlb);
     let (held, datagrams) = (held.stop().unwrap(), datagrams.stop().unwrap());
     assert!(held.broken.is_empty(), "{:?}", held.broken);
     assert!(datagrams.failed.is_empty(), "{:?}", datagrams.failed);
+}
+
+/// Services that a reload does not name keep every connection.
+#[test]
+fn a_reload_leaves_other_services_alone() {
+    others_go_on_while(|topology, xlb| {
+        for port in 100..110 {
+            let other = Service {
+                name: "other",
+                port,
+                backend_port: 8081,
+                ..UNPROBED
+            };
+            let services = [other, Service::WEB, Service::NAMES];
+            write(xlb, &config::yaml(topology, &services));
+            assert_eq!(apply(xlb)["changed"], true);
+        }
+    });
 }
 
 /// Where maps have become too small, larger ones take their place under whatever goes through them, and what changes
@@ -158,34 +165,24 @@ fn a_reload_leaves_other_services_alone() {
 #[test]
 fn services_that_come_one_by_one_leave_others_alone() {
     const NAMES: [&str; 8] = ["o0", "o1", "o2", "o3", "o4", "o5", "o6", "o7"];
-    let topology = Topology::two_armed(routed()).unwrap();
-    let _fleet = Fleet::start(&topology).unwrap();
-    let xlb = start(&topology, &[Service::WEB, Service::NAMES]);
-    let client = &topology.client.namespace;
-    let held = Held::open(client, Service::WEB.vip(&topology), 40).unwrap();
-    let datagrams = Datagrams::new(client, Service::NAMES.vip(&topology), 30).unwrap();
-    let pause = Duration::from_millis(1);
-    let held = Load::start(client, held, pause).unwrap();
-    let datagrams = Load::start(client, datagrams, pause).unwrap();
-    let maps = bytes_of_maps(&xlb);
-    let other = |name, port, backend_port| Service {
-        name,
-        port,
-        backend_port,
-        ..UNPROBED
-    };
-    let mut services = vec![Service::WEB, Service::NAMES];
-    for (name, port) in NAMES.into_iter().zip(8100..) {
-        services.push(other(name, port, port));
-        services.insert(0, other("moves", port + 100, 8081));
-        write(&xlb, &config::yaml(&topology, &services));
-        assert_eq!(apply(&xlb)["changed"], true);
-        services.remove(0);
-    }
-    assert!(bytes_of_maps(&xlb) > maps, "the maps grew");
-    let (held, datagrams) = (held.stop().unwrap(), datagrams.stop().unwrap());
-    assert!(held.broken.is_empty(), "{:?}", held.broken);
-    assert!(datagrams.failed.is_empty(), "{:?}", datagrams.failed);
+    others_go_on_while(|topology, xlb| {
+        let maps = bytes_of_maps(xlb);
+        let other = |name, port, backend_port| Service {
+            name,
+            port,
+            backend_port,
+            ..UNPROBED
+        };
+        let mut services = vec![Service::WEB, Service::NAMES];
+        for (name, port) in NAMES.into_iter().zip(8100..) {
+            services.push(other(name, port, port));
+            services.insert(0, other("moves", port + 100, 8081));
+            write(xlb, &config::yaml(topology, &services));
+            assert_eq!(apply(xlb)["changed"], true);
+            services.remove(0);
+        }
+        assert!(bytes_of_maps(xlb) > maps, "the maps grew");
+    });
 }
 
 fn bytes_of_maps(xlb: &Xlb<'_>) -> u64 {

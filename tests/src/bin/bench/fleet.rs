@@ -142,7 +142,7 @@ pub(crate) fn many_backends(services: usize, backends: usize, probe: &str) -> St
 }
 
 /// Where backends of [`Lan::wide`] listen.
-const WIDE_PORT: u16 = 8000;
+pub(crate) const WIDE_PORT: u16 = 8000;
 /// Until all backends have answered.
 const ALL_UP: Duration = Duration::from_secs(30);
 

@@ -1,5 +1,6 @@
 //! How soon what died is out of the tables, and what many probes cost.
 
+mod bare;
 mod many;
 mod page;
 mod reaction;

@@ -6,7 +6,7 @@ use lb_tests::daemon::Xlb;
 use lb_userspace::api::types::Status;
 use tokio::time::Instant;
 
-use super::page::Page;
+use super::{bare, page::Page};
 use crate::{
     figures::median,
     fleet::{Lan, many_backends, wait_until_up},
@@ -32,6 +32,7 @@ pub(super) fn print() {
     println!("packets)\n");
     let lan = Lan::wide().expect("namespaces");
     lan.answer();
+    let bare = bare::measure(&lan);
     let probe = "{ interval: 1s, timeout: 500ms }";
     let file = many_backends(SERVICES, BACKENDS, probe);
     let xlb = Xlb::start(&lan.balancer, &file).expect("xlb runs");
@@ -41,6 +42,10 @@ pub(super) fn print() {
     let status: Status = serde_json::from_value(status).expect("a status");
     let rounds: Vec<Round> = (0..ROUNDS).map(|_| round(&xlb, status.pid)).collect();
     print_rounds(&rounds, status.pid);
+    println!(
+        "as many connections a second, made by a loop that does nothing else, before: {:.1} % of a core\n",
+        bare * 100.0
+    );
 }
 
 /// What one round came to.
