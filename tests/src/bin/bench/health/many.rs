@@ -117,20 +117,14 @@ fn print_rounds(rounds: &[Round], pid: u32) {
     println!();
 }
 
-/// Time that a process's threads have run.
+/// Time that a process's threads have run, those that have ended among them (`proc_pid_stat(5)`).
 fn processor(pid: u32) -> Duration {
-    let threads = fs::read_dir(format!("/proc/{pid}/task")).expect("the process runs");
-    let nanos = threads.map(|thread| {
-        let path = thread.expect("a thread").path().join("schedstat");
-        // It may just have ended.
-        let text = fs::read_to_string(path).unwrap_or_default();
-        let mut fields = text.split(' ');
-        fields
-            .next()
-            .and_then(|field| field.parse().ok())
-            .unwrap_or(0)
-    });
-    Duration::from_nanos(nanos.sum())
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process runs");
+    // Behind the name, which may hold anything: user and system time are the 12th and 13th.
+    let (_, fields) = text.rsplit_once(") ").expect("a name");
+    let ticks = fields.split(' ').skip(11).take(2);
+    let ticks: u64 = ticks.map(|it| it.parse::<u64>().expect("a number")).sum();
+    Duration::from_millis(ticks * 10)
 }
 
 /// KiB, from the kernel's account of a process.
