@@ -1,7 +1,8 @@
-//! Puts the eBPF object where `aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/xlb.o"))`
-//! finds it.
+//! Puts the eBPF objects where `aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/xlb.o"))`
+//! finds them.
 //!
-//! It comes from `cargo xtask build-ebpf`; the environment variable `XLB_BPF_OBJECT` names another.
+//! They come from `cargo xtask build-ebpf`; the environment variable `XLB_BPF_OBJECT` names another one, beside which
+//! its `trace.o` is.
 
 use std::{
     env,
@@ -28,8 +29,15 @@ fn embed() -> Result<(), String> {
         warn_if_stale(&workspace);
         workspace.join("target/bpf/xlb.o")
     };
-    watch(&object);
-    copy(&object, &Path::new(&variable("OUT_DIR")?).join("xlb.o"))
+    let out = PathBuf::from(variable("OUT_DIR")?);
+    for (from, to) in [
+        (object.with_file_name("trace.o"), "trace.o"),
+        (object, "xlb.o"),
+    ] {
+        watch(&from);
+        copy(&from, &out.join(to))?;
+    }
+    Ok(())
 }
 
 fn copy(from: &Path, to: &Path) -> Result<(), String> {

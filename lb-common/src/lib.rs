@@ -35,6 +35,7 @@ pub mod probe_link;
 pub mod range;
 pub mod route;
 pub mod row;
+pub mod trace;
 pub mod tracked;
 pub mod verdict;
 pub mod wire;

@@ -22,6 +22,8 @@ mod fib;
 mod frame;
 mod maps;
 mod pass;
+#[cfg(feature = "trace")]
+mod traced;
 mod tracked;
 
 use aya_ebpf::{bindings::xdp_action, helpers::bpf_redirect, macros::xdp, programs::XdpContext};
@@ -32,12 +34,18 @@ use lb_common::{
     verdict::{FIRST_ANSWER, FIRST_DROP},
 };
 
+#[cfg(feature = "trace")]
+use crate::traced::Traced as View;
 use crate::{frame::XdpFrame, maps::Maps};
+
+/// What programs see of the maps.
+#[cfg(not(feature = "trace"))]
+type View<'a> = Maps<'a, false>;
 
 /// Runs a program over the maps, and does what it came to. No function: the compiler would not have it inline.
 macro_rules! run {
     ($ctx:ident, $program:path, $frame:ty) => {
-        run!($ctx, $program, $frame, Maps::<false>)
+        run!($ctx, $program, $frame, View)
     };
     ($ctx:ident, $program:path, $frame:ty, $maps:ty) => {
         match <$maps>::new(&$ctx) {
@@ -135,6 +143,8 @@ pub fn xlb_refuse(ctx: XdpContext) -> u32 {
 #[inline(always)]
 fn finish(ctx: &XdpContext, step: Step) -> u32 {
     const TABLE_ERROR: u32 = DropReason::TableError.index();
+    #[cfg(feature = "trace")]
+    traced::note(step);
     let reason = match step.kind() {
         StepKind::Transmit => return xdp_action::XDP_TX,
         StepKind::Redirect(ifindex) => return redirect(ifindex),

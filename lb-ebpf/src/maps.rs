@@ -162,7 +162,12 @@ impl<'a, const PLAIN: bool> Maps<'a, PLAIN> {
         reason = "the kernel's index of an interface has 32 bits, which the context widens"
     )]
     pub fn new(ctx: &'a XdpContext) -> Option<Self> {
-        let ingress = ctx.ingress_ifindex() as u32;
+        Self::of(ctx, ctx.ingress_ifindex() as u32)
+    }
+
+    /// The same of a packet that came in by the interface of this index.
+    #[inline(always)]
+    pub fn of(ctx: &'a XdpContext, ingress: u32) -> Option<Self> {
         Some(Self {
             ctx,
             ingress,

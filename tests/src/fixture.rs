@@ -13,8 +13,9 @@ use crate::{
     frame::Frame,
     image::{self, Host, Image},
     kernel::{self, INGRESS, Kernel},
-    sandbox,
+    sandbox, traced,
 };
+use lb_userspace::dataplane::Tracer;
 
 /// Frames shorter than an Ethernet header, which a test run does not take.
 const TOO_SHORT: usize = 14;
@@ -149,14 +150,19 @@ fn play(fib: Fib, acts: &[(Image, Vec<Case>)]) -> BTreeMap<u32, Signals> {
     };
     sandbox::stay_on_this_cpu();
     let mut kernel = Kernel::load(first);
+    let mut tracer = traced::over(&kernel, first.constants);
     let mut host = first.host(fib);
     let mut wrong: Vec<String> = Vec::new();
     for (image, cases) in acts {
         kernel.fill(image);
         host = host.over(image);
-        let outcomes = cases
-            .iter()
-            .flat_map(|case| [in_host(&host, case), in_kernel(&kernel, case)]);
+        let outcomes = cases.iter().flat_map(|case| {
+            [
+                in_host(&host, case),
+                explained(&mut tracer, &kernel, case),
+                in_kernel(&kernel, case),
+            ]
+        });
         wrong.extend(outcomes.flatten());
     }
     let all: usize = acts.iter().map(|(_, cases)| cases.len()).sum();
@@ -216,6 +222,33 @@ fn in_kernel(kernel: &Kernel, case: &Case) -> Option<String> {
         let moved = counters.difference(&after);
         format!("kernel: {sentence}:\n  counters moved otherwise:\n{moved}")
     })
+}
+
+/// What explains packets says the same beforehand, and changes nothing.
+fn explained(tracer: &mut Tracer, kernel: &Kernel, case: &Case) -> Option<String> {
+    if case.frame.len() < TOO_SHORT {
+        return None;
+    }
+    let Case {
+        sentence, expected, ..
+    } = case;
+    let before = traced::everything(kernel);
+    let traced = tracer.trace(INGRESS, before.room(kernel), &case.frame);
+    let traced = traced.expect("a test run");
+    let verdict = traced.verdict();
+    let is_right = traced.action == kernel::action(expected.verdict).0
+        && verdict == Some(expected.verdict)
+        && traced.frame == expected.frame;
+    if !is_right {
+        return Some(format!(
+            "explained: {sentence}:\n  {verdict:?}, expected {:?}; {}\n  {:?}",
+            expected.verdict,
+            difference(&traced.frame, &expected.frame),
+            traced.events,
+        ));
+    }
+    let after = traced::everything(kernel);
+    (after != before).then(|| format!("explained: {sentence}: changed {before:?}\n  to {after:?}"))
 }
 
 /// Where two frames differ, in words.

@@ -25,6 +25,7 @@
 //! * [`churn`]: clients while everything changes that can. [`flood`]: SYNs that nobody means.
 //! * [`direct`]: what backends need that answer clients directly.
 //! * [`echo`]: a server and its client that need no program.
+//! * [`traced`]: what explains packets, over the maps of a test.
 //! * [`icmp`]: ping, traceroute, path MTU. [`tap`]: frames as they are on a link.
 //! * [`pinned`]: pins as files; [`layout_4`]: those of an earlier version.
 //! * [`damage`]: whether packets arrived whole.
@@ -93,6 +94,8 @@ pub mod simulate;
 mod store;
 #[cfg(feature = "system")]
 pub mod tap;
+#[cfg(feature = "system")]
+pub mod traced;
 #[cfg(feature = "system")]
 pub mod wait;
 pub mod world;

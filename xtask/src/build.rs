@@ -24,6 +24,14 @@ pub(crate) fn ebpf() -> Result<()> {
     copy_if_changed(
         &built.join("bench"),
         &workspace::object().with_file_name("bench.o"),
+    )?;
+    step("building it once more, as it explains packets");
+    run(toolchain
+        .cargo("build")
+        .args(["--features", "trace", "--bin", "xlb"]))?;
+    copy_if_changed(
+        &built.join("xlb"),
+        &workspace::object().with_file_name("trace.o"),
     )
 }
 

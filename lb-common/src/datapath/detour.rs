@@ -188,6 +188,14 @@ impl Detour {
     pub const fn program(self, constants: &Constants) -> &'static str {
         match self {
             Self::Common if constants.are_plain() => PLAIN_PROGRAM,
+            other => other.name(),
+        }
+    }
+
+    /// The name of the program that does this for every configuration.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
             Self::Common => PROGRAM,
             Self::Icmp => "xlb_icmp",
             Self::Icmp6 => "xlb_icmp6",

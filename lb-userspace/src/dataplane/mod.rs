@@ -30,6 +30,7 @@ pub mod sizes;
 mod steps;
 #[cfg(test)]
 mod tests;
+pub mod tracer;
 mod tracked;
 mod upkeep;
 
@@ -51,6 +52,7 @@ pub use links::Attachment;
 pub use lock::Lock;
 pub use pins::Pins;
 pub use program::{OBJECT, digest, load};
+pub use tracer::{Traced, Tracer};
 
 use self::{
     clock::DataTime,

@@ -56,6 +56,8 @@ pub(crate) fn write(contents: &Contents, modules: &[Module], file: &Path) -> Res
         archive.file(&format!("/xlb/{name}"), &read(built)?);
     }
     archive.file("/xlb/xlb.o", &read(&workspace::object())?);
+    let trace = workspace::object().with_file_name("trace.o");
+    archive.file("/xlb/trace.o", &read(&trace)?);
     archive.file("/xlb/steps", guest::script(contents.packets).as_bytes());
     fs::write(file, archive.finish()).with_context(|| format!("cannot write {}", file.display()))
 }
