@@ -233,7 +233,7 @@ fn explained(tracer: &mut Tracer, kernel: &Kernel, case: &Case) -> Option<String
         sentence, expected, ..
     } = case;
     let before = traced::everything(kernel);
-    let traced = tracer.trace(INGRESS, before.room(kernel), &case.frame);
+    let traced = tracer.trace(INGRESS, &case.frame);
     let traced = traced.expect("a test run");
     let verdict = traced.verdict();
     let is_right = traced.action == kernel::action(expected.verdict).0

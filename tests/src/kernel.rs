@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use aya::{
     Ebpf, EbpfLoader, Pod,
-    maps::{Array, HashMap, Map, MapData, PerCpuArray, ProgramArray},
+    maps::{Array, HashMap, MapData, PerCpuArray, ProgramArray},
     programs::{ProgramFd, TestRun as _, TestRunOptions, Xdp},
 };
 use lb_common::{
@@ -216,18 +216,6 @@ impl Kernel {
                 (zerocopy::transmute!(key), zerocopy::transmute!(flow))
             })
             .collect()
-    }
-
-    /// Flows that can be remembered, at most.
-    #[must_use]
-    pub fn flow_capacity(&self) -> u32 {
-        let Some(Map::HashMap(flows)) = self.ebpf.map(maps::FLOWS) else {
-            panic!("the map");
-        };
-        flows
-            .info()
-            .expect("what the kernel knows of it")
-            .max_entries()
     }
 
     /// What packets showed of backends, by pair.

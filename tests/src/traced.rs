@@ -66,14 +66,6 @@ pub struct Everything {
     signals: BTreeMap<u32, Signals>,
 }
 
-impl Everything {
-    /// Flows that can be remembered yet.
-    #[must_use]
-    pub fn room(&self, kernel: &Kernel) -> u32 {
-        kernel.flow_capacity() - self.flows.len() as u32
-    }
-}
-
 /// Reads it.
 #[must_use]
 pub fn everything(kernel: &Kernel) -> Everything {

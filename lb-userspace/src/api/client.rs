@@ -16,7 +16,7 @@ use super::{
     error::{Code, Error, ErrorBody},
     types::{
         Applied, ApplyRequest, BackendDetail, BackendRequest, BackendSetup, BalancerChanged,
-        BalancerRequest, Changed, Detached, EventItem, List, Observation,
+        BalancerRequest, Changed, Detached, EventItem, List, Observation, Why, WhyRequest,
     },
 };
 
@@ -98,6 +98,14 @@ impl Client {
     /// [`Code::Unreachable`], or what the daemon answers.
     pub async fn apply(&self, request: &ApplyRequest) -> Result<Applied, Error> {
         self.call(Method::POST, "/v1/apply", Some(request)).await
+    }
+
+    /// What becomes of a packet.
+    ///
+    /// # Errors
+    /// [`Code::Unreachable`], or what the daemon answers.
+    pub async fn why(&self, request: &WhyRequest) -> Result<Why, Error> {
+        self.call(Method::POST, "/v1/why", Some(request)).await
     }
 
     /// Takes the data path down; the daemon exits.

@@ -9,7 +9,7 @@ use super::{
     error::{Code, Error},
     types::{
         Applied, ApplyRequest, BackendDetail, BackendRequest, BackendSetup, BalancerChanged,
-        BalancerRequest, Changed, Detached, Observation,
+        BalancerRequest, Changed, Detached, Observation, Why, WhyRequest,
     },
 };
 
@@ -28,6 +28,8 @@ pub enum Command {
     Administer(BalancerRequest, Reply<BalancerChanged>),
     /// Apply a configuration.
     Apply(ApplyRequest, Reply<Applied>),
+    /// Tell what becomes of a packet.
+    Why(WhyRequest, Reply<Why>),
     /// Take the data path down and exit.
     Detach(Reply<Detached>),
 }
@@ -109,6 +111,14 @@ impl Handle {
     /// Where it has mistakes or cannot be applied.
     pub async fn apply(&self, request: ApplyRequest) -> Result<Applied, Error> {
         self.ask(|reply| Command::Apply(request, reply)).await
+    }
+
+    /// Asks what becomes of a packet.
+    ///
+    /// # Errors
+    /// Where the packet cannot be, or the programs cannot be loaded.
+    pub async fn why(&self, request: WhyRequest) -> Result<Why, Error> {
+        self.ask(|reply| Command::Why(request, reply)).await
     }
 
     /// Takes the data path down; the daemon exits.

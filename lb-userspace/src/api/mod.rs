@@ -22,4 +22,4 @@ mod tests;
 
 pub use chronicle::Chronicle;
 pub use error::{Code, Error, ErrorBody};
-pub use handle::{Command, Handle};
+pub use handle::{Command, Handle, Reply};

@@ -6,8 +6,41 @@ use super::types::{
     Admin, AnnouncementItem, BackendDetail, BackendEvents, BackendItem, BackendSetup, ConfigItem,
     FeedbackItem, Health, InterfaceItem, MapItem, Observation, OverrideItem, PassiveItem,
     PeersItem, PlacesItem, ProbeCounts, ProbeItem, ReasonItem, RecoveryItem, Schema, ServiceItem,
-    Status, TrackingItem, TransitionCounts, VipItem,
+    Status, TcpFlag, TrackingItem, TransitionCounts, VipItem, Why, WhyProtocol, WhyRequest,
+    WhyStep,
 };
+
+/// A SYN to a service.
+pub(crate) fn question() -> WhyRequest {
+    WhyRequest {
+        protocol: WhyProtocol::Tcp,
+        source: ([198, 51, 100, 7], 40000).into(),
+        destination: ([203, 0, 113, 10], 443).into(),
+        flags: vec![TcpFlag::Syn],
+        interface: None,
+    }
+}
+
+/// What becomes of it.
+pub(crate) fn why(request: &WhyRequest) -> Why {
+    Why {
+        schema: Schema::V1,
+        kind: "Why".to_owned(),
+        verdict: "dropped".to_owned(),
+        reason: Some("no_such_port".to_owned()),
+        explanation: Some(format!("nobody listens on {}", request.destination)),
+        service: None,
+        backend: None,
+        interface: "eth0".to_owned(),
+        leaves_by: None,
+        steps: vec![WhyStep {
+            step: "address".to_owned(),
+            text: "a VIP".to_owned(),
+        }],
+        frame: "00".to_owned(),
+        frame_after: "00".to_owned(),
+    }
+}
 
 /// What the backends of [`observation`] need.
 pub(crate) fn setup() -> Vec<BackendSetup> {

@@ -1,6 +1,6 @@
 //! The daemon's end: routes, and what each one asks of the daemon's loop.
 //!
-//! A GET changes nothing. Every POST is logged with who sent it.
+//! A GET changes nothing, nor does a question about a packet. Every other POST is logged with who sent it.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ use super::{
     types::{
         Applied, ApplyRequest, BackendDetail, BackendItem, BackendRequest, BackendSetup,
         BalancerChanged, BalancerRequest, Changed, Detached, EventItem, List, Observation,
-        ServiceItem, Status,
+        ServiceItem, Status, Why, WhyRequest,
     },
 };
 
@@ -64,6 +64,7 @@ fn router(handle: Handle) -> Router {
         .route("/v1/events/next-after/{number}", get(next_events))
         .route("/v1/balancer", post(administer))
         .route("/v1/apply", post(apply))
+        .route("/v1/why", post(why))
         .route("/v1/detach", post(detach))
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
@@ -128,6 +129,11 @@ async fn show(
 
 async fn setup(State(handle): State<Handle>) -> Answer<List<BackendSetup>> {
     Ok(Json(List::new(handle.setup().await?)))
+}
+
+async fn why(State(handle): State<Handle>, body: Body<WhyRequest>) -> Answer<Why> {
+    let Json(request) = body?;
+    handle.why(request).await.map(Json)
 }
 
 async fn events(State(handle): State<Handle>, Path(number): Path<u64>) -> Json<List<EventItem>> {

@@ -48,6 +48,7 @@ async fn answer(mut commands: Receiver<Command>) {
             Command::Change(request, reply) => reply.send(change(&request)).unwrap(),
             Command::Administer(request, reply) => reply.send(administer(request)).unwrap(),
             Command::Apply(request, reply) => reply.send(apply(&request)).unwrap(),
+            Command::Why(request, reply) => reply.send(Ok(samples::why(&request))).unwrap(),
             Command::Detach(reply) => {
                 let interfaces = vec!["eth0".to_owned()];
                 let withdrawn = vec![[203, 0, 113, 10].into()];
@@ -131,6 +132,9 @@ async fn every_request_arrives_and_comes_back_as_it_was_sent() {
     let Daemon { client, .. } = &start();
     assert_eq!(client.observe().await.unwrap(), samples::observation());
     assert_eq!(client.setup().await.unwrap().items, samples::setup());
+    let question = samples::question();
+    let answer = client.why(&question).await.unwrap();
+    assert_eq!(answer, samples::why(&question));
     let shown = client.show("wéb 100%?", "[2001:db8::1]:80").await;
     assert_eq!(shown.unwrap().items, [samples::detail()]);
     for verb in [

@@ -114,6 +114,7 @@ macro_rules! words {
 mod balancers;
 mod detail;
 mod event;
+mod why;
 
 pub use balancers::{
     AnnouncementItem, BalancerChanged, BalancerRequest, BalancerVerb, CountItem, PeerItem,
@@ -121,6 +122,7 @@ pub use balancers::{
 };
 pub use detail::{BackendDetail, ProbeItem};
 pub use event::{EventItem, EventMessage, ReceiverItem};
+pub use why::{TcpFlag, Why, WhyProtocol, WhyRequest, WhyStep};
 
 words!(Health { Up = "up", Down = "down", Unknown = "unknown" });
 words!(Admin { Ready = "ready", Drain = "drain", Maint = "maint" });

@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use lb_common::decap::GUE_PORT;
 
 use crate::{
+    api::types::{TcpFlag, WhyProtocol},
     config::{BackendAddress, model::MAX_WEIGHT},
     daemon::{Instance, instance::parse_name},
 };
@@ -188,6 +189,9 @@ pub enum Verb {
         #[arg(short, long)]
         follow: bool,
     },
+    /// Ask what becomes of a packet, and why: the data path itself says so. Nothing is sent, counted or remembered.
+    #[command(after_help = WHY_EXAMPLES)]
+    Why(WhyArgs),
     /// Take this balancer out of routing: announce no VIP, and forward what still arrives.
     #[command(after_help = "Examples:\n  xlb drain self\n  xlb drain self --for 30m")]
     Drain {
@@ -215,6 +219,31 @@ pub enum Verb {
         /// The shell.
         shell: clap_complete::Shell,
     },
+}
+
+const WHY_EXAMPLES: &str = "\
+Examples:
+  xlb why tcp 198.51.100.7:40000 203.0.113.10:443
+  xlb why tcp 10.0.0.11:8080 198.51.100.7:40000 --flags ack --interface eth1
+  xlb why udp [2001:db8::7]:40000 [2001:db8:1::10]:53 -o json";
+
+/// A packet.
+#[derive(Debug, clap::Args)]
+pub struct WhyArgs {
+    /// What it is.
+    pub protocol: WhyProtocol,
+    /// Its sender, address and port.
+    #[arg(value_name = "SOURCE")]
+    pub source: SocketAddr,
+    /// Its receiver, address and port.
+    #[arg(value_name = "DESTINATION")]
+    pub destination: SocketAddr,
+    /// TCP flags.
+    #[arg(long, value_name = "FLAG", num_args = 1.., value_delimiter = ',', default_value = "syn")]
+    pub flags: Vec<TcpFlag>,
+    /// The interface that it comes in by; the configuration's first one if not given.
+    #[arg(long, value_name = "IF")]
+    pub interface: Option<String>,
 }
 
 const BACKEND_EXAMPLES: &str = "\

@@ -41,6 +41,7 @@ mod start;
 mod store;
 mod targets;
 mod watch;
+mod why;
 mod words;
 
 use std::{iter, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
@@ -219,6 +220,7 @@ async fn run_loop(mut engine: Engine, mut inputs: Inputs, servers: Servers) {
                     follow(&mut engine, &mut inputs.probes);
                     drop(reply.send(engine.show(&whom)));
                 }
+                Command::Why(request, reply) => engine.explain(&request, reply),
                 Command::Setup(reply) => drop(reply.send(Ok(engine.backend_setup()))),
             },
             Some(event) = inputs.peers.recv() => log(engine.peer_wants(event)),

@@ -52,7 +52,7 @@ pub use links::Attachment;
 pub use lock::Lock;
 pub use pins::Pins;
 pub use program::{OBJECT, digest, load};
-pub use tracer::{Traced, Tracer};
+pub use tracer::{Traced, Tracer, TracerSource};
 
 use self::{
     clock::DataTime,
@@ -391,6 +391,15 @@ impl Dataplane {
     /// Where the kernel cannot be asked.
     pub fn interfaces(&self) -> Result<Vec<Attachment>, Error> {
         links::list(&self.pins)
+    }
+
+    /// What loads the programs that explain packets.
+    #[must_use]
+    pub fn tracer_source(&self) -> TracerSource {
+        TracerSource {
+            pins: self.pins.clone(),
+            constants: self.meta.constants,
+        }
     }
 
     /// All counters.

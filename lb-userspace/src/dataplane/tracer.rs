@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{Array, HashMap, MapData, ProgramArray},
+    maps::{Array, HashMap, Map, MapData, ProgramArray},
     programs::{TestRun as _, TestRunOptions, Xdp},
 };
 use lb_common::{
@@ -17,7 +17,7 @@ use lb_common::{
 };
 use zerocopy::FromZeros as _;
 
-use super::{error::Error, memory::MapValue, program};
+use super::{error::Error, memory::MapValue, pins::Pins, program};
 use crate::object::TRACE;
 
 /// Maps that say what becomes of a packet, and that it does not change. All others are its own.
@@ -43,6 +43,7 @@ const ROOM: usize = 256;
 #[expect(missing_debug_implementations, reason = "aya's maps have none")]
 pub struct Tracer {
     object: Ebpf,
+    constants: Constants,
     /// The kernel empties such an array when nobody holds it any more.
     _detours: ProgramArray<MapData>,
     journal: Array<MapData, MapValue<Journal>>,
@@ -60,6 +61,29 @@ pub struct Traced {
     pub events: Vec<Event>,
 }
 
+/// What a tracer is loaded by, wherever that is done.
+#[derive(Clone, Debug)]
+pub struct TracerSource {
+    pub(super) pins: Pins,
+    pub(super) constants: Constants,
+}
+
+impl TracerSource {
+    /// Loads the programs: that takes as long as to load them for packets.
+    ///
+    /// # Errors
+    /// As of [`Tracer::of`].
+    pub fn load(&self) -> Result<Tracer, Error> {
+        Tracer::of(TRACE, self.constants, |name| {
+            if name == maps::NEXT_FLOWS {
+                self.pins.next().map(maps::FLOWS)
+            } else {
+                self.pins.map(name)
+            }
+        })
+    }
+}
+
 impl Traced {
     /// The verdict; `None` where the programs came to none, or to more than can be told.
     #[must_use]
@@ -74,18 +98,10 @@ impl Traced {
 }
 
 impl Tracer {
-    /// Loads the programs for these constants. `pin`: where a map is pinned.
+    /// Loads the programs of an object for these constants. `pin`: where a map is pinned.
     ///
     /// # Errors
     /// Where the kernel refuses a program, or a map is not there.
-    pub fn load(constants: Constants, pin: impl Fn(&str) -> PathBuf) -> Result<Self, Error> {
-        Self::of(TRACE, constants, pin)
-    }
-
-    /// The same of another object.
-    ///
-    /// # Errors
-    /// As of [`Self::load`].
     pub fn of(
         object: &[u8],
         constants: Constants,
@@ -116,20 +132,20 @@ impl Tracer {
         let shadow = object.take_map(SHADOW).ok_or_else(|| missing(SHADOW))?;
         Ok(Self {
             object,
+            constants,
             _detours: detours,
             journal: journal.try_into().map_err(Error::map(JOURNAL))?,
             shadow: shadow.try_into().map_err(Error::map(SHADOW))?,
         })
     }
 
-    /// What would become of a frame that comes in by the interface of this index, while so many flows can be remembered
-    /// yet.
+    /// What would become of a frame that comes in by the interface of this index.
     ///
     /// # Errors
     /// Where the kernel does not run the program.
-    pub fn trace(&mut self, ingress: u32, room: u32, frame: &[u8]) -> Result<Traced, Error> {
+    pub fn trace(&mut self, ingress: u32, frame: &[u8]) -> Result<Traced, Error> {
         let mut journal = Journal::new_zeroed();
-        (journal.ingress, journal.room) = (ingress, room);
+        (journal.ingress, journal.room) = (ingress, self.room()?);
         let put = self.journal.set(0, MapValue(journal), 0);
         put.map_err(Error::map(JOURNAL))?;
         self.forget()?;
@@ -146,6 +162,24 @@ impl Tracer {
             frame: out,
             events: journal.events().collect(),
         })
+    }
+
+    /// Flows that can be remembered yet: all are counted.
+    fn room(&self) -> Result<u32, Error> {
+        if !Detour::Flow.is_used(&self.constants) {
+            return Ok(0);
+        }
+        let map = self.object.map(maps::FLOWS);
+        let Some(Map::HashMap(data)) = map else {
+            return Err(missing(maps::FLOWS));
+        };
+        let most = data.info().map_err(Error::map(maps::FLOWS))?.max_entries();
+        let flows: HashMap<&MapData, MapValue<FlowKey>, MapValue<Flow>> = map
+            .ok_or_else(|| missing(maps::FLOWS))?
+            .try_into()
+            .map_err(Error::map(maps::FLOWS))?;
+        let used = u32::try_from(flows.keys().count()).unwrap_or(u32::MAX);
+        Ok(most.saturating_sub(used))
     }
 
     /// Forgets the flows of the packet before.

@@ -45,3 +45,4 @@ mod transitions;
 mod tunnels;
 mod upgrade;
 mod vlan;
+mod why;

@@ -11,6 +11,7 @@ mod run;
 mod service;
 mod setup;
 mod status;
+mod why;
 
 use clap::CommandFactory as _;
 
@@ -33,6 +34,7 @@ pub(super) fn run(context: &Context, verb: Verb) -> Result<u8, Error> {
         Verb::Status { exit_code, wait } => status::run(context, exit_code, wait),
         Verb::Service { verb } => service::run(context, verb),
         Verb::Backend { verb } => backend::run(context, verb),
+        Verb::Why(args) => why::run(context, args),
         Verb::Events { follow } => events::run(context, follow),
         Verb::Drain { what: _, lasts } => balancer::run(context, BalancerVerb::Drain, lasts.lasts),
         Verb::Ready { what: _ } => balancer::run(context, BalancerVerb::Ready, None),
