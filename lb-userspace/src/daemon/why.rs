@@ -4,13 +4,12 @@ use std::{net::SocketAddr, sync::Arc};
 
 use etherparse::PacketBuilder;
 use lb_common::{
-    AnswerReason, DropReason, PassReason, Verdict,
+    DropReason, Verdict,
     backend::State,
     directory::{Kind, LOCAL, VIP, Way},
     row::Row,
     trace::{Event, Route},
 };
-
 use tokio::task::spawn_blocking;
 
 use super::engine::Engine;
@@ -146,12 +145,11 @@ impl Question {
         let (ingress, name) = &self.interface;
         let traced = self.source.load()?.trace(*ingress, &self.frame)?;
         let verdict = traced.verdict();
-        let (word, reason, explanation) = match verdict {
-            Some(Verdict::Transmit | Verdict::Redirect(_)) => ("sent", None, None),
-            Some(Verdict::Pass(it)) => pass(it),
-            Some(Verdict::Answer(it)) => answered(it),
-            Some(Verdict::Drop(it)) => dropped(it),
-            None => dropped(DropReason::TableError),
+        let (word, reason) = match verdict.unwrap_or(Verdict::Drop(DropReason::TableError)) {
+            Verdict::Transmit | Verdict::Redirect(_) => ("sent", None),
+            Verdict::Pass(it) => ("passed", Some((it.label(), it.explanation()))),
+            Verdict::Answer(it) => ("answered", Some((it.label(), it.explanation()))),
+            Verdict::Drop(it) => ("dropped", Some((it.label(), it.explanation()))),
         };
         let leaves_by = match verdict {
             Some(Verdict::Transmit) => Some(name.clone()),
@@ -169,8 +167,8 @@ impl Question {
             schema: Schema::V1,
             kind: "Why".to_owned(),
             verdict: word.to_owned(),
-            reason: reason.map(str::to_owned),
-            explanation: explanation.map(|text| text.trim().to_owned()),
+            reason: reason.map(|(label, _)| label.to_owned()),
+            explanation: reason.map(|(_, text)| text.trim().to_owned()),
             service: self.service_of(&traced).map(|it| it.name.clone()),
             backend: self.backend_of(&traced),
             interface: name.clone(),
@@ -339,20 +337,6 @@ fn owner_text(owner: u64) -> String {
     let words = words.into_iter().filter(|(bit, _)| owner & bit != 0);
     let words: Vec<&str> = words.map(|(_, word)| word).collect();
     words.join(" and ")
-}
-
-type Words = (&'static str, Option<&'static str>, Option<&'static str>);
-
-const fn pass(reason: PassReason) -> Words {
-    ("passed", Some(reason.label()), Some(reason.explanation()))
-}
-
-const fn answered(reason: AnswerReason) -> Words {
-    ("answered", Some(reason.label()), Some(reason.explanation()))
-}
-
-const fn dropped(reason: DropReason) -> Words {
-    ("dropped", Some(reason.label()), Some(reason.explanation()))
 }
 
 /// Bytes as hexadecimal digits.

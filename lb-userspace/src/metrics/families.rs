@@ -11,7 +11,7 @@ use crate::api::types::{
 /// The families of an observation.
 pub(super) fn of(observation: &Observation) -> Vec<Family> {
     let Observation { status, backends } = observation;
-    let mut families = instance(status);
+    let mut families = Vec::from(instance(status));
     families.extend(data_path(status));
     families.push(announced(status));
     families.extend(services(&status.services));
@@ -29,10 +29,10 @@ pub(super) fn of(observation: &Observation) -> Vec<Family> {
     families
 }
 
-fn instance(status: &Status) -> Vec<Family> {
+fn instance(status: &Status) -> [Family; 5] {
     let config = &status.config;
     let revision = status.revision.to_string();
-    vec![
+    [
         gauge("xlb_build_info", "1; the daemon's version.")
             .sample(&[("version", &status.version)], 1),
         gauge("xlb_config_info", "1; the configuration in force.")
@@ -53,8 +53,6 @@ fn instance(status: &Status) -> Vec<Family> {
         )
         .sample(&[], status.generation),
     ]
-    .into_iter()
-    .collect()
 }
 
 fn data_path(status: &Status) -> Vec<Family> {
